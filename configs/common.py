@@ -1,0 +1,129 @@
+"""What all configs share. Every key is declared here or in the config itself; code never invents one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+
+from jssl.data.augment import ViewSpec
+from jssl.errors import unknown
+from jssl.models import encoder_defaults
+
+
+def duration(name: str, **given: float) -> dict[str, float | int]:
+    """The keys NAME_epochs, NAME_steps, NAME_percent, NAME_examples; 0 means not given, two at once is an error."""
+    return {
+        f"{name}_epochs": float(given.get("epochs", 0.0)),
+        f"{name}_steps": int(given.get("steps", 0)),
+        f"{name}_examples": int(given.get("examples", 0)),
+        f"{name}_percent": float(given.get("percent", 0.0)),
+    }
+
+
+def view(size: int, **options: Any) -> dict[str, Any]:
+    """All fields of a view with their defaults (everything off), and those given."""
+    import dataclasses
+
+    return dataclasses.asdict(ViewSpec(size=size, **options))
+
+
+def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **freeze: float) -> dict[str, Any]:
+    """Parameters whose path begins with a regular expression: their part of the rate, and until when they wait."""
+    return {
+        "pattern": pattern,
+        "lr_factor": lr_factor,
+        "constant_lr": constant_lr,
+        **duration("freeze", **freeze),
+    }
+
+
+def choose(presets: dict[str, Any], name: str) -> ml_collections.ConfigDict:
+    """Calls the preset of a name; an unknown one is an error that lists them."""
+    if name not in presets:
+        raise unknown("preset", name, presets)
+    return presets[name]()
+
+
+def base(name: str) -> ml_collections.ConfigDict:
+    """The defaults of everything but the method."""
+    config = ml_collections.ConfigDict()
+    config.name = name
+    config.seed = 0
+    config.dtype = "auto"  # of convolutions and matrix products: bfloat16 on accelerators, float32 on CPUs
+    config.update(duration("total"))
+
+    config.data = {
+        "name": "",  # digits, a folder, an .npz, or a TFDS name
+        "data_dir": "",  # of TFDS; empty: TFDS_DATA_DIR
+        "train": "train",
+        "test": "test",  # empty: none
+        "holdout": 0.1,  # part of train kept for choices and for curves during training
+        "labels": "all",  # whose labels may be used: all, 10%, '25 per class', none
+        "split_seed": 0,
+        "mean": (0.0,),
+        "std": (1.0,),
+        "cache_gib": 4.0,  # sources of one image size and at most this large are decoded into memory
+        "max_bad_fraction": 0.01,
+        "workers": 0,  # processes that decode; 0: threads
+        "threads": 2,
+        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}},
+    }
+    config.encoder = {"name": "resnet18", **encoder_defaults()}
+    config.method = {"name": ""}
+    config.optim = {
+        "name": "sgd",  # sgd, lars, adamw, lamb
+        "lr": 0.1,
+        "lr_scaling": "linear",  # with the batch: linear, sqrt, none
+        "lr_base_batch_size": 256,
+        "schedule": "cosine",  # cosine, step, constant
+        "final_lr_factor": 0.0,
+        "step_at": (0.6, 0.8),
+        "step_factor": 0.1,
+        **duration("warmup"),
+        "weight_decay": 1e-4,
+        "momentum": 0.9,
+        "nesterov": False,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "trust_coefficient": 0.001,
+        "lars_lr_first": True,
+        "clip_norm": 0.0,  # 0: none
+        "accumulate": 1,  # parts of a batch whose gradients are averaged
+        "groups": {},
+    }
+    config.checkpoint = {
+        **duration("every", percent=10),
+        "keep_last": 2,
+        "keep_best": True,
+        **duration("keep_every"),
+    }
+    config.evals = {
+        **duration("every", percent=20),
+        "batch_size": 256,
+        "crop_fraction": 0.875,  # of the shorter side, for images cropped on the host
+        "online": False,  # a linear probe trained beside the method, without gradient to it
+        "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
+        "linear": {"enabled": True, "l2": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), "max_iterations": 200},
+        "sgd": {
+            "enabled": False,
+            "epochs": 90.0,
+            "batch_size": 256,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "view": {},
+        },
+        "per_class": (),
+        "draws": 3,
+    }
+    config.log = {
+        "every_steps": 50,
+        "progress": True,
+        "pictures": True,
+        "tensorboard": False,
+        "wandb": False,
+        "profile_steps": 0,
+    }
+    return config

@@ -1,0 +1,113 @@
+"""The data of a run: the part that trains, the part that chooses, the part that tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from jssl.data import sources, splits
+from jssl.data.sources import Source
+from jssl.errors import UserError
+from jssl.program import DataInfo
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Sources of a run.
+
+    Attributes:
+      train: what the method trains on.
+      val: held out of train, for choices; None without a holdout.
+      test: for the final numbers; None if the data set has no such split.
+      visible: positions of train whose labels may be used, or None if there are no labels.
+    """
+
+    train: Source
+    val: Source | None
+    test: Source | None
+    visible: np.ndarray | None
+
+    @property
+    def num_classes(self) -> int:
+        """0 if unlabelled."""
+        return 0 if self.visible is None else len(self.train.class_names or ())
+
+    @property
+    def info(self) -> DataInfo:
+        """What a program must know."""
+        train = self.train
+        return DataInfo(len(train), train.image_shape, train.channels, self.num_classes)
+
+    def train_labels(self) -> np.ndarray | None:
+        """int32[N], -1 where a label may not be used."""
+        labels = None if self.visible is None else self.train.labels()
+        if labels is None or self.visible is None:
+            return None
+        shown = np.full(len(labels), -1, np.int32)
+        shown[self.visible] = labels[self.visible]
+        return shown
+
+    def describe(self) -> dict[str, Any]:
+        """What splits.json in the workdir records."""
+        return {
+            "train": len(self.train),
+            "val": 0 if self.val is None else len(self.val),
+            "test": 0 if self.test is None else len(self.test),
+            "classes": list(self.train.class_names or ()),
+            "visible_labels": None if self.visible is None else self.visible.tolist(),
+        }
+
+
+def open_data(config: Any) -> Data:
+    """Opens the sources of a config, cuts the holdout, chooses the visible labels.
+
+    Raises:
+      UserError: whatever is wrong with the data section, in a sentence.
+    """
+    data = config.data
+    whole = _open(data, data.train)
+    labels = None if data.labels == "none" or whole.class_names is None else whole
+    cheap = labels is None or whole.labels_are_cheap
+    rest, held = splits.holdout(
+        len(whole), labels.labels() if labels and cheap else None, data.holdout, data.split_seed
+    )
+    train, val = (sources.subset(whole, rest), sources.subset(whole, held)) if len(held) else (whole, None)
+    test = _open(data, data.test) if sources.has_split(data.name, data.test) else None
+    if test is not None and (test.class_names != whole.class_names and labels is not None):
+        raise UserError(
+            f"the classes of {data.test!r} differ from those of {data.train!r}: "
+            f"{test.class_names} and {whole.class_names}"
+        )
+    visible = None
+    if labels is not None:
+        everything = data.labels == "all"
+        visible = (
+            np.arange(len(train))
+            if everything
+            else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
+        )
+    return Data(train, val, test, visible)
+
+
+def _labels_of(source: Source) -> np.ndarray:
+    labels = source.labels()
+    assert labels is not None
+    return labels
+
+
+def _open(data: Any, split: str) -> Source:
+    """Opens one split and, where it fits, decodes it into memory once."""
+    source = sources.load(data.name, split, data.data_dir or None)
+    if not len(source):
+        raise UserError(f"the split {split!r} of {data.name} is empty")
+    shape = source.image_shape
+    if shape is None or len(source) * np.prod(shape) > data.cache_gib * GIB:
+        return source
+    if not isinstance(source, sources.ArraySource):
+        logging.info("decoding %d images of %s (%s) into memory", len(source), data.name, split)
+    return sources.in_memory(source)

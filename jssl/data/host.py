@@ -1,0 +1,91 @@
+"""What happens to one image on the host: decode and, where images are large or of mixed size, crop."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from jssl.data.sources import to_array
+
+if TYPE_CHECKING:
+    from jssl.data.augment import ViewSpec
+
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+EXIF_ORIENTATION = 0x0112
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+def random_box(rng: np.random.Generator, width: int, height: int, spec: ViewSpec) -> Box:
+    """The box of a random resized crop, as torchvision draws it: ten tries, then the largest central one."""
+    low, high = math.log(spec.crop_ratio_min), math.log(spec.crop_ratio_max)
+    for _ in range(10):
+        area = width * height * rng.uniform(spec.crop_area_min, spec.crop_area_max)
+        ratio = math.exp(rng.uniform(low, high))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    ratio = min(max(width / height, spec.crop_ratio_min), spec.crop_ratio_max)
+    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def central_box(width: int, height: int, fraction: float) -> Box:
+    """The central square whose side is a fraction of the shorter side."""
+    side = max(1, round(min(width, height) * fraction))
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def crops(
+    image: Image.Image, boxes: list[Box], sizes: list[int], interpolations: list[str], channels: int
+) -> list[np.ndarray]:
+    """Cuts boxes out of one image and resizes each to a square, uint8[size, size, channels].
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where every crop still has as many pixels as it needs.
+    """
+    width, height = image.size
+    spare = min(min(r - x, b - y) / size for (x, y, r, b), size in zip(boxes, sizes))
+    if spare >= 2 and image.format == "JPEG":
+        divisor = 2 ** min(3, int(math.log2(spare)))
+        image.draft(None, (math.ceil(width / divisor), math.ceil(height / divisor)))
+    mode = "RGB" if channels == 3 else "L"
+    scale_x, scale_y = image.size[0] / width, image.size[1] / height
+    image = image.convert(mode)
+    resized = [
+        image.resize(
+            (size, size),
+            RESAMPLING[interpolation],
+            box=(box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y),
+        )
+        for box, size, interpolation in zip(boxes, sizes, interpolations)
+    ]
+    return [to_array(crop, channels) for crop in resized]
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turns a photograph as its camera noted; most images need nothing and stay undecoded."""
+    turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def train_crops(
+    image: Image.Image, specs: list[ViewSpec], rng: np.random.Generator, channels: int
+) -> list[np.ndarray]:
+    """One random resized crop for every copy of every view."""
+    image = upright(image)
+    expanded = [spec for spec in specs for _ in range(spec.copies)]
+    boxes = [random_box(rng, *image.size, spec) for spec in expanded]
+    sizes = [spec.size for spec in expanded]
+    return crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels)
+
+
+def central_crop(image: Image.Image, size: int, fraction: float, channels: int) -> np.ndarray:
+    """The evaluation view: the central square, resized, uint8[size, size, channels]."""
+    image = upright(image)
+    box = central_box(*image.size, fraction)
+    return crops(image, [box], [size], ["bicubic"], channels)[0]

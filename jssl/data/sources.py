@@ -1,0 +1,476 @@
+"""Where images come from. Every source is random-access, has a length, and knows nothing of batches.
+
+`load(name, split)` understands four kinds of name:
+
+  digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
+  a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
+  an .npz or .npy file arrays `images` uint8[N, H, W, C] and, optionally, `labels` int[N]
+  anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import io
+import os
+import pathlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps
+
+from jssl.errors import UserError, unknown
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+)
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "val", "validation")
+CHUNK = 1024  # records read at once from array_record files
+
+
+class BadImage(Exception):
+    """An image that cannot be decoded; the text says which and why."""
+
+
+class Source(abc.ABC):
+    """Images by position.
+
+    Attributes:
+      name: what messages call it.
+      image_shape: (H, W, C) if all images share it, else None.
+      channels: 1 or 3.
+      class_names: names of the labels, or None if the images are unlabelled.
+      labels_are_cheap: False where all records must be read to know the labels.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int] | None
+    channels: int
+    class_names: tuple[str, ...] | None
+    labels_are_cheap: bool = True
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def handles(self, indices: Sequence[int]) -> list[Any]:
+        """What `open_image` takes, for many positions at once: a path, encoded bytes or an array."""
+
+    @abc.abstractmethod
+    def labels(self) -> np.ndarray | None:
+        """All labels, int32[N], or None."""
+
+    def filename(self, index: int) -> str:
+        """A name for the example, for messages and exports."""
+        return f"{self.name}[{index}]"
+
+    def open(self, index: int) -> Image.Image:
+        """One image, perhaps not decoded yet; raises BadImage."""
+        return self.open_handle(self.handles([index])[0], index)
+
+    def open_handle(self, handle: Any, index: int) -> Image.Image:
+        """As `open`, for a handle that was read before."""
+        try:
+            return open_image(handle)
+        except Exception as error:  # a decoder may raise anything on a broken file
+            raise BadImage(f"{self.filename(index)}: {error}") from error
+
+    def decode(self, image: Image.Image, index: int) -> np.ndarray:
+        """All pixels, uint8[H, W, C]; raises BadImage."""
+        try:
+            return to_array(image, self.channels)
+        except Exception as error:
+            raise BadImage(f"{self.filename(index)}: {error}") from error
+
+
+def open_image(handle: pathlib.Path | bytes | np.ndarray) -> Image.Image:
+    """Opens lazily: for files only the header is read."""
+    if isinstance(handle, np.ndarray):
+        return Image.fromarray(handle[..., 0] if handle.shape[-1] == 1 else handle)
+    return Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
+
+
+def to_array(image: Image.Image, channels: int) -> np.ndarray:
+    """Decodes to uint8[H, W, channels], upright as the camera meant it."""
+    image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
+    array = np.asarray(image)
+    return array if channels == 3 else array[..., None]
+
+
+class ArraySource(Source):
+    """Images of one size in memory. `bad` are positions whose image could not be decoded."""
+
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        bad: dict[int, str] | None = None,
+    ):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UserError(
+                f"{name}: images must be uint8[N, H, W, 1 or 3], not {images.dtype}{list(images.shape)}"
+            )
+        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+            raise UserError(
+                f"{name}: labels must be int[{len(images)}], not {labels.dtype}{list(labels.shape)}"
+            )
+        self.name = name
+        self.images = images
+        self.image_shape = images.shape[1:]
+        self.channels = images.shape[-1]
+        self.bad = bad or {}
+        self._labels = None if labels is None else labels.astype(np.int32)
+        if class_names is not None:
+            self.class_names = tuple(class_names)
+        elif labels is not None:
+            self.class_names = tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
+        else:
+            self.class_names = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [self.images[i] for i in indices]
+
+    def open(self, index: int) -> Image.Image:
+        if index in self.bad:
+            raise BadImage(self.bad[index])
+        return super().open(index)
+
+    def labels(self) -> np.ndarray | None:
+        return self._labels
+
+
+class FolderSource(Source):
+    """Image files below a folder; nothing is decoded until it is asked for."""
+
+    image_shape = None
+    channels = 3
+
+    def __init__(self, root: pathlib.Path):
+        self.name = root.name
+        self.root = root
+        self.paths = sorted(find_images(root))
+        if not self.paths:
+            raise UserError(
+                f"no images below {root}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+        parents = [path.relative_to(root).parts[0] for path in self.paths if path.parent != root]
+        labelled = len(parents) == len(self.paths) and len(set(parents)) > 1
+        self.class_names = tuple(sorted(set(parents))) if labelled else None
+        if self.class_names is None:
+            self._labels = None
+        else:
+            number = {name: i for i, name in enumerate(self.class_names)}
+            self._labels = np.asarray([number[name] for name in parents], np.int32)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def handles(self, indices: Sequence[int]) -> list[pathlib.Path]:
+        return [self.paths[i] for i in indices]
+
+    def labels(self) -> np.ndarray | None:
+        return self._labels
+
+    def filename(self, index: int) -> str:
+        return str(self.paths[index].relative_to(self.root))
+
+
+class TfdsSource(Source):
+    """A prepared TFDS split; records stay encoded until they are asked for."""
+
+    labels_are_cheap = False
+
+    def __init__(self, name: str, split: str, data_dir: str | None):
+        import tensorflow_datasets as tfds
+
+        builder = prepared_builder(name, data_dir)
+        features = builder.info.features
+        self._image_key = feature_key(features, tfds.features.Image, name, "image")
+        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
+        shape = features[self._image_key].shape
+        self.name = name
+        self.channels = 1 if shape[-1] == 1 else 3
+        self.image_shape = None if None in shape else (*shape[:2], self.channels)
+        self.class_names = tuple(features[self._label_key].names) if self._label_key else None
+        decoders = {self._image_key: tfds.decode.SkipDecoding()}
+        try:
+            self._records = builder.as_data_source(split=split, decoders=decoders)
+        except (ValueError, AssertionError) as error:
+            splits = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
+            raise UserError(f"{name} has no split {split!r}: it has {splits}") from error
+        except NotImplementedError as error:
+            raise UserError(
+                f"{name} in {builder.data_path} is not in array_record format: prepare it again with "
+                "builder.download_and_prepare(file_format='array_record')"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def handles(self, indices: Sequence[int]) -> list[bytes]:
+        return [record[self._image_key] for record in self._records.__getitems__(list(indices))]
+
+    @functools.cached_property
+    def _all_labels(self) -> np.ndarray | None:
+        if self._label_key is None:
+            return None
+        rows = (
+            [record[self._label_key] for record in self._records.__getitems__(list(chunk))]
+            for chunk in chunks(len(self))
+        )
+        return np.asarray([label for row in rows for label in row], np.int32)
+
+    def labels(self) -> np.ndarray | None:
+        return self._all_labels
+
+
+class Subset(Source):
+    """Some positions of another source, in the order given."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self.source = source
+        self.indices = np.asarray(indices, np.int64)
+        self.name, self.image_shape = source.name, source.image_shape
+        self.channels, self.class_names = source.channels, source.class_names
+        self.labels_are_cheap = source.labels_are_cheap
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def handles(self, indices: Sequence[int]) -> list[Any]:
+        return self.source.handles([int(self.indices[i]) for i in indices])
+
+    def labels(self) -> np.ndarray | None:
+        labels = self.source.labels()
+        return None if labels is None else labels[self.indices]
+
+    def filename(self, index: int) -> str:
+        return self.source.filename(int(self.indices[index]))
+
+
+def subset(source: Source, indices: np.ndarray) -> Source:
+    """Part of a source; arrays stay arrays, so that they keep their fast path."""
+    if not isinstance(source, ArraySource):
+        return Subset(source, indices)
+    labels = source.labels()
+    where = {int(old): new for new, old in enumerate(indices)} if source.bad else {}
+    return ArraySource(
+        source.name,
+        source.images[indices],
+        None if labels is None else labels[indices],
+        source.class_names,
+        {where[i]: text for i, text in source.bad.items() if i in where},
+    )
+
+
+def in_memory(source: Source, threads: int = 4) -> ArraySource:
+    """Decodes a source of one image size once; a training epoch then is an array gather."""
+    if isinstance(source, ArraySource):
+        return source
+    assert source.image_shape is not None, "only sources of one image size fit an array"
+    images = np.zeros((len(source), *source.image_shape), np.uint8)
+    bad: dict[int, str] = {}
+
+    def decode(item: tuple[int, Any]) -> None:
+        index, handle = item
+        try:
+            images[index] = source.decode(source.open_handle(handle, index), index)
+        except (BadImage, ValueError) as error:
+            bad[index] = str(error)
+
+    with futures.ThreadPoolExecutor(threads) as pool:
+        for chunk in chunks(len(source)):
+            list(pool.map(decode, zip(chunk, source.handles(chunk))))
+    return ArraySource(source.name, images, source.labels(), source.class_names, bad)
+
+
+def load(name: str, split: str, data_dir: str | None = None) -> Source:
+    """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
+
+    Raises:
+      UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
+    """
+    if not name:
+        raise UserError("config.data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
+    path = pathlib.Path(name).expanduser()
+    if name == "digits":
+        return sliced(digits(), split)
+    if path.suffix in (".npz", ".npy"):
+        return sliced(arrays(path), split)
+    if path.is_dir():
+        return sliced(folder(path), split)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise UserError(f"there is no folder {path}")
+    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"))
+
+
+def has_split(name: str, split: str) -> bool:
+    """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
+    path = pathlib.Path(name).expanduser()
+    if not split or (path.suffix not in (".npz", ".npy") and not path.is_dir()):
+        return bool(split)
+    splits = arrays(path) if path.suffix else folder(path)
+    return split.partition("[")[0] in splits
+
+
+def sliced(splits: dict[str, Source], spec: str) -> Source:
+    """Applies a TFDS slicing string to named splits."""
+    import tensorflow_datasets as tfds
+
+    base = spec.partition("[")[0]
+    if base not in splits:
+        raise unknown("split", base, splits)
+    source = splits[base]
+    if base == spec:
+        return source
+    try:
+        instruction = tfds.core.ReadInstruction.from_spec(spec)
+        info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
+        (part,) = instruction.to_absolute({base: info})
+    except (ValueError, AssertionError) as error:
+        raise UserError(
+            f"cannot read the split {spec!r}: write it as {base}[:10%] or {base}[5:20]"
+        ) from error
+    return subset(source, np.arange(part.from_ or 0, len(source) if part.to is None else part.to))
+
+
+def digits() -> dict[str, Source]:
+    """Scikit-learn's digits: train 1,437 and test 360, drawn once, the same share of every class."""
+    from sklearn import datasets, model_selection
+
+    data = datasets.load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = data.target.astype(np.int32)
+    train, test = model_selection.train_test_split(
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
+    return {
+        split: ArraySource("digits", images[np.sort(rows)], labels[np.sort(rows)])
+        for split, rows in {"train": train, "test": test}.items()
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def arrays(path: pathlib.Path) -> dict[str, Source]:
+    """`images`/`labels` of an .npz as `train`; `test_images`/`test_labels`, if there, as `test`."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        content = np.load(path, allow_pickle=False)
+        stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
+    except (ValueError, OSError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if "images" not in stored:
+        raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
+
+    def split(images: str, labels: str) -> Source:
+        pixels = stored[images][..., None] if stored[images].ndim == 3 else stored[images]
+        return ArraySource(path.stem, pixels, stored.get(labels))
+
+    result = {"train": split("images", "labels")}
+    if "test_images" in stored:
+        result["test"] = split("test_images", "test_labels")
+    return result
+
+
+@functools.lru_cache(maxsize=4)
+def folder(path: pathlib.Path) -> dict[str, Source]:
+    """`train` (all of the folder, or its train/) and `test` (its test/, val/ or validation/)."""
+    train = next((path / name for name in TRAIN_FOLDERS if (path / name).is_dir()), None)
+    if train is None:
+        return {"train": FolderSource(path)}
+    test = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
+    splits: dict[str, Source] = {"train": FolderSource(train)}
+    return splits if test is None else {**splits, "test": FolderSource(test)}
+
+
+def find_images(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Image files below a folder, hidden files and folders left out."""
+    for parent, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = pathlib.Path(parent, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield path
+
+
+def chunks(length: int) -> Iterator[range]:
+    """Consecutive ranges of at most CHUNK positions."""
+    for start in range(0, length, CHUNK):
+        yield range(start, min(start + CHUNK, length))
+
+
+def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
+    """The first feature of a kind; an error if `what` must be there, None otherwise."""
+    for key, feature in features.items():
+        if isinstance(feature, kind):
+            return str(key)
+    if what:
+        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}")
+    return None
+
+
+def prepared_builder(name: str, data_dir: str | None) -> Any:
+    """A TFDS builder whose data are on disk; downloads them if that is possible, else says what to do.
+
+    TFDS alone retries for minutes where there is no network, so one short request asks first.
+    """
+    import tensorflow_datasets as tfds
+
+    logging.get_absl_logger().addFilter(_is_not_about_opencv)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except Exception as error:  # tfds raises many kinds for a name it does not know
+        near = unknown(
+            "data set", name.partition("/")[0], ["digits", *tfds.list_builders(with_community_datasets=False)]
+        )
+        hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
+        raise UserError(
+            f"{hint} config.data.name takes 'digits', a folder, an .npz file or a TFDS name; "
+            f"looked in {data_dir or '~/tensorflow_datasets'} too ({type(error).__name__})"
+        ) from error
+    if builder.is_prepared():
+        return builder
+    where = data_dir or "~/tensorflow_datasets"
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        raise UserError(
+            f"{name} is not prepared in {where} and must be downloaded by hand: see "
+            f"https://www.tensorflow.org/datasets/catalog/{builder.name}, then prepare it with "
+            "file_format='array_record' and set TFDS_DATA_DIR"
+        )
+    urls = list(builder.url_infos)
+    if urls and not reachable(urls[0]):
+        raise UserError(
+            f"{name} is not prepared in {where} and {urls[0]} cannot be reached: prepare it on a machine "
+            "with a network (file_format='array_record') and set TFDS_DATA_DIR or --config.data.data_dir"
+        )
+    logging.info("preparing %s in %s", name, where)
+    builder.download_and_prepare(file_format="array_record")
+    return builder
+
+
+def reachable(url: str, timeout: float = 5.0) -> bool:
+    """Whether a server answers at all; any answer counts, a refusal too."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _is_not_about_opencv(record: Any) -> bool:
+    return "OpenCV is not installed" not in str(record.msg)

@@ -1,0 +1,63 @@
+"""Which examples train, which choose, and which of them show their labels. All seeded, all nested."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from jssl.errors import UserError
+
+
+def class_order(labels: np.ndarray, seed: int) -> list[np.ndarray]:
+    """For every class its positions in a seeded random order; prefixes of it give nested subsets."""
+    return [
+        np.random.default_rng((seed, int(label))).permutation(np.flatnonzero(labels == label))
+        for label in np.unique(labels)
+    ]
+
+
+def label_subset(labels: np.ndarray, spec: str, seed: int) -> np.ndarray:
+    """Positions whose labels may be used, sorted.
+
+    Args:
+      labels: int[N].
+      spec: 'all', a percentage of every class ('1%', at least one each), or a number of each ('25 per class').
+      seed: a smaller subset of the same seed lies inside a larger one.
+
+    Raises:
+      UserError: if the spec cannot be read, or a class has too few examples.
+    """
+    if spec == "all":
+        return np.arange(len(labels))
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", spec)
+    count = re.fullmatch(r"(\d+) per class", spec)
+    orders = class_order(labels, seed)
+    if percent and 0 < float(percent[1]) <= 100:
+        sizes = [max(1, round(len(order) * float(percent[1]) / 100)) for order in orders]
+    elif count and int(count[1]) > 0:
+        sizes = [int(count[1])] * len(orders)
+    else:
+        raise UserError(f"cannot read the labels {spec!r}: write 'all', '10%' or '25 per class'")
+    short = min(len(order) for order in orders)
+    if max(sizes) > max(len(order) for order in orders) or (count and sizes[0] > short):
+        raise UserError(f"labels={spec!r}: the smallest class has only {short} examples")
+    return np.sort(np.concatenate([order[:size] for order, size in zip(orders, sizes)]))
+
+
+def holdout(
+    length: int, labels: np.ndarray | None, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits positions into (train, held out), the same share of every class where there are labels.
+
+    Raises:
+      UserError: unless 0 <= fraction < 1 and something is left to train on.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"config.data.holdout={fraction} must be at least 0 and less than 1")
+    groups = class_order(np.zeros(length, np.int32) if labels is None else labels, seed)
+    held = np.concatenate([group[: round(len(group) * fraction)] for group in groups])
+    rest = np.setdiff1d(np.arange(length), held)
+    if not len(rest):
+        raise UserError(f"config.data.holdout={fraction} leaves nothing to train on")
+    return rest, np.sort(held)

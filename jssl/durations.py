@@ -1,0 +1,67 @@
+"""Lengths of time in a config: `NAME_steps`, `NAME_epochs`, `NAME_percent`, `NAME_examples`; 0 means not given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from jssl.errors import UserError
+
+UNITS = ("steps", "epochs", "examples", "percent")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """What turns epochs and percentages into steps.
+
+    Attributes:
+      num_examples: size of the training set.
+      batch_size: examples of a step, over all devices.
+      total_steps: length of the run.
+    """
+
+    num_examples: int
+    batch_size: int
+    total_steps: int
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which every example is seen once; batches run on across the border of epochs."""
+        return self.num_examples / self.batch_size
+
+    def steps(self, config: Any, name: str) -> int:
+        """Reads `NAME_<unit>` of a config; 0 if none is given.
+
+        Raises:
+          UserError: if two are given at once, or one is negative.
+        """
+        factors = {
+            "steps": 1.0,
+            "epochs": self.steps_per_epoch,
+            "examples": 1 / self.batch_size,
+            "percent": self.total_steps / 100,
+        }
+        value, unit = given(config, name)
+        return math.ceil(value * factors[unit] - 1e-9)
+
+
+def given(config: Any, name: str) -> tuple[float, str]:
+    """The one (value, unit) of `NAME_<unit>` that is not 0."""
+    values = {unit: config[f"{name}_{unit}"] for unit in UNITS if f"{name}_{unit}" in config}
+    found = [(float(value), unit) for unit, value in values.items() if value]
+    if len(found) > 1:
+        keys = " and ".join(f"{name}_{unit}={value:g}" for value, unit in found)
+        raise UserError(f"{keys} are given at once: set all but one to 0")
+    if found and not (found[0][0] > 0 and math.isfinite(found[0][0])):
+        raise UserError(f"{name}_{found[0][1]}={found[0][0]:g} must not be negative")
+    return found[0] if found else (0.0, "steps")
+
+
+def make_clock(config: Any, num_examples: int) -> Clock:
+    """The clock of a run whose length stands in `total_epochs`, `total_steps` or `total_examples`."""
+    batch_size = config.data.unlabeled.batch_size
+    total = Clock(num_examples, batch_size, 0).steps(config, "total")
+    if total < 1:
+        raise UserError("the run has no length: set one of total_epochs, total_steps, total_examples")
+    return Clock(num_examples, batch_size, total)

@@ -1,0 +1,18 @@
+"""One kind of error for what the user can put right; the command lines print it as a single line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Says in one line what was wrong and what to do; no traceback is shown for it."""
+
+
+def unknown(what: str, given: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that does not exist: the nearest valid one, and all of them."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {what} {given!r}: {hint}valid are {', '.join(names)}")

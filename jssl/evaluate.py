@@ -1,0 +1,60 @@
+"""python -m jssl.evaluate --workdir=RUN [--config.evals.knn.k=5 ...]: evaluates a run again, finished or not."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from jssl import cli
+from jssl.errors import UserError
+
+
+def main(_: list[str]) -> None:
+    """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
+    from jssl import stages
+    from jssl.evaluation.suite import Suite
+    from jssl.report import summary
+
+    program, data, state = stages.open_run(flags.FLAGS.workdir, flags.FLAGS.config)
+    suite = Suite(program, data)
+    if not suite.has_labels:
+        raise UserError("the data of this run have no labels: there is no accuracy to measure")
+    results = {"step": int(state.step), **suite.final(state), "evaluated_on": suite.query_name}
+    print(summary.table(results))
+    print(json.dumps(results))
+
+
+def define_flags(argv: list[str]) -> None:
+    """The run's own config, so that --config.KEY=VALUE overrides work on it."""
+    from etils import epath
+
+    from jssl import workdir
+
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    given = [argument for argument in argv if argument.startswith("--workdir=")]
+    if not given:
+        raise UserError("--workdir=FOLDER is missing")
+    config = workdir.read_config(epath.Path(given[-1].partition("=")[2]))
+    config_flags.DEFINE_config_dict("config", config)
+
+
+def check_overrides(argv: list[str]) -> None:
+    """Only `evals` may differ from the run."""
+    other = [a for a in argv if a.startswith("--config.") and not a.startswith("--config.evals.")]
+    if other:
+        raise UserError(f"{other[0]}: only --config.evals.* can be changed for a run that exists")
+
+
+if __name__ == "__main__":
+    try:
+        if not {"--help", "--helpfull", "--helpshort"} & set(sys.argv):
+            check_overrides(sys.argv)
+            define_flags(sys.argv)
+        else:
+            flags.DEFINE_string("workdir", None, "Folder of the run.")
+    except UserError as error:
+        cli.fail(str(error))
+    cli.run(main, required=["workdir"])

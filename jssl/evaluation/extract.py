@@ -1,0 +1,70 @@
+"""Features of a whole source, batch by batch over all devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jssl import parallel
+from jssl.data.pipeline import BadImages, EvalBatches, read_ahead
+from jssl.types import Array
+
+POOLED_PIXELS = 32  # images larger than this are shrunk before their pixels serve as features
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of the readable images, in the order of their source; equal in all processes.
+
+    Attributes:
+      x: float32[N, D].
+      labels: int32[N], -1 where there is none.
+      index: int32[N], position in the source.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+
+    def rows(self, keep: np.ndarray) -> Features:
+        """Part of the rows."""
+        return Features(self.x[keep], self.labels[keep], self.index[keep])
+
+
+def extract(
+    apply: Callable[[Array], Array],
+    batches: EvalBatches,
+    mesh: Mesh,
+    bad_images: BadImages,
+    workers: int = 0,
+    threads: int = 2,
+) -> Features:
+    """Runs `apply` (uint8 images sharded over the mesh -> float32[B, D] on every device) over a source."""
+    x, labels, index = [], [], []
+    for host_batch in read_ahead(batches, workers=workers, threads=threads):
+        bad_images.note(host_batch.pop("bad"))
+        batch = parallel.global_batch(host_batch, mesh)
+        rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
+        keep = rows["mask"]
+        x.append(np.asarray(apply(batch["image"]), np.float32)[keep])
+        labels.append(rows["label"][keep])
+        index.append(rows["index"][keep])
+    return Features(np.concatenate(x), np.concatenate(labels), np.concatenate(index))
+
+
+def pixels(images: Array) -> Array:
+    """The baseline that any encoder must beat: the pixels themselves, float32[B, S * S * C], S <= 32."""
+    from jssl.data import augment
+
+    size = min(POOLED_PIXELS, images.shape[1])
+    shrunk = augment.to_float(augment.center_resize(images, size))
+    return shrunk.reshape(len(shrunk), -1)
+
+
+def jit_pixels(mesh: Mesh) -> Callable[[Array], Array]:
+    """`pixels`, whole on every device."""
+    return jax.jit(pixels, out_shardings=parallel.replicated(mesh))

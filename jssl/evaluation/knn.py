@@ -1,0 +1,114 @@
+"""Weighted k-nearest-neighbour classification: no training, so it tells what the features hold."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from jssl import parallel
+from jssl.errors import UserError
+from jssl.types import Array
+
+QUERY_BLOCK = 256
+
+
+def knn(
+    train_x: np.ndarray,
+    train_labels: np.ndarray,
+    test_x: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    classes: int,
+    mesh: Mesh,
+    k: int = 20,
+    temperature: float = 0.1,
+    center: bool = False,
+    leave_one_out: bool = False,
+) -> dict[str, float]:
+    """Every test image is voted on by its k most similar train images, with weight exp(cosine / temperature).
+
+    The train features are sharded over the mesh; each device finds its own k nearest, and the best k of
+    all are chosen from those. Queries go in blocks.
+
+    Args:
+      train_x, train_labels: float[N, D] and int[N] in [0, classes).
+      test_x, test_labels: float[M, D] and int[M].
+      k: neighbours; cut to the number of train images.
+      temperature: of the votes' weights.
+      center: subtract the mean of train_x before normalising.
+      leave_one_out: the test set is the train set, and an image does not vote on itself.
+
+    Returns:
+      {'top1', 'top5'}, fractions in [0, 1]; top5 counts min(5, classes) guesses.
+
+    Raises:
+      UserError: if k or the temperature is not positive.
+
+    References:
+      Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4.
+      https://arxiv.org/abs/1805.01978
+    """
+    if k < 1 or not temperature > 0:
+        raise UserError(f"evals.knn: k={k} and temperature={temperature} must be positive")
+    k = min(k, len(train_x) - leave_one_out)
+    offset = train_x.mean(axis=0, keepdims=True) if center else 0.0
+    bank, queries = _unit(train_x - offset), _unit(test_x - offset)
+    own = np.arange(len(queries)) if leave_one_out else np.full(len(queries), -1)
+    bank_rows = parallel.put_rows(parallel.pad_rows(bank, mesh.size), mesh)
+    # Padding votes for no class.
+    labels = np.pad(train_labels, (0, len(bank_rows) - len(bank)), constant_values=-1)
+    label_rows = parallel.put_rows(labels.astype(np.int32), mesh)
+    vote = _voter(mesh, k, temperature, classes)
+    guesses = []
+    for start in range(0, len(queries), QUERY_BLOCK):
+        rows = slice(start, start + QUERY_BLOCK)
+        block = parallel.pad_rows(queries[rows], QUERY_BLOCK)  # whole blocks, so that one shape is compiled
+        self_rows = parallel.pad_rows(own[rows].astype(np.int32), QUERY_BLOCK)
+        put = parallel.put_replicated((block, self_rows), mesh)
+        guesses.append(np.asarray(vote(bank_rows, label_rows, *put)))
+    ranked = np.concatenate(guesses)[: len(queries)]
+    return accuracy(ranked, test_labels)
+
+
+def accuracy(ranked: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """top1 and top5 of guesses ranked by score, int[M, >=1]."""
+    hits = ranked[:, :5] == labels[:, None]
+    return {"top1": float(hits[:, 0].mean()), "top5": float(hits.any(axis=1).mean())}
+
+
+@functools.lru_cache(maxsize=8)
+def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignore[no-untyped-def]
+    rows, whole = PartitionSpec(parallel.DATA_AXIS), PartitionSpec()
+
+    def nearest(bank: Array, labels: Array, queries: Array, own: Array) -> tuple[Array, Array]:
+        similarity = jnp.matmul(queries, bank.T, precision=jax.lax.Precision.HIGHEST)
+        first = jax.lax.axis_index(parallel.DATA_AXIS) * len(bank)
+        excluded = (labels < 0) | (first + jnp.arange(len(bank)) == own[:, None])
+        similarity = jnp.where(excluded, -jnp.inf, similarity)
+        best, where = jax.lax.top_k(similarity, min(k, len(bank)))
+        return best, labels[where]
+
+    local = jax.shard_map(
+        nearest,
+        mesh=mesh,
+        in_specs=(rows, rows, whole, whole),
+        out_specs=PartitionSpec(None, parallel.DATA_AXIS),
+    )
+
+    def vote(bank: Array, labels: Array, queries: Array, own: Array) -> Array:
+        best, best_labels = local(bank, labels, queries, own)
+        best, where = jax.lax.top_k(best, k)
+        best_labels = jnp.take_along_axis(best_labels, where, axis=1)
+        weight = jnp.exp((best - best[:, :1]) / temperature)  # a common factor changes no vote
+        votes = jnp.sum(weight[..., None] * jax.nn.one_hot(best_labels, classes), axis=1)
+        return jax.lax.top_k(votes, min(5, classes))[1]
+
+    return jax.jit(vote, out_shardings=parallel.replicated(mesh))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

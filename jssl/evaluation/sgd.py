@@ -1,0 +1,130 @@
+"""Linear evaluation as the papers do it: SGD on augmented images through the frozen encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jssl import models, optim
+from jssl.data.augment import ViewSpec
+from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.durations import Clock
+from jssl.errors import UserError
+from jssl.methods import Context, Method, Output
+from jssl.program import DataInfo, Program
+from jssl.state import TrainState
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenProbe(Method):
+    """A linear classifier on the features of another method, whose parameters lie in the state, unmoved."""
+
+    inner: Method
+    classes: int
+
+    @functools.cached_property
+    def head(self) -> models.Network:
+        """The classifier."""
+        return models.linear(self.classes)
+
+    def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
+        frozen_params, frozen_state = self.inner.init(key, batch)
+        state = {"frozen": {"params": frozen_params, "state": frozen_state}}
+        h = self._features(state, batch["unlabeled"]["views"][0])
+        return {"head": self.head.init(key, h)[0]}, state
+
+    def _features(self, state: State, images: Array) -> Array:
+        frozen = state["frozen"]
+        return self.inner.features(frozen["params"], frozen["state"], images)
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        stream = batch["unlabeled"]
+        logits = self.head.apply(params["head"], {}, self._features(state, stream["views"][0]), train=True)[0]
+        each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, stream["label"])
+        return jnp.mean(each), Output(state, {})
+
+    def features(self, params: Params, state: State, images: Array) -> Array:
+        return self.logits(params, state, images)
+
+    def logits(self, params: Params, state: State, images: Array) -> Array:
+        return self.head.apply(params["head"], {}, self._features(state, images), train=False)[0]
+
+
+def train_probe(
+    program: Program, batches: TrainBatches, state: TrainState, classes: int
+) -> tuple[Program, TrainState]:
+    """Trains a classifier on the run's encoder; the returned program's `features` are its logits.
+
+    `evals.sgd` holds the recipe: epochs, batch_size, lr, momentum, weight_decay, and the view's fields.
+
+    Raises:
+      UserError: if the recipe is not one.
+    """
+    recipe = program.config.evals.sgd
+    if recipe.epochs <= 0 or not recipe.lr > 0:
+        raise UserError(f"evals.sgd: epochs={recipe.epochs} and lr={recipe.lr} must be positive")
+    info = dataclasses.replace(program.info, num_examples=len(batches.source))
+    probe = _program(program, recipe, info, classes)
+    fresh = probe.init()
+    frozen = jax.tree.map(jnp.copy, {"params": state.params, "state": state.method_state})
+    current = dataclasses.replace(fresh, method_state={"frozen": frozen})
+    data = probe.config.data
+    bad_images = BadImages(batches.source, data.max_bad_fraction)
+    iterator = DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
+    step = probe.compile()
+    for batch in iterator:
+        current, metrics = step(current, {"unlabeled": batch})
+        jax.block_until_ready(metrics["loss"])
+    return probe, current
+
+
+def probe_clock(config: Any, num_examples: int) -> Clock:
+    """The length of the probe's training."""
+    recipe = config.evals.sgd
+    steps = Clock(num_examples, recipe.batch_size, 0).steps(
+        ml_collections.ConfigDict({"total_epochs": recipe.epochs}), "total"
+    )
+    return Clock(num_examples, recipe.batch_size, steps)
+
+
+def probe_specs(config: Any) -> tuple[ViewSpec, ...]:
+    """The one augmented view of the protocol."""
+    return (ViewSpec.from_mapping("evals.sgd.view", config.evals.sgd.view),)
+
+
+def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
+    config = ml_collections.ConfigDict(program.config.to_dict())
+    config.data.unlabeled.batch_size = recipe.batch_size
+    config.optim.accumulate = 1
+    config.optim.update(
+        {
+            "name": "sgd",
+            "lr": recipe.lr,
+            "lr_scaling": "linear",
+            "momentum": recipe.momentum,
+            "nesterov": True,
+            "weight_decay": recipe.weight_decay,
+            "schedule": "cosine",
+            "final_lr_factor": 0.0,
+            "clip_norm": 0.0,
+            "warmup_epochs": 0.0,
+            "warmup_steps": 0,
+            "warmup_percent": 0.0,
+        }
+    )
+    config.optim.groups = ml_collections.ConfigDict()
+    clock = probe_clock(program.config, info.num_examples)
+    method = FrozenProbe(program.method.encoder, program.method, classes)
+    probe = dataclasses.replace(
+        program, config=config, info=info, clock=clock, specs=probe_specs(config), method=method
+    )
+    params = jax.eval_shape(probe.init_method)[0]
+    optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
+    return dataclasses.replace(probe, optimizer=optimizer, schedule=schedule)

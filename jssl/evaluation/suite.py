@@ -1,0 +1,186 @@
+"""All evaluations of a run: during training on the holdout, at the end on the test set, beside baselines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jssl import parallel
+from jssl.data import splits
+from jssl.data.datasets import Data
+from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
+from jssl.data.sources import Source, subset
+from jssl.errors import UserError
+from jssl.evaluation import sgd
+from jssl.evaluation.extract import Features, extract, jit_pixels
+from jssl.evaluation.knn import accuracy, knn
+from jssl.evaluation.linear import linear
+from jssl.program import Program
+from jssl.state import TrainState
+from jssl.types import Array
+
+Results = dict[str, float]
+MIN_CLASSES = 2
+
+
+class Suite:
+    """Evaluates training states of one program on one data set.
+
+    Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
+    with `pixels/` and `untrained/` before it for the baselines and `val/` during training.
+    """
+
+    def __init__(self, program: Program, data: Data):
+        self.program, self.data = program, data
+        self.config = program.config.evals
+        parallel.check_batch_size(self.config.batch_size, program.mesh, "config.evals.batch_size")
+        self.has_labels = data.num_classes >= MIN_CLASSES
+
+    @property
+    def query(self) -> Source:
+        """Where final numbers come from: the test set; without one, the holdout; without that, train."""
+        return self.data.test or self.data.val or self.data.train
+
+    @property
+    def query_name(self) -> str:
+        """Which of those it is, in words."""
+        if self.data.test is not None:
+            return "test set"
+        return (
+            "train set, leave-one-out (no test set, no holdout)"
+            if self.data.val is None
+            else "holdout (no test set)"
+        )
+
+    def during(self, state: TrainState) -> Results:
+        """kNN and linear accuracy on the holdout (kNN leave-one-out on train if there is none), and a `score`."""
+        if not self.has_labels:
+            return {}
+        apply = self._encoder(state)
+        results = self._probe(apply, self.data.val, draws=False, prefix="val/")
+        name = next((n for n in ("val/knn/top1", "val/linear/top1") if n in results), None)
+        return results if name is None else {**results, "score": results[name]}
+
+    def final(self, state: TrainState, baselines: bool = True) -> Results:
+        """Everything, on the test set; the baselines are what any number should be read beside."""
+        if not self.has_labels:
+            return {}
+        test = self.data.test or self.data.val
+        results = self._probe(self._encoder(state), test, draws=True)
+        if self.config.sgd.enabled and test is not None:
+            results |= self._sgd(state, test)
+        if baselines:
+            mesh = self.program.mesh
+            results |= self._probe(jit_pixels(mesh), test, draws=False, prefix="pixels/", whole_images=True)
+            untrained = self.program.init()
+            results |= self._probe(self._encoder(untrained), test, draws=False, prefix="untrained/")
+        return results
+
+    def features(self, state: TrainState, source: Source) -> Features:
+        """Features of any source under a training state."""
+        return self._extract(self._encoder(state), source)
+
+    def _encoder(self, state: TrainState) -> Callable[[Array], Array]:
+        return functools.partial(self.program.features, state.params, state.method_state)
+
+    def _extract(self, apply: Callable[[Array], Array], source: Source) -> Features:
+        return extract_source(self.program, apply, source)
+
+    def _visible(self) -> Source:
+        assert self.data.visible is not None
+        if len(self.data.visible) == len(self.data.train):
+            return self.data.train
+        return subset(self.data.train, self.data.visible)
+
+    def _probe(
+        self,
+        apply: Callable[[Array], Array],
+        test: Source | None,
+        draws: bool,
+        prefix: str = "",
+        whole_images: bool = False,
+    ) -> Results:
+        """kNN and linear accuracy of one kind of features, of all visible labels and of draws of them."""
+        train_features = self._extract(apply, self._visible())
+        test_features = None if test is None else self._extract(apply, test)
+        results: Results = {}
+        for name, values in self._classifiers(train_features, test_features, center=whole_images).items():
+            results |= {f"{name}/{key}": value for key, value in values.items()}
+        if draws and test_features is not None:
+            for count in self.config.per_class:
+                results |= self._draws(train_features, test_features, count)
+        return {prefix + name: value for name, value in results.items()}
+
+    def _classifiers(self, train: Features, test: Features | None, center: bool) -> dict[str, Results]:
+        config, mesh, classes = self.config, self.program.mesh, self.data.num_classes
+        results: dict[str, Results] = {}
+        query = train if test is None else test
+        arrays = (train.x, train.labels, query.x, query.labels)
+        if config.knn.enabled:
+            results["knn"] = knn(
+                *arrays,
+                classes=classes,
+                mesh=mesh,
+                k=config.knn.k,
+                temperature=config.knn.temperature,
+                center=center or config.knn.center,
+                leave_one_out=test is None,
+            )
+        if config.linear.enabled and test is not None:
+            results["linear"] = linear(
+                *arrays,
+                classes=classes,
+                mesh=mesh,
+                l2=config.linear.l2,
+                max_iterations=config.linear.max_iterations,
+            )
+        return results
+
+    def _draws(self, train: Features, test: Features, count: int) -> Results:
+        """Mean and standard deviation over draws of `count` labels of every class."""
+        found: dict[str, list[float]] = {}
+        for draw in range(self.config.draws):
+            rows = splits.label_subset(train.labels, f"{count} per class", seed=draw)
+            for name, values in self._classifiers(train.rows(rows), test, center=False).items():
+                for key in ("top1", "top5"):
+                    found.setdefault(f"{name}_{count}_per_class/{key}", []).append(values[key])
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        return means | {f"{name}_std": float(np.std(values)) for name, values in found.items()}
+
+    def _sgd(self, state: TrainState, test: Source) -> Results:
+        """The papers' protocol: SGD on augmented images."""
+        source, config = self._visible(), self.program.config
+        clock = sgd.probe_clock(config, len(source))
+        batches = TrainBatches(
+            source,
+            clock.batch_size,
+            config.seed,
+            clock.total_steps,
+            source.labels(),
+            sgd.probe_specs(config) if self.program.host_crops else None,
+        )
+        probe, trained = sgd.train_probe(self.program, batches, state, self.data.num_classes)
+        scores = self._extract(functools.partial(probe.features, trained.params, trained.method_state), test)
+        ranked = np.argsort(-scores.x, axis=1, kind="stable")
+        return {f"sgd/{name}": value for name, value in accuracy(ranked, scores.labels).items()}
+
+
+def check(config: Any) -> None:
+    """Raises UserError for evaluation settings that cannot be."""
+    if config.evals.draws < 1 or any(n < 1 for n in config.evals.per_class):
+        raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
+    if not 0 < config.evals.crop_fraction <= 1:
+        raise UserError(f"evals.crop_fraction={config.evals.crop_fraction} must be in (0, 1]")
+
+
+def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:
+    """Features of all readable images of a source, cropped on the host where the program's data are."""
+    data, evals = program.config.data, program.config.evals
+    crop = program.host_crops or source.image_shape is None
+    size = program.specs[0].size if crop else None
+    batches = EvalBatches(source, evals.batch_size, size, evals.crop_fraction)
+    bad_images = BadImages(source, data.max_bad_fraction)
+    return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)

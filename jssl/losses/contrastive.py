@@ -1,0 +1,111 @@
+"""Contrastive losses: positives against the rest of the batch."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jssl.types import Array
+
+
+def normalize(z: Array) -> Array:
+    """Rows divided by their Euclidean norm, in float32; a zero row stays zero and gets no gradient."""
+    z = z.astype(jnp.float32)
+    square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
+    return z * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+
+
+def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | None = None) -> Array:
+    """Normalised temperature-scaled cross entropy of SimCLR.
+
+    Each of the 2N embeddings has its other view as the positive and all 2N - 1 others in the denominator.
+    Gradients flow through both sides of every similarity. Computed in float32 whatever the input.
+
+    Args:
+      z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
+      temperature: positive.
+      block_size: rows of the 2N x 2N similarity matrix held at a time; the value and the gradient are the
+        same, in O(N * block_size) memory, at the price of one more matrix product. None holds all of them.
+
+    Returns:
+      Mean over the 2N anchors, float[], at least 0.
+
+    Raises:
+      ValueError: if the shapes differ or are not rank 2, or temperature or block_size are not positive.
+
+    References:
+      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.
+      https://arxiv.org/abs/2002.05709
+    """
+    if z1.shape != z2.shape or z1.ndim != 2:
+        raise ValueError(f"nt_xent takes two arrays float[N, D] of one shape, not {z1.shape} and {z2.shape}")
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be positive")
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size={block_size} must be positive")
+    z = normalize(jnp.concatenate([z1, z2]))
+    n = z1.shape[0]
+    positives = jnp.sum(z[:n] * z[n:], axis=-1) / temperature
+    rows = 2 * n if block_size is None else min(block_size, 2 * n)
+    return jnp.mean(_log_sum_exp_of_others(z, 1 / temperature, rows)) - jnp.mean(positives)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _log_sum_exp_of_others(z: Array, scale: float, block: int) -> Array:
+    """log sum_{j != i} exp(scale <z_i, z_j>) for every row i of float[M, D], `block` rows at a time."""
+    return _forward(z, scale, block)[0]
+
+
+def _forward(z: Array, scale: float, block: int) -> tuple[Array, tuple[Array, Array]]:
+    def log_sum_exp(rows: Array, index: Array) -> Array:
+        return jax.nn.logsumexp(_similarities(rows, index, z, scale), axis=-1)
+
+    lse = _by_blocks(log_sum_exp, block, z, jnp.arange(len(z)))
+    return lse, (z, lse)
+
+
+def _backward(scale: float, block: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
+    # The similarities are symmetric, so that dz_i = scale * sum_j (g_i P_ij + g_j P_ji) z_j with
+    # P_ij = exp(S_ij - lse_i): one matrix product where automatic differentiation needs two.
+    z, lse = residuals
+
+    def gradient(rows: Array, index: Array, g_rows: Array, lse_rows: Array) -> Array:
+        s = _similarities(rows, index, z, scale)
+        weights = g_rows[:, None] * jnp.exp(s - lse_rows[:, None]) + g * jnp.exp(s - lse)
+        return scale * weights @ z
+
+    return (_by_blocks(gradient, block, z, jnp.arange(len(z)), g, lse),)
+
+
+_log_sum_exp_of_others.defvjp(_forward, _backward)
+
+
+def _similarities(rows: Array, index: Array, z: Array, scale: float) -> Array:
+    """Scaled inner products of some rows with all, minus infinity for a row with itself."""
+    s = scale * (rows @ z.T)
+    return jnp.where(index[:, None] == jnp.arange(len(z)), -jnp.inf, s)
+
+
+def _by_blocks(function, block: int, *arrays: Array) -> Array:  # type: ignore[no-untyped-def]
+    """`function` of blocks of rows, one after the other."""
+    if block == len(arrays[0]):
+        return function(*arrays)
+    return jax.lax.map(lambda row: function(*(x[None] for x in row))[0], arrays, batch_size=block)
+
+
+def contrastive_accuracy(z1: Array, z2: Array) -> tuple[Array, Array, Array]:
+    """How often the other view is the nearest of the other N - 1 images and it, from view 1 to view 2.
+
+    Args:
+      z1, z2: embeddings, float[N, D]; need not be normalised.
+
+    Returns:
+      (accuracy in [0, 1], mean cosine of the pairs, mean cosine of the others), each float[] without gradient.
+    """
+    s = jax.lax.stop_gradient(normalize(z1) @ normalize(z2).T)
+    n = len(s)
+    positive = jnp.trace(s) / n
+    negative = (jnp.sum(s) - n * positive) / max(1, n * (n - 1))
+    return jnp.mean(jnp.argmax(s, axis=1) == jnp.arange(n)), positive, negative

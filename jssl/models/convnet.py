@@ -1,0 +1,54 @@
+"""A small ConvNet for CPUs, students and tests."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from jssl.models.conv import Conv, Implementation
+from jssl.models.layers import BatchNorm
+from jssl.types import Array
+
+
+class ConvNet(nn.Module):
+    """Strided 3x3 convolutions, each with batch norm and ReLU, then global average pooling.
+
+    Takes any image from 1x1 up with any number of channels: [B, H, W, C] to float32
+    [B, width * 2 ** (len(strides) - 1)].
+
+    Args:
+      width: channels of the first block; each further block doubles them.
+      strides: stride of each block, so their number is the depth.
+      batch_norm_groups: see `BatchNorm`.
+      bn_momentum: see `BatchNorm`.
+      conv: implementation of the convolutions: 'auto', 'im2col' or 'xla'.
+      dtype: of the convolutions; parameters, statistics and features are float32.
+    """
+
+    width: int = 16
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+    batch_norm_groups: int = 1
+    bn_momentum: float = 0.9
+    conv: Implementation = "auto"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for i, stride in enumerate(self.strides):
+            x = Conv(
+                self.width * 2**i,
+                kernel_size=3,
+                stride=stride,
+                implementation=self.conv,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )(x)
+            x = BatchNorm(
+                groups=self.batch_norm_groups,
+                momentum=self.bn_momentum,
+                dtype=self.dtype,
+                name=f"bn{i}",
+            )(x, train)
+            x = nn.relu(x)
+        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))

@@ -1,0 +1,84 @@
+"""What sits on top of an encoder: projectors, predictors, classifiers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from jssl.models.layers import BatchNorm
+from jssl.types import Array
+
+
+class MLP(nn.Module):
+    """Projector or predictor: [B, D] to float32 [B, sizes[-1]].
+
+    Every hidden layer is dense, batch norm, activation; a dense layer has no bias where batch norm follows.
+
+    Args:
+      sizes: outputs of each layer: hidden ones, then the last.
+      batch_norm: batch norm in the hidden layers.
+      last_batch_norm: batch norm after the last layer too.
+      last_affine: that last batch norm learns a scale and an offset.
+      last_bias: the last dense layer has a bias; without effect where batch norm follows.
+      batch_norm_groups: see `BatchNorm`.
+      bn_momentum: see `BatchNorm`.
+      activation: 'relu' or 'gelu'.
+      dtype: of the matmuls; parameters, statistics and the output are float32.
+    """
+
+    sizes: tuple[int, ...]
+    batch_norm: bool = True
+    last_batch_norm: bool = False
+    last_affine: bool = True
+    last_bias: bool = True
+    batch_norm_groups: int = 1
+    bn_momentum: float = 0.9
+    activation: Literal["relu", "gelu"] = "relu"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        last = len(self.sizes) - 1
+        for i, size in enumerate(self.sizes):
+            norm = self.last_batch_norm if i == last else self.batch_norm
+            bias = not norm and (self.last_bias or i < last)
+            x = nn.Dense(size, use_bias=bias, dtype=self.dtype, name=f"dense{i}")(x)
+            if norm:
+                affine = self.last_affine or i < last
+                x = BatchNorm(
+                    groups=self.batch_norm_groups,
+                    momentum=self.bn_momentum,
+                    use_scale=affine,
+                    use_bias=affine,
+                    dtype=jnp.float32 if i == last else self.dtype,
+                    name=f"bn{i}",
+                )(x, train)
+            if i < last:
+                x = nn.relu(x) if self.activation == "relu" else nn.gelu(x, approximate=False)
+        return x.astype(jnp.float32)
+
+
+class Linear(nn.Module):
+    """Linear classifier: [B, D] to logits float32 [B, features].
+
+    Args:
+      features: number of classes.
+      kernel_init: 'zeros', or 'normal' with standard deviation 0.01.
+      bias: learn an offset, zero at first.
+      dtype: of the matmul.
+    """
+
+    features: int
+    kernel_init: Literal["zeros", "normal"] = "zeros"
+    bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        zeros = self.kernel_init == "zeros"
+        init = nn.initializers.zeros if zeros else nn.initializers.normal(0.01)
+        dense = nn.Dense(self.features, use_bias=self.bias, kernel_init=init, dtype=self.dtype, name="dense")
+        return dense(x).astype(jnp.float32)

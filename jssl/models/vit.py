@@ -1,0 +1,192 @@
+"""Vision transformers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import Dtype
+
+from jssl.models.layers import DropPath
+from jssl.types import Array, NdArray
+
+_xavier = nn.initializers.xavier_uniform()
+_normal = nn.initializers.normal(0.02)
+
+
+def _xavier_qkv(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+    """Xavier-uniform [D, 3 D] whose three projections are drawn as matrices of their own."""
+    keys = jax.random.split(key, 3)
+    return jnp.concatenate([_xavier(k, (shape[0], shape[1] // 3), dtype) for k in keys], axis=1)
+
+
+def sincos2d(height: int, width: int, features: int) -> NdArray:
+    """Fixed 2-D positions: half of the features encode the row, half the column.
+
+    Args:
+      height: rows of the grid.
+      width: columns of the grid.
+      features: size of one embedding, divisible by 4.
+
+    Returns:
+      float32[height * width, features] in [-1, 1], row by row.
+
+    Raises:
+      ValueError: if features does not divide by 4.
+
+    References:
+      Chen et al., An Empirical Study of Training Self-Supervised Vision Transformers, 2021, section 5.
+      https://arxiv.org/abs/2104.02057
+    """
+    if features % 4:
+        raise ValueError(f"2-D sin-cos positions need features divisible by 4, not {features}")
+    frequency = 10000.0 ** -(np.arange(features // 4) / (features // 4))
+    row = np.arange(height)[:, None] * frequency
+    col = np.arange(width)[:, None] * frequency
+    row = np.repeat(np.concatenate([np.sin(row), np.cos(row)], 1)[:, None], width, axis=1)
+    col = np.repeat(np.concatenate([np.sin(col), np.cos(col)], 1)[None], height, axis=0)
+    both = np.concatenate([row, col], axis=-1)
+    return both.reshape(height * width, features).astype(np.float32)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over [B, N, D]; the softmax is float32.
+
+    Sows its weights float32[B, heads, N, N] as 'attention' in the collection 'intermediates', for who asks
+    for that collection.
+    """
+
+    heads: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        batch, tokens, features = x.shape
+        qkv = nn.Dense(3 * features, kernel_init=_xavier_qkv, dtype=self.dtype, name="qkv")(x)
+        qkv = qkv.reshape(batch, tokens, 3, self.heads, features // self.heads)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        q = q * (features // self.heads) ** -0.5
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits, axis=-1)
+        self.sow("intermediates", "attention", weights)
+        out = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
+        out = out.reshape(batch, tokens, features)
+        return nn.Dense(features, kernel_init=_xavier, dtype=self.dtype, name="out")(out)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, [B, N, D] to [B, N, D]: attention, then an MLP four times as wide."""
+
+    heads: int
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln0")(x)
+        y = Attention(self.heads, self.dtype, name="attention")(y)
+        x = x + DropPath(self.drop_path, name="drop0")(y, train)
+        y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln1")(x)
+        y = nn.Dense(4 * x.shape[-1], kernel_init=_xavier, dtype=self.dtype, name="mlp0")(y)
+        y = nn.gelu(y, approximate=False)
+        y = nn.Dense(x.shape[-1], kernel_init=_xavier, dtype=self.dtype, name="mlp1")(y)
+        return x + DropPath(self.drop_path, name="drop1")(y, train)
+
+
+class ViT(nn.Module):
+    """Vision transformer without its classifier: images [B, H, W, C] to features float32 [B, features].
+
+    Images of other sizes than `image_size` are welcome as long as they divide by the patch size: learned
+    positions are interpolated from the training grid, sin-cos ones recomputed.
+
+    Args:
+      features: size of a token.
+      layers: number of blocks.
+      heads: attention heads of a block.
+      patch_size: side of a patch in pixels.
+      pool: 'cls' returns the class token, 'gap' the mean of the patch tokens (there is no class token then);
+        both after the final layer norm.
+      positions: 'learned', or 'sincos2d': fixed, no parameter.
+      drop_path: drop rate of the last block's branches; it grows linearly from 0 at the first.
+      remat: recompute each block in the backward pass, for memory.
+      image_size: side in pixels of the grid that learned positions are stored for.
+      dtype: of the matmuls; parameters, norm statistics, softmax and features are float32.
+
+    Raises:
+      ValueError: if an image does not divide into patches, or the features into heads.
+
+    References:
+      Dosovitskiy et al., An Image is Worth 16x16 Words, 2021. https://arxiv.org/abs/2010.11929
+      Touvron et al., Training data-efficient image transformers, 2021. https://arxiv.org/abs/2012.12877
+    """
+
+    features: int
+    layers: int
+    heads: int
+    patch_size: int = 16
+    pool: Literal["cls", "gap"] = "cls"
+    positions: Literal["learned", "sincos2d"] = "learned"
+    drop_path: float = 0.0
+    remat: bool = False
+    image_size: int = 224
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} does not divide by patch_size {self.patch_size}")
+        if self.features % self.heads:
+            raise ValueError(f"{self.features} features do not divide by {self.heads} heads")
+        self.patches = nn.Dense(self.features, kernel_init=_xavier, dtype=self.dtype)
+        if self.pool == "cls":
+            self.cls = self.param("cls", _normal, (1, 1, self.features), jnp.float32)
+        if self.positions == "learned":
+            side = self.image_size // self.patch_size
+            count = side**2 + (self.pool == "cls")
+            self.position = self.param("position", _normal, (1, count, self.features), jnp.float32)
+        # Remat changes what is kept for the backward pass, and neither names nor values.
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
+        self.blocks = [block(self.heads, rate, self.dtype) for rate in rates]
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+
+    def embed(self, x: Array) -> Array:
+        """Patches plus positions, after the class token if there is one: [B, H, W, C] to [B, N, D]."""
+        batch, height, width, channels = x.shape
+        p = self.patch_size
+        if height % p or width % p:
+            raise ValueError(f"images of {height}x{width} do not divide into patches of {p}x{p}")
+        rows, cols = height // p, width // p
+        x = x.reshape(batch, rows, p, cols, p, channels).swapaxes(2, 3)
+        x = self.patches(x.reshape(batch, rows * cols, p * p * channels))
+        prefix, grid = self._positions(rows, cols)
+        x = x + grid.astype(x.dtype)
+        if self.pool == "cls":
+            cls = jnp.broadcast_to(self.cls + prefix, (batch, 1, self.features))
+            x = jnp.concatenate([cls.astype(x.dtype), x], axis=1)
+        return x
+
+    def encode(self, tokens: Array, train: bool) -> Array:
+        """The blocks and the final norm: [B, N, D] to [B, N, D], for any subset of the tokens."""
+        for block in self.blocks:
+            tokens = block(tokens, train)
+        return self.norm(tokens)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        tokens = self.encode(self.embed(x), train).astype(jnp.float32)
+        return tokens[:, 0] if self.pool == "cls" else tokens.mean(axis=1)
+
+    def _positions(self, rows: int, cols: int) -> tuple[Array, Array]:
+        """Positions of the class token [1, 0 or 1, D] and of the patches [1, rows * cols, D]."""
+        if self.positions == "sincos2d":
+            prefix = jnp.zeros((1, int(self.pool == "cls"), self.features))
+            return prefix, jnp.asarray(sincos2d(rows, cols, self.features))[None]
+        side = self.image_size // self.patch_size
+        prefix, grid = jnp.split(self.position, [int(self.pool == "cls")], axis=1)
+        if (rows, cols) != (side, side):
+            grid = grid.reshape(side, side, self.features)
+            grid = jax.image.resize(grid, (rows, cols, self.features), "bicubic", antialias=False)
+            grid = grid.reshape(1, rows * cols, self.features)
+        return prefix, grid

@@ -1,0 +1,300 @@
+"""What the user sees while it runs: metrics.jsonl, progress, throughput, trackers, the NaN guard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import tqdm
+from absl import logging
+from etils import epath
+
+from jssl import parallel
+from jssl.errors import UserError
+from jssl.types import Metrics
+
+METRICS_FILE = "metrics.jsonl"
+COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
+COLLAPSED_RANK = 1.5
+IN_FLIGHT = 2  # steps that may be queued on the device
+
+# Peak dense bf16 FLOP/s of one device, from the vendors' data sheets.
+PEAK_FLOPS = {
+    "TPU v3": 61.5e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
+class NotFinite(UserError):
+    """The loss became NaN or infinite."""
+
+
+class Tracker(Protocol):
+    """Where numbers go besides metrics.jsonl."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Scalars in the workdir, for `tensorboard --logdir`."""
+
+    def __init__(self, workdir: epath.Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise UserError("log.tensorboard needs: pip install 'jssl[tensorboard]'") from error
+        self._writer = SummaryWriter(str(workdir / "tensorboard"))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """Weights & Biases; a resumed run continues its curves."""
+
+    def __init__(self, workdir: epath.Path, config: dict[str, Any]):
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("log.wandb needs: pip install 'jssl[wandb]'") from error
+        name = str(config["name"])
+        self._run = wandb.init(project="jssl", name=name, dir=str(workdir), config=config, resume="allow")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Monitor:
+    """Records the run. All of its clocks stand still inside `paused()`.
+
+    Args:
+      config: the run's whole config.
+      workdir: where metrics.jsonl goes.
+      total_steps, steps_per_epoch, batch_size: for the progress line.
+      start: first step of this session; later lines of an interrupted session are dropped.
+      history: what `state()` returned when the checkpoint was saved.
+      flops_per_step: of all devices, if the compiler tells; for utilisation.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        workdir: epath.Path,
+        *,
+        total_steps: int,
+        steps_per_epoch: float,
+        batch_size: int,
+        start: int = 0,
+        history: Mapping[str, Any] | None = None,
+        flops_per_step: float = 0.0,
+    ):
+        self._every = config.log.every_steps
+        if self._every < 1:
+            raise UserError(f"config.log.every_steps={self._every} must be at least 1")
+        self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
+        self._flops = flops_per_step
+        self._path = workdir / METRICS_FILE
+        self._main = parallel.is_main_process()
+        self._pending: list[tuple[int, Metrics]] = []
+        self._last_finite: dict[str, float] = {}
+        self._warned = False
+        history = history or {"train_seconds": 0.0, "wait_seconds": 0.0, "steps": 0, "seconds": 0.0}
+        self.seconds_before = float(history["seconds"])
+        self._begin = time.perf_counter()
+        self._train_seconds = float(history["train_seconds"])
+        self._wait_seconds = float(history["wait_seconds"])
+        self._steps = int(history["steps"])
+        self._window = (0.0, 0.0, 0)  # training seconds, waiting seconds and steps since the last line
+        self._lap = time.perf_counter()
+        if self._main:
+            truncate(self._path, start)
+        self._trackers: list[Tracker] = []
+        if self._main and config.log.tensorboard:
+            self._trackers.append(TensorBoard(workdir))
+        if self._main and config.log.wandb:
+            self._trackers.append(Wandb(workdir, config.to_dict()))
+        self._bar = tqdm.tqdm(
+            total=total_steps,
+            initial=start,
+            disable=not (self._main and config.log.progress and sys.stderr.isatty()),
+            unit="step",
+            dynamic_ncols=True,
+        )
+        self._plain = self._main and config.log.progress and self._bar.disable
+
+    def step(self, step: int, metrics: Metrics, waited: float, extra: Mapping[str, float]) -> None:
+        """Takes the metrics of the update that made the state's step `step`, still on the device.
+
+        Raises:
+          NotFinite: if the loss of this or an earlier step is NaN or infinite.
+        """
+        self._pending.append((step, metrics))
+        if len(self._pending) > IN_FLIGHT:
+            jax.block_until_ready(self._pending[-1 - IN_FLIGHT][1]["loss"])
+        self._wait_seconds += waited
+        seconds, wait, steps = self._window
+        self._window = (seconds, wait + waited, steps + 1)
+        self._steps += 1
+        if step % self._every == 0 or step == self._total:
+            self._write_training(step, extra)
+        self._bar.update()
+
+    def flush(self) -> dict[str, float]:
+        """Fetches all metrics that are still on the device, checks them, and returns the last."""
+        pending, self._pending = self._pending, []
+        for step, metrics in pending:
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            if not math.isfinite(values["loss"]):
+                last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
+                raise NotFinite(
+                    f"the loss became {values['loss']} at step {step} (lr={values['lr']:.4g}). Last finite "
+                    f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
+                    "longer warm-up or optim.clip_norm, in a new --workdir"
+                )
+            self._last_finite = {"step": step, **values}
+        return self._last_finite
+
+    def _write_training(self, step: int, extra: Mapping[str, float]) -> None:
+        values = {name: value for name, value in self.flush().items() if name != "step"}
+        self._stop_clock()
+        seconds, waited, steps = self._window
+        self._window = (0.0, 0.0, 0)
+        rate = steps * self._batch / max(seconds, 1e-9)
+        values |= {
+            "epoch": step / self._epoch,
+            "images_per_second": rate,
+            "waiting_for_data": waited / max(seconds, 1e-9),
+            **extra,
+        }
+        if self._flops:
+            values |= utilisation(self._flops * steps / max(seconds, 1e-9))
+        self.write(step, values)
+        self._warn_of_collapse(values)
+        left = (self._total - step) * self._batch / max(rate, 1e-9)
+        self._bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:,.0f} images/s")
+        if self._plain:
+            print(
+                f"step {step}/{self._total}  epoch {values['epoch']:.1f}  loss {values['loss']:.4f}  "
+                f"{rate:,.0f} images/s  {left:,.0f} s left",
+                flush=True,
+            )
+
+    def _warn_of_collapse(self, values: Mapping[str, float]) -> None:
+        std, rank = values.get("embedding/std"), values.get("embedding/effective_rank")
+        if self._warned or std is None or rank is None:
+            return
+        if std < COLLAPSED_STD or rank < COLLAPSED_RANK:
+            self._warned = True
+            logging.warning(
+                "the embeddings have collapsed: relative std %.3f (healthy: near 1), effective rank %.1f; "
+                "try a smaller learning rate, a longer warm-up or another temperature",
+                std,
+                rank,
+            )
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends one line to metrics.jsonl and tells the trackers."""
+        if not self._main:
+            return
+        line = json.dumps({"step": step, **{k: float(v) for k, v in values.items()}})
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+        for tracker in self._trackers:
+            tracker.write(step, values)
+
+    def say(self, text: str) -> None:
+        """Prints a line that does not break the progress bar."""
+        if self._main:
+            tqdm.tqdm.write(text)
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here (evaluation, say) does not count as training; waits for the device first."""
+        self.flush()
+        self._stop_clock()
+        try:
+            yield
+        finally:
+            self._lap = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        seconds, waited, steps = self._window
+        self._window = (seconds + now - self._lap, waited, steps)
+        self._train_seconds += now - self._lap
+        self._lap = now
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that totals go on after a resume."""
+        return {
+            "train_seconds": self._train_seconds,
+            "wait_seconds": self._wait_seconds,
+            "steps": self._steps,
+            "seconds": self.seconds_before + time.perf_counter() - self._begin,
+        }
+
+    def totals(self) -> dict[str, float]:
+        """Throughput of the whole run, for result.json."""
+        seconds = max(self._train_seconds, 1e-9)
+        return {
+            "images_per_second": self._steps * self._batch / seconds,
+            "waiting_for_data": self._wait_seconds / seconds,
+            "train_seconds": self._train_seconds,
+        }
+
+    def close(self) -> None:
+        """Closes bar and trackers."""
+        self._bar.close()
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def utilisation(flops_per_second: float) -> dict[str, float]:
+    """FLOP/s of all devices and, where the device's peak is known, the part of it that was used."""
+    kind = jax.devices()[0].device_kind
+    peak = next((value for name, value in PEAK_FLOPS.items() if kind.startswith(name)), None)
+    result = {"flops_per_second": flops_per_second}
+    if peak is not None:
+        result["utilisation"] = flops_per_second / (peak * jax.device_count())
+    return result
+
+
+def truncate(path: epath.Path, step: int) -> None:
+    """Drops lines after a step, and a last line cut short; they will be written again."""
+    if not path.exists():
+        return
+    kept = [line for line in read_lines(path) if line["step"] <= step]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_lines(path: epath.Path) -> list[dict[str, float]]:
+    """All whole lines of a metrics.jsonl."""
+    lines = []
+    for text in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return lines

@@ -1,0 +1,185 @@
+"""optax chains by name: schedules, masks, learning-rate scaling, groups of parameters."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.durations import Clock
+from jssl.errors import UserError, unknown
+from jssl.types import Array, Params, PyTree
+
+Schedule = Callable[[Any], Any]
+NAMES = ("sgd", "lars", "adamw", "lamb")
+SCHEDULES = ("cosine", "step", "constant")
+SCALINGS = {
+    "linear": lambda batch_size, base: batch_size / base,
+    "sqrt": lambda batch_size, base: math.sqrt(batch_size / base),
+    "none": lambda batch_size, base: 1.0,
+}
+
+
+def peak_lr(config: Any, batch_size: int) -> float:
+    """`lr` scaled to the batch: linear is lr * B / base (Goyal et al., 2017), sqrt is lr * sqrt(B / base)."""
+    if config.lr_scaling not in SCALINGS:
+        raise unknown("optim.lr_scaling", config.lr_scaling, SCALINGS)
+    if not config.lr > 0:
+        raise UserError(f"optim.lr={config.lr} must be positive")
+    return config.lr * SCALINGS[config.lr_scaling](batch_size, config.lr_base_batch_size)
+
+
+def make_schedule(config: Any, clock: Clock) -> Schedule:
+    """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant."""
+    peak = peak_lr(config, clock.batch_size)
+    warmup = clock.steps(config, "warmup")
+    rest = clock.total_steps - warmup
+    if rest < 1:
+        raise UserError(f"the warm-up of {warmup} steps fills the run of {clock.total_steps}: shorten it")
+    if config.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
+    elif config.schedule == "step":
+        boundaries = [round(fraction * clock.total_steps) - warmup for fraction in config.step_at]
+        main = optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, config.step_factor))
+    elif config.schedule == "constant":
+        main = optax.constant_schedule(peak)
+    else:
+        raise unknown("optim.schedule", config.schedule, SCHEDULES)
+    if not warmup:
+        return main
+    # The first update already moves: (t + 1) / warmup of the peak at step t.
+    ramp = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
+    return optax.join_schedules([ramp, main], [warmup])
+
+
+def is_matrix(params: Params) -> PyTree:
+    """True for kernels, False for biases and normalisation: what weight decay and LARS adapt."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def path_names(params: Params) -> PyTree:
+    """The path of every leaf, as 'encoder/block1/conv/kernel'."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+
+
+def make_direction(config: Any, hold: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The update of a named optimiser before the learning rate; `hold` silences what is frozen."""
+    decay = optax.add_decayed_weights(config.weight_decay, mask=is_matrix)
+    if config.name == "sgd":
+        return optax.chain(decay, hold, optax.trace(config.momentum, nesterov=config.nesterov))
+    if config.name == "lars":
+        trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust_coefficient)
+        adapted = optax.chain(decay, hold, optax.masked(trust, is_matrix))
+        if config.lars_lr_first:
+            return adapted
+        return optax.chain(adapted, optax.trace(config.momentum, nesterov=config.nesterov))
+    adam = optax.chain(hold, optax.scale_by_adam(config.b1, config.b2, config.eps), decay)
+    if config.name == "adamw":
+        return adam
+    if config.name == "lamb":
+        return optax.chain(adam, optax.masked(optax.scale_by_trust_ratio(), is_matrix))
+    raise unknown("optim.name", config.name, NAMES)
+
+
+def make_optimizer(
+    config: Any, clock: Clock, params: Params
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """The whole chain, and the schedule of its learning rate.
+
+    Weight decay and LARS adaptation leave out one-dimensional parameters. LARS multiplies by the rate before
+    the momentum, as SimCLR's does, unless `lars_lr_first` is False (BYOL, Barlow Twins, MoCo v3).
+
+    Args:
+      config: `config.optim`.
+      params: the parameters or their shapes.
+
+    Raises:
+      UserError: for unknown names, rates that are not positive, or a group that matches no parameter.
+    """
+    schedule = make_schedule(config, clock)
+    parts = [] if not config.clip_norm else [optax.clip_by_global_norm(config.clip_norm)]
+    groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
+    freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
+    parts.append(make_direction(config, hold_frozen(groups, freeze)))
+    rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
+    parts.append(scale_by_rates(groups, {"": schedule, **rates}))
+    if config.name == "lars" and config.lars_lr_first:
+        parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
+    return optax.chain(*parts), schedule
+
+
+def group_of(config: Any, params: Params) -> PyTree:
+    """For every leaf the name of the first group whose pattern its path begins with, '' for none."""
+    names = path_names(params)
+    patterns = {}
+    for name, group in config.groups.items():
+        try:
+            patterns[name] = re.compile(group.pattern)
+        except re.error as error:
+            raise UserError(f"optim.groups.{name}.pattern={group.pattern!r}: {error}") from error
+        if not any(patterns[name].match(path) for path in jax.tree.leaves(names)):
+            raise UserError(
+                f"optim.groups.{name}.pattern={group.pattern!r} matches no parameter: paths begin with "
+                f"{', '.join(sorted({path.rpartition('/')[0] for path in jax.tree.leaves(names)})[:8])}, ..."
+            )
+
+    def find(path: str) -> str:
+        return next((name for name, pattern in patterns.items() if pattern.match(path)), "")
+
+    return jax.tree.map(find, names)
+
+
+def group_rate(group: Any, freeze: int, schedule: Schedule, peak: float) -> Schedule:
+    """The rate of a group: a factor of the common one (or of its peak, constant), 0 while it is frozen."""
+
+    def rate(step: Array) -> Array:
+        common = peak if group.constant_lr else schedule(step)
+        return jnp.where(step < freeze, 0.0, group.lr_factor * common)
+
+    return rate
+
+
+def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.GradientTransformation:
+    """Multiplies every leaf by minus the rate of its group."""
+
+    def scale(updates: PyTree, step: Array) -> PyTree:
+        values = {name: rate(step) for name, rate in rates.items()}
+        return jax.tree.map(lambda u, name: (-values[name] * u).astype(u.dtype), updates, groups)
+
+    return _by_step(scale)
+
+
+def hold_frozen(groups: PyTree, freeze: dict[str, int]) -> optax.GradientTransformation:
+    """Zeroes the updates of a group until its step, so that no momentum gathers."""
+    if not any(freeze.values()):
+        return optax.identity()
+
+    def hold(updates: PyTree, step: Array) -> PyTree:
+        return jax.tree.map(
+            lambda u, name: jnp.where(step < freeze.get(name, 0), 0, u).astype(u.dtype), updates, groups
+        )
+
+    return _by_step(hold)
+
+
+def _by_step(function: Callable[[PyTree, Array], PyTree]) -> optax.GradientTransformation:
+    """A transformation that is a function of the updates and of how many came before."""
+
+    def init(params: Params) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree, state: optax.ScaleByScheduleState, params: Params | None = None
+    ) -> tuple[PyTree, optax.ScaleByScheduleState]:
+        del params
+        return function(updates, state.count), optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,115 @@
+"""Mesh, shardings, several processes, and what must cross them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jssl.errors import UserError
+from jssl.types import Array, PyTree
+
+DATA_AXIS = "data"
+
+
+def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the processes of one run; call before anything touches a device.
+
+    With nothing given this is a single process. On a TPU pod or under SLURM `coordinator='auto'` lets
+    JAX find the others.
+
+    Raises:
+      UserError: if some of the three are given and others are not.
+    """
+    if coordinator == "auto":
+        jax.distributed.initialize()
+        return
+    given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if any(given) and not all(given):
+        raise UserError(
+            "--coordinator, --num_processes and --process_id belong together: give all three or none"
+        )
+    if coordinator is not None:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def is_main_process() -> bool:
+    """Whether this process writes logs, pictures and results."""
+    return jax.process_index() == 0
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A one-axis mesh over all devices of all processes (or over those given)."""
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows are split evenly over the devices."""
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, what: str) -> None:
+    """Raises UserError unless a global batch splits evenly over the mesh."""
+    if batch_size <= 0 or batch_size % mesh.size:
+        raise UserError(
+            f"{what}={batch_size} must be a positive multiple of the {mesh.size} device(s): "
+            f"try {max(1, round(batch_size / mesh.size)) * mesh.size}"
+        )
+
+
+def global_batch(local: PyTree, mesh: Mesh) -> PyTree:
+    """Makes global arrays of each process's rows; process p holds the p-th slice of the batch."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), local)
+
+
+def put_replicated(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Copies host values (equal in all processes) to every device."""
+    sharding = replicated(mesh)
+
+    def put(x: Any) -> Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
+
+
+def put_rows(x: np.ndarray, mesh: Mesh) -> Array:
+    """Shards the rows of a host array (equal in all processes); rows must split evenly."""
+    sharding = batch_sharding(mesh)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def barrier(name: str) -> None:
+    """Waits until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is up in any process; every process must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def whole(tree: PyTree, mesh: Mesh) -> PyTree:
+    """NumPy copies of sharded arrays, in every process."""
+    if jax.process_count() > 1:
+        tree = jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(np.asarray, tree)
+
+
+def pad_rows(x: np.ndarray, multiple: int) -> np.ndarray:
+    """Zero rows at the end, up to a multiple."""
+    return np.pad(x, [(0, -len(x) % multiple)] + [(0, 0)] * (x.ndim - 1))

@@ -1,0 +1,249 @@
+"""What a run computes, built from shapes alone: no data, no devices, any mesh.
+
+The planner, the tests and the notebooks build and compile the very train step that train.py runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jssl import durations, models, optim, parallel, rng
+from jssl.data import augment
+from jssl.durations import Clock
+from jssl.errors import UserError
+from jssl.methods import Context, Method, OnlineProbe, Output, make_method
+from jssl.state import TrainState
+from jssl.types import Array, Batch, Metrics, Params, PyTree, State
+
+LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
+CROPS = ("auto", "host", "device")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a program must know of the data.
+
+    Attributes:
+      num_examples: size of the training set.
+      image_shape: (H, W, C) of all images, or None if they differ.
+      channels: 1 or 3.
+      num_classes: 0 if unlabelled.
+    """
+
+    num_examples: int
+    image_shape: tuple[int, int, int] | None
+    channels: int
+    num_classes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled parts of a run, and what they are made of."""
+
+    config: Any
+    info: DataInfo
+    mesh: Mesh
+    clock: Clock
+    specs: tuple[augment.ViewSpec, ...]
+    method: Method
+    optimizer: optax.GradientTransformation
+    schedule: optim.Schedule
+
+    @property
+    def host_crops(self) -> bool:
+        """Whether views are cropped on the host."""
+        return crop_on_host(self.config, self.info)
+
+    def abstract_batch(self) -> Batch:
+        """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
+        return abstract_batch(self.config, self.info, self.specs, self.mesh)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state."""
+        shapes = jax.eval_shape(self._init)
+        sharding = parallel.replicated(self.mesh)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+    def init(self) -> TrainState:
+        """A fresh state on the mesh."""
+        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))()
+
+    def _init(self) -> TrainState:
+        params, method_state = self.init_method()
+        return TrainState(jnp.zeros((), jnp.int32), params, method_state, self.optimizer.init(params))
+
+    def init_method(self) -> tuple[Params, State]:
+        """Fresh parameters and method state; a pure function of the seed and of shapes."""
+        batch = zeros_like(view_shapes(self.config, self.abstract_batch(), self.specs))
+        return self.method.init(rng.derive(rng.root(self.config.seed), "init"), batch)
+
+    @functools.cached_property
+    def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+        """The jitted update: augment, loss, optimise, after_update. Donates the state."""
+        whole = parallel.replicated(self.mesh)
+        rows = parallel.batch_sharding(self.mesh)
+        return jax.jit(self._step, in_shardings=(whole, rows), out_shardings=(whole, whole), donate_argnums=0)
+
+    def compile(self) -> jax.stages.Compiled:
+        """Compiles the step ahead of time; the result takes what `step` takes."""
+        return self.step.lower(self.abstract_state(), self.abstract_batch()).compile()  # type: ignore[attr-defined]
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = rng.derive(rng.root(self.config.seed), "step", state.step)
+        progress = state.step.astype(jnp.float32) / self.clock.total_steps
+        ctx = Context(key, state.step, progress)
+        value, output, grads = self._gradient(state.params, state.method_state, batch, ctx)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        method_state = self.method.after_update(params, output.state, ctx)
+        metrics = {
+            "loss": value,
+            "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
+            "grad_norm": optax.tree.norm(grads),
+            **output.metrics,
+        }
+        return TrainState(state.step + 1, params, method_state, opt_state), metrics
+
+    def _gradient(
+        self, params: Params, state: State, batch: Batch, ctx: Context
+    ) -> tuple[Array, Output, Params]:
+        """Loss, output and gradient: of the whole batch, or the mean over equal parts of it in turn."""
+        parts = self.config.optim.accumulate
+
+        def part(state: State, batch: Batch, number: Array | int) -> tuple[Array, Output, Params]:
+            key = rng.derive(ctx.key, "part", number)
+            seen = augmented(self.config, rng.derive(key, "augment"), batch, self.specs)
+            loss = functools.partial(self.method.loss, batch=seen, ctx=ctx._replace(key=key))
+            (value, output), grads = jax.value_and_grad(loss, has_aux=True)(params, state)
+            return value, output._replace(features=None, labels=None), grads
+
+        if parts == 1:
+            return part(state, batch, 0)
+
+        def body(carry: tuple[State, Params], number_and_batch: Any) -> Any:
+            state, total = carry
+            value, output, grads = part(state, number_and_batch[1], number_and_batch[0])
+            total = jax.tree.map(lambda t, g: t + g / parts, total, grads)
+            return (output.state, total), (value, output.metrics)
+
+        # Row i goes to part i % parts, so that every device has rows of every part.
+        split = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
+        start = (state, jax.tree.map(jnp.zeros_like, params))
+        (state, grads), (values, metrics) = jax.lax.scan(body, start, (jnp.arange(parts), split))
+        metrics = jax.tree.map(jnp.mean, metrics)
+        return jnp.mean(values), Output(state, metrics), grads
+
+    def first_views(self, batch: Batch) -> Batch:
+        """The views that the first step makes of the first batch, to be looked at."""
+        key = rng.derive(rng.root(self.config.seed), "step", 0)
+        key = rng.derive(rng.derive(key, "part", 0), "augment")
+        return jax.jit(lambda batch: augmented(self.config, key, batch, self.specs))(batch)
+
+    @functools.cached_property
+    def features(self) -> Callable[[Params, State, Array], Array]:
+        """The jitted representation of uint8 images, float32[B, D], whole on every device."""
+        size, data = self.specs[0].size, self.config.data
+
+        def extract(params: Params, state: State, images: Array) -> Array:
+            pixels = augment.to_float(augment.center_resize(images, size), data.mean, data.std)
+            return self.method.features(params, state, pixels)
+
+        return jax.jit(extract, out_shardings=parallel.replicated(self.mesh))
+
+
+def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Program:
+    """Checks a config against the data's shape and builds the program.
+
+    Raises:
+      UserError: for whatever in the config is wrong; nothing has been computed by then.
+    """
+    mesh = parallel.make_mesh() if mesh is None else mesh
+    stream = config.data.unlabeled
+    parallel.check_batch_size(stream.batch_size, mesh, "config.data.unlabeled.batch_size")
+    parts = config.optim.accumulate
+    if parts < 1 or stream.batch_size % (parts * mesh.size):
+        raise UserError(
+            f"config.optim.accumulate={parts} must divide the batch of {stream.batch_size} "
+            f"into parts that split evenly over {mesh.size} device(s)"
+        )
+    clock = durations.make_clock(config, info.num_examples)
+    specs = make_specs(stream)
+    dtype = compute_dtype(config, mesh)
+    method = make_method(config.method, models.encoder(config.encoder, dtype=dtype), dtype)
+    if config.evals.online and info.num_classes:
+        method = OnlineProbe(method.encoder, method, info.num_classes)
+    views = view_shapes(config, abstract_batch(config, info, specs, mesh), specs)
+    method.check(views)
+    params, _ = jax.eval_shape(method.init, rng.root(0), views)
+    optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
+    return Program(config, info, mesh, clock, specs, method, optimizer, schedule)
+
+
+def make_specs(stream: Any) -> tuple[augment.ViewSpec, ...]:
+    """The view specs of a stream, in order."""
+    return tuple(augment.ViewSpec.from_mapping(name, view) for name, view in stream.views.items())
+
+
+def crop_on_host(config: Any, info: DataInfo) -> bool:
+    """`data.unlabeled.crop`, where 'auto' means: on the host if images are large or of mixed size."""
+    where = config.data.unlabeled.crop
+    if where not in CROPS:
+        raise UserError(f"config.data.unlabeled.crop={where!r}: valid are {', '.join(CROPS)}")
+    if info.image_shape is None and where == "device":
+        raise UserError(
+            "images of mixed size cannot be cropped on the device: set data.unlabeled.crop='host'"
+        )
+    too_large = info.image_shape is None or max(info.image_shape[:2]) > LARGEST_DEVICE_CROP
+    return where == "host" or (where == "auto" and too_large)
+
+
+def compute_dtype(config: Any, mesh: Mesh) -> str:
+    """'auto' is bfloat16 on accelerators and float32 on CPUs."""
+    valid = ("auto", "float32", "bfloat16")
+    if config.dtype not in valid:
+        raise UserError(f"config.dtype={config.dtype!r}: valid are {', '.join(valid)}")
+    if config.dtype != "auto":
+        return str(config.dtype)
+    return "float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"
+
+
+def abstract_batch(config: Any, info: DataInfo, specs: tuple[augment.ViewSpec, ...], mesh: Mesh) -> Batch:
+    """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
+    rows = parallel.batch_sharding(mesh)
+    batch_size = config.data.unlabeled.batch_size
+
+    def struct(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=rows)
+
+    if crop_on_host(config, info):
+        sizes = [spec.size for spec in specs for _ in range(spec.copies)]
+        image: PyTree = tuple(struct(jnp.uint8, size, size, info.channels) for size in sizes)
+    else:
+        assert info.image_shape is not None
+        image = struct(jnp.uint8, *info.image_shape)
+    return {"unlabeled": {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}}
+
+
+def augmented(config: Any, key: Array, batch: Batch, specs: tuple[augment.ViewSpec, ...]) -> Batch:
+    """Puts `views` in the place of `image`."""
+    stream = dict(batch["unlabeled"])
+    views = augment.views(key, stream.pop("image"), specs, config.data.mean, config.data.std)
+    return {**batch, "unlabeled": {**stream, "views": views}}
+
+
+def view_shapes(config: Any, batch: Batch, specs: tuple[augment.ViewSpec, ...]) -> Batch:
+    """Shapes of a batch after augmentation."""
+    return jax.eval_shape(lambda b: augmented(config, rng.root(0), b, specs), batch)
+
+
+def zeros_like(shapes: PyTree) -> PyTree:
+    """Zeros of given shapes, one row each: initialisation reads shapes only."""
+    return jax.tree.map(lambda x: jnp.zeros((min(2, x.shape[0]), *x.shape[1:]), x.dtype), shapes)

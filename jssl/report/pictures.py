@@ -1,0 +1,139 @@
+"""Pictures in the workdir. Drawing never stops a run: these take NumPy arrays and write PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from etils import epath
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 110
+
+
+def save(figure: Figure, path: epath.Path) -> None:
+    """Writes a PNG and forgets the figure."""
+    with path.open("wb") as file:
+        figure.savefig(file, dpi=DPI, bbox_inches="tight")
+    plt.close(figure)
+
+
+def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """One image, uint8 or float in [0, 1], grey or colour."""
+    image = image if image.dtype == np.uint8 else np.clip(image, 0, 1)
+    flat = image[..., 0] if image.shape[-1] == 1 else image
+    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+    axes.set_title(title, fontsize=8)
+    axes.set_axis_off()
+
+
+def views_grid(path: epath.Path, originals: np.ndarray | None, views: Sequence[np.ndarray]) -> None:
+    """One row an image: as it is (where the host kept it), then its views.
+
+    Args:
+      path: PNG to write.
+      originals: uint8[n, H, W, C] or None.
+      views: for every view float[n, S, S, C] in [0, 1].
+    """
+    columns = [] if originals is None else [("original", originals)]
+    columns += [(f"view {number}", view) for number, view in enumerate(views, 1)]
+    rows = len(columns[0][1])
+    figure, grid = plt.subplots(rows, len(columns), figsize=(1.3 * len(columns), 1.3 * rows), squeeze=False)
+    for column, (title, images) in enumerate(columns):
+        for row in range(rows):
+            show(grid[row, column], images[row], title if row == 0 else "")
+    figure.suptitle("What the augmentation does to the first batch", fontsize=9, y=1.0)
+    figure.tight_layout(pad=0.3)
+    save(figure, path)
+
+
+def curves(path: epath.Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Loss and accuracies over steps, from the lines of metrics.jsonl."""
+    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    names = sorted({name for line in lines for name in line if name.endswith("top1")})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    left.plot(*zip(*losses), color="tab:blue") if losses else None
+    left.set(title="training loss", xlabel="step")
+    for name in names:
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        right.plot(*zip(*points), marker="o", markersize=3, label=name)
+    right.set(title="accuracy during training", xlabel="step")
+    if names:
+        right.legend(fontsize=8)
+    else:
+        right.text(0.5, 0.5, "no labels, no accuracy", ha="center", transform=right.transAxes)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def feature_map(
+    path: epath.Path, x: np.ndarray, labels: np.ndarray, class_names: Sequence[str] | None
+) -> None:
+    """The features on their first two principal components, coloured by class where there are labels.
+
+    Args:
+      path: PNG to write.
+      x: float[N, D].
+      labels: int[N].
+      class_names: for the legend; None if unlabelled.
+    """
+    centred = x - x.mean(axis=0)
+    _, scale, axes_of_x = np.linalg.svd(centred, full_matrices=False)
+    place = centred @ axes_of_x[:2].T
+    place = np.pad(place, [(0, 0), (0, 2 - place.shape[1])])
+    part = np.square(scale[:2]).sum() / max(float(np.square(scale).sum()), 1e-12)
+    figure, axes = plt.subplots(figsize=(6, 5))
+    if class_names is None:
+        axes.scatter(place[:, 0], place[:, 1], s=8, color="tab:blue")
+    else:
+        few = len(class_names) <= 20
+        colours = plt.get_cmap("tab10" if len(class_names) <= 10 else "tab20" if few else "viridis")
+        span = (0, colours.N - 1) if few else (0, len(class_names) - 1)
+        points = axes.scatter(
+            place[:, 0], place[:, 1], s=8, c=labels, cmap=colours, vmin=span[0], vmax=span[1]
+        )
+        if few:
+            handles = points.legend_elements(num=sorted(set(labels.tolist())))[0]
+            names = [class_names[i] for i in sorted(set(labels.tolist()))]
+            axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title(
+        f"features of {len(x)} images: two principal components, {part:.0%} of the variance", fontsize=9
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    save(figure, path)
+
+
+def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, count: int = 7) -> None:
+    """The nearest neighbours (by cosine) of some images among the others.
+
+    Args:
+      path: PNG to write.
+      x: features, float[N, D].
+      images: the images they belong to, uint8[N, H, W, C].
+      rows: how many images to ask for.
+      count: neighbours of each.
+    """
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    asked = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
+    similarity = unit[asked] @ unit.T
+    similarity[np.arange(len(asked)), asked] = -np.inf
+    nearest = np.argsort(-similarity, axis=1)[:, : min(count, len(x) - 1)]
+    width = nearest.shape[1] + 1
+    figure, grid = plt.subplots(len(asked), width, figsize=(1.1 * width, 1.25 * len(asked)), squeeze=False)
+    for row, query in enumerate(asked):
+        show(grid[row, 0], images[query], "image" if row == 0 else "")
+        for column, index in enumerate(nearest[row], 1):
+            show(grid[row, column], images[index], f"{similarity[row, index]:.2f}")
+    figure.suptitle("Nearest neighbours in feature space, with their cosine", fontsize=9, y=1.0)
+    figure.tight_layout(pad=0.3, h_pad=0.8)
+    save(figure, path)

@@ -1,0 +1,52 @@
+"""The last lines that a run prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+ROWS = (("raw pixels", "pixels/"), ("untrained encoder", "untrained/"), ("this run", ""))
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Baselines and result side by side, one column an evaluation, in per cent."""
+    names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
+    if not names:
+        return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
+    width = max(len(label) for label, _ in ROWS)
+    titles = [name.removesuffix("/top1").replace("_", " ") for name in names]
+    lines = [" " * width + "".join(f"  {title:>16}" for title in titles)]
+    for label, prefix in ROWS:
+        cells = [_cell(values, prefix + name) for name in names]
+        lines.append(f"{label:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
+    return "\n".join([f"top-1 accuracy in % on the {values['evaluated_on']}", *lines])
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "-"
+    spread = values.get(f"{name}_std")
+    return f"{100 * values[name]:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:
+    """The table, the speed, and the three commands a user would want next."""
+    speed = (
+        f"{values['step']} steps in {values['seconds']:.0f} s, training at "
+        f"{values['images_per_second']:,.0f} images/s, {values['waiting_for_data']:.1%} of it waiting for data"
+    )
+    return "\n".join(
+        [
+            "",
+            table(values),
+            "",
+            speed,
+            f"pictures, metrics.jsonl and result.json are in {workdir}",
+            "",
+            "next:",
+            f"  python -m jssl.evaluate --workdir={workdir} --config.evals.knn.k=5",
+            f"  python -m jssl.embed --workdir={workdir} --data=FOLDER_OF_IMAGES --out=features.npz",
+            "  python -m jssl.main --config=configs/simclr.py:folder --config.data.name=FOLDER_OF_IMAGES",
+        ]
+    )

@@ -1,0 +1,158 @@
+"""A run from its config to its result: train, evaluate, draw, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import ml_collections
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jssl import parallel, program, train, workdir
+from jssl.checkpoint import Checkpointer
+from jssl.data.datasets import Data, open_data
+from jssl.data.pipeline import EvalBatches, TrainBatches
+from jssl.data.sources import subset
+from jssl.errors import UserError
+from jssl.evaluation import suite
+from jssl.monitor import METRICS_FILE, read_lines
+from jssl.program import Program
+from jssl.report import pictures, summary
+from jssl.state import TrainState
+from jssl.types import Batch
+
+PICTURED = 512  # images on the feature map
+SHOWN = 8  # rows of the grids
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run has to show.
+
+    Attributes:
+      workdir: the run's folder.
+      values: the content of result.json, flat: 'knn/top1', 'pixels/linear/top1', 'images_per_second', ...
+    """
+
+    workdir: epath.Path
+    values: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def __str__(self) -> str:
+        return summary.table(self.values)
+
+
+def run(config: ml_collections.ConfigDict, folder: str | epath.Path) -> Result:
+    """Runs a config in a folder: starts, resumes, or, if it is finished, reports.
+
+    Raises:
+      UserError: for whatever the user can put right; see jssl/workdir.py for the folder's rules.
+      train.Interrupted: after SIGTERM, with everything saved.
+    """
+    folder = epath.Path(folder)
+    started = time.time()
+    suite.check(config)
+    done = workdir.read_result(folder)
+    if done is not None:
+        workdir.prepare(folder, config)
+        return Result(folder, done)
+    data = open_data(config)
+    prog = program.make_program(config, data.info)
+    evaluator = suite.Suite(prog, data)
+    workdir.prepare(folder, config)
+    if parallel.is_main_process():
+        workdir.write_splits(folder, data)
+    if not evaluator.has_labels:
+        logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+
+    batches = train_batches(prog, data)
+    trained = train.train(
+        prog, batches, folder, evaluator.during, lambda batch: draw_views(prog, batch, folder)
+    )
+    results = evaluator.final(trained.state)
+    draw_features(evaluator, trained.state, folder)
+    values = {
+        **results,
+        **trained.totals,
+        "step": prog.clock.total_steps,
+        "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
+        "seconds": trained.seconds_before + time.time() - started,
+    }
+    if parallel.is_main_process():
+        pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
+        workdir.write_json(folder / workdir.RESULT_FILE, values)
+    parallel.barrier("result")
+    return Result(folder, values)
+
+
+def train_batches(prog: Program, data: Data) -> TrainBatches:
+    """The training stream of a run."""
+    labels = data.train_labels() if data.train.labels_are_cheap or prog.config.evals.online else None
+    return TrainBatches(
+        data.train,
+        prog.clock.batch_size,
+        prog.config.seed,
+        prog.clock.total_steps,
+        labels,
+        prog.specs if prog.host_crops else None,
+    )
+
+
+def open_run(
+    folder: str | epath.Path, config: ml_collections.ConfigDict | None = None
+) -> tuple[Program, Data, TrainState]:
+    """The program, data and newest state of a finished or running run; `config` may differ in `evals`.
+
+    Raises:
+      UserError: if the folder holds no run, or no checkpoint yet.
+    """
+    folder = epath.Path(folder)
+    config = workdir.read_config(folder) if config is None else config
+    data = open_data(config)
+    prog = program.make_program(config, data.info)
+    return prog, data, restore(prog, folder)
+
+
+def restore(prog: Program, folder: epath.Path) -> TrainState:
+    """The newest readable state of a run."""
+    reader = Checkpointer(folder, read_only=True)
+    restored = reader.restore(prog.abstract_state())
+    reader.close()
+    if restored is None:
+        raise UserError(f"{folder} has no checkpoint yet")
+    return restored[0]
+
+
+def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
+    """What the augmentation makes of the first batch's first images."""
+    if not prog.config.log.pictures:
+        return
+    shown = parallel.whole(list(prog.first_views(batch)["unlabeled"]["views"]), prog.mesh)
+    image = batch["unlabeled"]["image"]
+    originals = None if isinstance(image, tuple) else parallel.whole(image, prog.mesh)[:SHOWN]
+    if parallel.is_main_process():
+        data = prog.config.data
+        shown = [np.asarray(view[:SHOWN]) * np.asarray(data.std) + np.asarray(data.mean) for view in shown]
+        pictures.views_grid(folder / "views.png", originals, shown)
+
+
+def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """A map of the features and the neighbours of some images."""
+    if not evaluator.program.config.log.pictures:
+        return
+    source = evaluator.query
+    some = subset(source, np.arange(min(PICTURED, len(source))))
+    features = evaluator.features(state, some)
+    if not parallel.is_main_process():
+        return
+    names = source.class_names if evaluator.has_labels else None
+    pictures.feature_map(folder / "features.png", features.x, features.labels, names)
+    size = evaluator.program.specs[0].size
+    thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
+    images = thumbnails[0]["image"][features.index]
+    pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)

@@ -1,0 +1,222 @@
+"""The loop. It reads top to bottom like what happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from jssl import parallel
+from jssl.checkpoint import Checkpointer
+from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.errors import UserError
+from jssl.monitor import Monitor
+from jssl.program import Program
+from jssl.state import TrainState
+from jssl.types import Batch
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+class Interrupted(Exception):
+    """SIGTERM came; the checkpoint of `step` is on disk."""
+
+    def __init__(self, step: int):
+        super().__init__(f"stopped at step {step}")
+        self.step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+      state: the final state.
+      totals: throughput of the whole run.
+      history: results of the evaluations during training, with their `step`.
+      seconds_before: what earlier sessions of this run took, up to the checkpoint that this one began with.
+    """
+
+    state: TrainState
+    totals: dict[str, float]
+    history: list[dict[str, float]]
+    seconds_before: float
+
+
+def train(
+    program: Program,
+    batches: TrainBatches,
+    workdir: epath.Path,
+    evaluate: Evaluate | None = None,
+    on_first_batch: Callable[[Batch], None] | None = None,
+) -> Trained:
+    """Trains to the end, from the last checkpoint in the workdir if there is one.
+
+    Args:
+      program: from `make_program`.
+      batches: the training stream, by step.
+      workdir: checkpoints and metrics.jsonl go here.
+      evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
+      on_first_batch: called once with the first batch of the run, to draw it.
+
+    Raises:
+      Interrupted: after SIGTERM, when the state is saved.
+      UserError: if the loss is not finite, too many images are unreadable, or the disk is full.
+    """
+    config, clock = program.config, program.clock
+    timer = Timer(config, clock)
+    checkpointer = Checkpointer(
+        workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
+    )
+    bad_images = BadImages(batches.source, config.data.max_bad_fraction)
+    data = DeviceIterator(batches, program.mesh, bad_images, config.data.workers, config.data.threads)
+    state, extra = start_or_resume(program, checkpointer)
+    if extra:
+        data.set_state(extra["data"])
+    history: list[dict[str, float]] = extra.get("history", [])
+    begin = int(state.step)
+
+    compile_start = time.perf_counter()
+    step_fn = program.compile()
+    compile_seconds = time.perf_counter() - compile_start
+    monitor = Monitor(
+        config,
+        workdir,
+        total_steps=clock.total_steps,
+        steps_per_epoch=clock.steps_per_epoch,
+        batch_size=clock.batch_size,
+        start=begin,
+        history=extra.get("monitor"),
+        flops_per_step=flops(step_fn) * program.mesh.size,
+    )
+    monitor.say(
+        f"compiled the train step in {compile_seconds:.1f} s; {begin} of {clock.total_steps} steps done"
+    )
+
+    def save(step: int, score: float | None = None) -> None:
+        monitor.flush()  # a state that is not finite is never saved
+        extra = {"data": data.get_state(), "monitor": monitor.state(), "history": history}
+        checkpointer.save(step, state, extra, score)
+
+    with sigterm_noted() as terminated, contextlib.ExitStack() as stack:
+        stack.callback(checkpointer.close)
+        stack.callback(monitor.close)
+        profile = Profiler(config.log.profile_steps, begin, workdir)
+        stack.callback(profile.close)
+        for step in range(begin + 1, clock.total_steps + 1):
+            waiting = data.seconds_waiting
+            batch = {"unlabeled": next(data)}
+            if step == 1 and on_first_batch is not None:
+                with monitor.paused():
+                    on_first_batch(batch)
+            profile.before(step)
+            state, metrics = step_fn(state, batch)
+            monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": len(bad_images)})
+            score = None
+            if evaluate is not None and timer.evaluates(step):
+                with monitor.paused():
+                    results = evaluate(state)
+                score = results.pop("score", None)
+                history.append({"step": step, **results})
+                monitor.write(step, results)
+            stop = step < clock.total_steps and timer.checks_signals(step)
+            stop = stop and parallel.any_process(terminated.is_set())
+            if stop or timer.saves(step) or score is not None:
+                with monitor.paused():
+                    save(step, score)
+            if stop:
+                checkpointer.wait()
+                raise Interrupted(step)
+        monitor.flush()
+        checkpointer.wait()
+        totals = {**monitor.totals(), "compile_seconds": compile_seconds}
+        return Trained(state, totals, history, monitor.seconds_before)
+
+
+def start_or_resume(program: Program, checkpointer: Checkpointer) -> tuple[TrainState, dict[str, Any]]:
+    """The state of the newest readable checkpoint, or a fresh one."""
+    restored = checkpointer.restore(program.abstract_state()) if checkpointer.steps() else None
+    if restored is None:
+        return program.init(), {}
+    state, extra = restored
+    logging.info("resuming from step %d", int(state.step))
+    return state, extra
+
+
+class Timer:
+    """When to evaluate, when to save."""
+
+    def __init__(self, config: Any, clock: Any):
+        self._total = clock.total_steps
+        self._eval = clock.steps(config.evals, "every")
+        self._save = clock.steps(config.checkpoint, "every")
+        self.keep_every = clock.steps(config.checkpoint, "keep_every")
+        if self.keep_every and (not self._save or self.keep_every % self._save):
+            raise UserError(
+                f"checkpoint.keep_every ({self.keep_every} steps) must be a multiple of "
+                f"checkpoint.every ({self._save} steps)"
+            )
+
+    def evaluates(self, step: int) -> bool:
+        """The end is evaluated apart, on the test set."""
+        return bool(self._eval) and step % self._eval == 0 and step < self._total
+
+    def saves(self, step: int) -> bool:
+        """The last step always is saved."""
+        return step == self._total or bool(self._save and step % self._save == 0)
+
+    def checks_signals(self, step: int) -> bool:
+        """Every step where that is free; with several processes, who must agree, now and then."""
+        return jax.process_count() == 1 or step % 20 == 0
+
+
+class Profiler:
+    """A jax.profiler trace of some steps, after those that warm up."""
+
+    def __init__(self, steps: int, begin: int, workdir: epath.Path):
+        self._first = begin + 4 if steps else -1
+        self._last = self._first + steps
+        self._folder = workdir / "profile"
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Starts or stops the trace."""
+        if step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+        elif step == self._last:
+            self.close()
+
+    def close(self) -> None:
+        """Writes the trace if one is running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False
+
+
+@contextlib.contextmanager
+def sigterm_noted() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets; outside the main thread signals are not ours to take."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def flops(compiled: jax.stages.Compiled) -> float:
+    """Floating-point operations of one device as XLA counts them, 0 if it does not tell."""
+    analysis = compiled.cost_analysis()
+    return float(analysis.get("flops", 0.0)) if isinstance(analysis, dict) else 0.0

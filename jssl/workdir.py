@@ -1,0 +1,115 @@
+"""The run's folder decides what happens: start, resume, print the result, or refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import ml_collections
+from etils import epath
+
+from jssl import parallel
+from jssl.data.datasets import Data
+from jssl.errors import UserError
+from jssl.program import DataInfo
+
+CONFIG_FILE = "config.json"
+RESULT_FILE = "result.json"
+SPLITS_FILE = "splits.json"
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as 'a.b.c'."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON values: tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the folder and writes the config; or checks that it holds a run of this very config.
+
+    Raises:
+      UserError: if another config's run, or something that is no run, is in the folder; nothing is touched.
+    """
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        theirs, ours = flatten(read_json(path)), flatten(as_json(config))
+        differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
+        if differing:
+            changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
+            raise UserError(
+                f"{workdir} holds a run of another config ({changes}). Nothing was touched: choose another --workdir"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: choose a folder")
+    elif workdir.exists() and any(workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+    elif parallel.is_main_process():
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, as_json(config))
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+    parallel.barrier("workdir")
+
+
+def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
+    """The config of a run.
+
+    Raises:
+      UserError: if the folder holds no run.
+    """
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}")
+    return ml_collections.ConfigDict(_tuples(read_json(path)))
+
+
+def write_splits(workdir: epath.Path, data: Data) -> None:
+    """What the run trains, chooses and tests on, and the shapes that `load` needs."""
+    write_json(workdir / SPLITS_FILE, {**data.describe(), "info": dataclasses.asdict(data.info)})
+
+
+def read_info(workdir: epath.Path) -> DataInfo:
+    """The shapes of a run's data, without the data."""
+    return DataInfo(**_tuples(read_json(workdir / SPLITS_FILE)["info"]))
+
+
+def read_result(workdir: epath.Path) -> dict[str, Any] | None:
+    """The result of a finished run, or None."""
+    path = workdir / RESULT_FILE
+    return read_json(path) if path.exists() else None
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """A JSON object; a UserError if the file is broken."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not readable JSON ({error}): remove it or choose another --workdir"
+        ) from error
+
+
+def write_json(path: epath.Path, values: dict[str, Any]) -> None:
+    """Writes whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(values, indent=2) + "\n")
+    part.replace(path)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists back to the tuples that configs hold."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,73 @@
+"""One process of 8 CPU devices for the whole suite: a mesh over one of them is 'one device', over all 'eight'."""
+
+import os
+import tempfile
+
+# Optimisation level 0 compiles three times faster, which is what these tests spend their time on.
+flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The same programs come again and again, in this process and in those that the tests start.
+_cache = tempfile.TemporaryDirectory(prefix="jssl_tests_")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import simclr
+from jssl import parallel
+
+
+@pytest.fixture(scope="session")
+def mesh1():
+    return parallel.make_mesh(jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def mesh8():
+    return parallel.make_mesh(jax.devices())
+
+
+def tiny_config(**changes):
+    """The shipped digits config, shrunk: a few steps of a narrow network, few evaluations."""
+    config = simclr.get_config("digits")
+    config.total_epochs, config.total_steps = 0.0, 6
+    config.encoder.convnet.width = 4
+    config.method.hidden, config.method.out = 16, 8
+    config.data.unlabeled.batch_size = 16
+    config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
+    config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
+    config.evals.linear.enabled = False
+    config.checkpoint.update({"every_percent": 0.0, "every_steps": 2})
+    config.log.update({"every_steps": 2, "pictures": False, "progress": False})
+    for key, value in changes.items():
+        set_key(config, key, value)
+    return config
+
+
+def set_key(config, key, value):
+    """Sets 'a__b__c'."""
+    *parents, last = key.split("__")
+    for parent in parents:
+        config = config[parent]
+    config[last] = value
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of 24 JPEGs of mixed sizes, no labels, one of them grey and one turned by EXIF."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(24):
+        size = (int(rng.integers(20, 60)), int(rng.integers(20, 60)), 3)
+        pixels = rng.integers(0, 256, size, dtype=np.uint8)
+        image = Image.fromarray(pixels[..., 0] if number == 3 else pixels)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 4 else 1
+        image.save(folder / f"img{number:02}.jpg", exif=exif)
+    return folder

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from jssl.data import splits
+from jssl.errors import UserError
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [40, 100, 200, 300, 360]))
+
+
+def test_fractions_are_balanced_and_nested():
+    one, ten = (splits.label_subset(LABELS, spec, seed=3) for spec in ("1%", "10%"))
+    np.testing.assert_array_equal(np.bincount(LABELS[one]), [1, 1, 2, 3, 4])
+    np.testing.assert_array_equal(np.bincount(LABELS[ten]), [4, 10, 20, 30, 36])
+    assert set(one) < set(ten)
+    np.testing.assert_array_equal(ten, np.sort(ten))
+
+
+def test_counts_are_nested_and_seeded():
+    four, forty = (splits.label_subset(LABELS, f"{n} per class", seed=0) for n in (4, 40))
+    np.testing.assert_array_equal(np.bincount(LABELS[four]), [4] * 5)
+    assert set(four) < set(forty)
+    assert set(four) == set(splits.label_subset(LABELS, "4 per class", seed=0))
+    assert set(four) != set(splits.label_subset(LABELS, "4 per class", seed=1))
+    assert len(splits.label_subset(LABELS, "all", seed=0)) == len(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ten", "cannot read the labels 'ten'"),
+        ("0%", "cannot read"),
+        ("101%", "cannot read"),
+        ("0 per class", "cannot read"),
+        ("41 per class", "smallest class has only 40"),
+    ],
+)
+def test_bad_specs(spec, message):
+    with pytest.raises(UserError, match=message):
+        splits.label_subset(LABELS, spec, seed=0)
+
+
+def test_holdout_is_a_balanced_partition():
+    rest, held = splits.holdout(len(LABELS), LABELS, 0.1, seed=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([rest, held])), np.arange(len(LABELS)))
+    np.testing.assert_array_equal(np.bincount(LABELS[held]), [4, 10, 20, 30, 36])
+    rest, held = splits.holdout(10, None, 0.0, seed=0)
+    assert (len(rest), len(held)) == (10, 0)
+    for fraction in (1.0, -0.1):
+        with pytest.raises(UserError, match="holdout"):
+            splits.holdout(10, None, fraction, seed=0)

@@ -1,0 +1,338 @@
+"""Encoders and heads: sizes, invariants, errors. Full-size networks are only traced, never run."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from jssl import models
+from jssl.models.convnet import ConvNet
+from jssl.models.network import Network
+from jssl.models.resnet import ResNet
+from jssl.models.vit import ViT, sincos2d
+
+SMALL_VIT = {"features": 16, "layers": 2, "heads": 2, "patch_size": 4, "image_size": 16}
+
+
+def build(name, dtype="float32", **options):
+    return models.encoder({"name": name, models.ENCODERS[name][0]: options}, dtype)
+
+
+def small(name, **options):
+    """The smallest network of a family through the public function."""
+    shrink = {"resnet18": {"width": 0.0625, "stem": "cifar"}, "resnet50": {"width": 0.0625, "stem": "cifar"}}
+    return build(name, **shrink.get(name, {"width": 4}), **options)
+
+
+def images(n=4, size=8, channels=3):
+    return jax.random.normal(jax.random.key(7), (n, size, size, channels))
+
+
+def run(network, x, train, key=None, seed=0):
+    params, stats = network.init(jax.random.key(seed), x)
+    return jax.jit(lambda params, stats, x: network.apply(params, stats, x, train, key))(params, stats, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "features", "total"),
+    [
+        ("resnet18", {}, 512, 11_689_512),
+        # The 7x7x3 kernel of the stem becomes 3x3x3.
+        ("resnet18", {"stem": "cifar"}, 512, 11_689_512 - 64 * 3 * (49 - 9)),
+        ("resnet34", {}, 512, 21_797_672),
+        ("resnet50", {}, 2048, 25_557_032),
+        ("resnet101", {}, 2048, 44_549_160),
+        ("resnet152", {}, 2048, 60_192_808),
+        ("vit_ti", {}, 192, 5_717_416),
+        ("vit_s", {}, 384, 22_050_664),
+        ("vit_b", {}, 768, 86_567_656),
+        ("vit_l", {}, 1024, 304_326_632),
+    ],
+)
+def test_published_parameter_counts_with_a_classifier(name, options, features, total):
+    network, key = build(name, **options), jax.random.key(0)
+    x = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
+    out, variables = jax.eval_shape(lambda x: network.module.init_with_output(key, x, False), x)
+    assert (out.shape, out.dtype) == ((2, features), jnp.float32)
+    params, _ = jax.eval_shape(models.linear(1000).init, key, out)
+    assert sum(leaf.size for leaf in jax.tree.leaves((variables["params"], params))) == total
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_zero_init_residual_silences_every_branch(bottleneck, version):
+    def branches(zero):
+        module = ResNet(
+            (1, 1), bottleneck, version=version, width=0.0625, stem="cifar", zero_init_residual=zero
+        )
+        params, stats = Network(module).init(jax.random.key(0), images())
+        variables = {"params": params, "batch_stats": stats}
+        f = jax.jit(lambda v, x: module.apply(v, x, True, mutable=["batch_stats", "intermediates"]))
+        out, state = f(variables, images())
+        found = jax.tree.leaves(state["intermediates"])
+        assert out.shape == (4, 8 * (4 if bottleneck else 1))
+        assert np.all(np.isfinite(out))
+        assert np.asarray(out).std() > 0
+        assert len(found) == 2
+        return [float(jnp.abs(branch).max()) for branch in found]
+
+    assert max(branches(True)) == 0.0
+    assert min(branches(False)) > 0.0
+
+
+def test_imagenet_stem_divides_by_32_before_pooling():
+    def shape(stem):
+        network = build("resnet18", width=0.0625, stem=stem)
+        variables = jax.eval_shape(lambda: network.module.init(jax.random.key(0), images(size=64), False))
+
+        def f(variables):
+            return network.module.apply(variables, images(size=64), False, mutable=["intermediates"])
+
+        state = jax.eval_shape(f, variables)[1]["intermediates"]
+        return state["stage3_block1"]["branch"][0].shape
+
+    assert shape("imagenet") == (4, 2, 2, 32)
+    assert shape("cifar") == (4, 8, 8, 32)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (9, 3), (1, 2)])
+def test_convnet_takes_any_image(size, channels):
+    out, stats = run(build("convnet", width=4, conv="xla"), images(4, size, channels), True)
+    assert (out.shape, out.dtype) == ((4, 32), jnp.float32)
+    assert set(stats) == {"bn0", "bn1", "bn2", "bn3"}
+    np.testing.assert_allclose(
+        out, run(build("convnet", width=4), images(4, size, channels), True)[0], atol=2e-3
+    )
+
+
+def tiny(family, **options):
+    """A network that compiles in a second."""
+    if family == "vit":
+        return Network(ViT(**SMALL_VIT, **options))
+    if family == "resnet":
+        return Network(ResNet((1, 1), False, width=0.0625, stem="cifar", **options))
+    return Network(ConvNet(width=4, **options))
+
+
+@pytest.mark.parametrize("network", [tiny("convnet"), tiny("resnet"), tiny("vit")])
+def test_eval_features_do_not_depend_on_the_batch(network):
+    x = images(4, 16)
+    together, _ = run(network, x, False)
+    alone, _ = run(network, x[1:2], False)
+    np.testing.assert_allclose(together[1:2], alone, rtol=1e-4, atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet", "vit"])
+def test_bfloat16_keeps_params_statistics_and_features_in_float32(name):
+    x = images(4, 16)
+    low, after = run(tiny(name, dtype=jnp.bfloat16), x, True)
+    full, _ = run(tiny(name), x, True)
+    params, _ = tiny(name, dtype=jnp.bfloat16).init(jax.random.key(0), x)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((params, after, low))}
+    assert dtypes == {jnp.dtype("float32")}
+    error = np.linalg.norm(low - full) / np.linalg.norm(full)
+    assert 0 < error < 0.1
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_remat_changes_neither_names_nor_gradients(kind):
+    x, key = images(4, 16), jax.random.key(3)
+    options = {"drop_path": 0.5} if kind == "vit" else {}
+    params, stats = tiny(kind, **options).init(jax.random.key(0), x)
+
+    def gradient(remat):
+        def loss(params, stats, x):
+            out, new = tiny(kind, remat=remat, **options).apply(params, stats, x, True, key)
+            return jnp.sum(jnp.sin(out)), new
+
+        f = jax.jit(jax.grad(loss, has_aux=True))
+        assert ("remat" in str(f.trace(params, stats, x).jaxpr)) == remat
+        return f(params, stats, x)
+
+    plain, recomputed = gradient(False), gradient(True)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(plain[0])) > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), plain, recomputed)
+
+
+def test_drop_path_of_a_vit_needs_a_key_only_in_training():
+    network, x = Network(ViT(**SMALL_VIT, drop_path=0.5)), images(4, 16)
+    params, stats = network.init(jax.random.key(0), x)
+    assert stats == {}
+    plain, _ = network.apply(params, stats, x, False)
+    a, _ = network.apply(params, stats, x, True, jax.random.key(1))
+    b, _ = network.apply(params, stats, x, True, jax.random.key(2))
+    assert np.abs(a - b).max() > 1e-3
+    np.testing.assert_array_equal(plain, Network(ViT(**SMALL_VIT)).apply(params, stats, x, True)[0])
+    with pytest.raises(ValueError, match="drop-path needs a random key"):
+        network.apply(params, stats, x, True)
+
+
+@pytest.mark.parametrize("pool", ["cls", "gap"])
+def test_learned_positions_are_interpolated(pool):
+    module = ViT(**SMALL_VIT, pool=pool)
+    network = Network(module)
+    params, _ = network.init(jax.random.key(0), images(2, 16))
+    assert params["position"].shape == (1, 16 + (pool == "cls"), 16)
+    # The same tree serves other sizes.
+    wide = jax.random.normal(jax.random.key(1), (2, 24, 8, 3))
+    assert network.apply(params, {}, wide, False)[0].shape == (2, 16)
+
+    def grid(position, rows, cols):
+        given = {"params": {**params, "position": position}}
+        return module.apply(given, rows, cols, method=ViT._positions)[1].reshape(rows, cols, 16)
+
+    # A plane stays one: bicubic interpolation of column numbers, away from the border.
+    position = np.zeros((1, 16 + (pool == "cls"), 16), np.float32)
+    position[0, int(pool == "cls") :, 0] = np.tile(np.arange(4.0), 4)
+    column = np.asarray(grid(position, 16, 16))[..., 0]
+    np.testing.assert_allclose(column, np.tile(column[:1], (16, 1)), atol=1e-5)
+    np.testing.assert_allclose(column[0, 6:10], (np.arange(6, 10) + 0.5) / 4 - 0.5, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(grid(position, 4, 4))[..., 0], np.tile(np.arange(4.0), (4, 1)))
+
+
+def test_sincos_positions_are_fixed_and_fit_any_size():
+    network = Network(ViT(**SMALL_VIT, positions="sincos2d"))
+    params, _ = network.init(jax.random.key(0), images(2, 16))
+    assert "position" not in params
+    assert network.apply(params, {}, images(2, 32), False)[0].shape == (2, 16)
+    # A token's place matters although nothing about it is learned.
+    x = images(1, 16)
+    flipped = jnp.concatenate([x[:, 4:8], x[:, :4], x[:, 8:]], axis=1)
+    moved = network.apply(params, {}, flipped, False)[0] - network.apply(params, {}, x, False)[0]
+    assert np.abs(moved).max() > 1e-3
+
+
+def test_sincos_against_the_formula():
+    table = sincos2d(3, 5, 8)
+    assert (table.shape, table.dtype) == ((15, 8), np.float32)
+    for row in range(3):
+        for col in range(5):
+            want = [f(p * w) for p in (row, col) for f in (np.sin, np.cos) for w in (1.0, 0.01)]
+            np.testing.assert_allclose(table[row * 5 + col], want, atol=1e-6)
+    with pytest.raises(ValueError, match="divisible by 4, not 6"):
+        sincos2d(2, 2, 6)
+
+
+def test_attention_maps_are_there_for_who_asks():
+    module, x = ViT(**SMALL_VIT), images(2, 16)
+    params = module.init(jax.random.key(0), x, False)["params"]
+    _, state = module.apply({"params": params}, x, False, mutable=["intermediates"])
+    (weights,) = state["intermediates"]["blocks_1"]["attention"]["attention"]
+    assert (weights.shape, weights.dtype) == ((2, 2, 17, 17), jnp.float32)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_vit_shape_errors():
+    network = Network(ViT(**SMALL_VIT))
+    with pytest.raises(ValueError, match="images of 18x18 do not divide into patches of 4x4"):
+        network.init(jax.random.key(0), images(2, 18))
+    with pytest.raises(ValueError, match="image_size 224 does not divide by patch_size 15"):
+        build("vit_ti", patch_size=15).init(jax.random.key(0), images(2, 15))
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, {"dense0": {"kernel"}, "bn0": {"scale", "bias"}, "dense1": {"kernel", "bias"}}),
+        ({"last_bias": False, "batch_norm": False}, {"dense0": {"kernel", "bias"}, "dense1": {"kernel"}}),
+        (
+            {"last_batch_norm": True, "last_affine": False},
+            {"dense0": {"kernel"}, "bn0": {"scale", "bias"}, "dense1": {"kernel"}},
+        ),
+        (
+            {"last_batch_norm": True},
+            {
+                "dense0": {"kernel"},
+                "bn0": {"scale", "bias"},
+                "dense1": {"kernel"},
+                "bn1": {"scale", "bias"},
+            },
+        ),
+    ],
+)
+def test_mlp_has_the_parameters_that_it_should(options, names):
+    head = models.mlp((7, 3), **options)
+    params, _ = head.init(jax.random.key(0), jnp.ones((4, 5)))
+    assert {name: set(leaves) for name, leaves in params.items()} == names
+    assert params["dense1"]["kernel"].shape == (7, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_mlp_normalises_its_output_without_affine(dtype):
+    x = jax.random.normal(jax.random.key(0), (64, 5))
+    head = models.mlp((7, 3), last_batch_norm=True, last_affine=False, dtype=dtype)
+    y, stats = run(head, x, True)
+    assert y.dtype == jnp.float32
+    assert set(stats) == {"bn0", "bn1"}
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var(0), 1, atol=1e-2)
+
+
+def test_linear_heads_start_as_told():
+    x = jax.random.normal(jax.random.key(0), (4, 500))
+    out, stats = run(models.linear(10), x, True)
+    assert stats == {}
+    np.testing.assert_array_equal(out, np.zeros((4, 10)))
+    params, _ = models.linear(200, kernel_init="normal", bias=False).init(jax.random.key(0), x)
+    assert set(params["dense"]) == {"kernel"}
+    assert float(params["dense"]["kernel"].std()) == pytest.approx(0.01, rel=0.02)
+
+
+def test_networks_are_hashable_and_equal_when_built_alike():
+    assert small("resnet18") == small("resnet18")
+    assert hash(models.mlp((8, 4))) == hash(models.mlp([8, 4]))
+    assert small("resnet18") != small("resnet18", version=2)
+
+
+def test_defaults_are_plain_and_build_from_a_config_dict():
+    defaults = models.encoder_defaults()
+    assert set(defaults) == {"resnet", "vit", "convnet"}
+    assert defaults["resnet"]["stem"] == "imagenet"
+    assert defaults["vit"]["patch_size"] == 16
+    leaves = [value for options in defaults.values() for value in options.values()]
+    assert {type(value) for value in leaves} <= {int, float, str, bool, tuple}
+    config = ml_collections.ConfigDict({"name": "convnet", **defaults})
+    config.convnet.width = 8
+    assert models.encoder(config).module.width == 8
+    # Naming every default is the same as naming none.
+    for name in models.ENCODERS:
+        assert models.encoder({"name": name, **defaults}) == models.encoder({"name": name})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet81", {}, "unknown encoder 'resnet81'; did you mean 'resnet18'"),
+        ("swin", {}, "unknown encoder 'swin'; known are resnet18, .*convnet"),
+        ("resnet18", {"widht": 2}, "unknown option encoder.resnet.widht; did you mean 'width'"),
+        ("resnet18", {"dtype": 2}, "unknown option encoder.resnet.dtype; known are version, "),
+        ("resnet18", {"stem": "cifr"}, "encoder.resnet.stem must be 'imagenet' or 'cifar', not 'cifr'"),
+        ("resnet18", {"version": 3}, "encoder.resnet.version must be 1 or 2, not 3"),
+        ("resnet18", {"width": -1}, "encoder.resnet.width must be a number from"),
+        ("resnet18", {"remat": 1}, "encoder.resnet.remat must be True or False, not 1"),
+        ("vit_s", {"drop_path": 1.0}, "encoder.vit.drop_path must be a number from 0 to 0.999, not 1.0"),
+        ("vit_s", {"patch_size": 0}, "encoder.vit.patch_size must be a positive integer, not 0"),
+        ("convnet", {"strides": (2, 0)}, "encoder.convnet.strides must be a tuple of positive integers"),
+        ("convnet", {"conv": "fft"}, "encoder.convnet.conv must be 'auto' or 'im2col' or 'xla'"),
+    ],
+)
+def test_config_errors_name_the_way_out(name, options, message):
+    family = models.ENCODERS[name][0] if name in models.ENCODERS else "resnet"
+    with pytest.raises(ValueError, match=message) as error:
+        models.encoder({"name": name, family: options})
+    assert "\n" not in str(error.value)
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match="unknown dtype 'bfloat'; did you mean 'bfloat16'"):
+        build("convnet", dtype="bfloat")
+    with pytest.raises(ValueError, match="mlp sizes must be positive integers"):
+        models.mlp(())
+    with pytest.raises(ValueError, match=r"mlp\.activation must be 'relu' or 'gelu', not 'tanh'"):
+        models.mlp((4, 2), activation="tanh")
+    with pytest.raises(ValueError, match="at least one feature, not 0"):
+        models.linear(0)
+    with pytest.raises(ValueError, match=r"linear\.kernel_init must be 'zeros' or 'normal'"):
+        models.linear(3, kernel_init="ones")

@@ -1,0 +1,160 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from jssl import optim
+from jssl.durations import Clock
+from jssl.errors import UserError
+
+CLOCK = Clock(num_examples=1000, batch_size=100, total_steps=50)
+PARAMS = {
+    "encoder": {"kernel": jnp.asarray([[0.5, -1.0], [2.0, 0.1]]), "bias": jnp.asarray([0.3, -0.2])},
+    "head": {"kernel": jnp.ones((2, 2))},
+}
+GRADS = jax.tree.map(lambda p: 0.1 * p + 0.05, PARAMS)
+
+
+def config(**changes):
+    settings = common.base("x").optim
+    settings.update({"name": "sgd", "lr": 0.5, "lr_scaling": "none", "schedule": "constant", **changes})
+    return settings
+
+
+def steps(settings, count=3):
+    """Parameters after some updates with a constant gradient."""
+    optimizer, _ = optim.make_optimizer(settings, CLOCK, PARAMS)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(count):
+        updates, state = optimizer.update(GRADS, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return jax.tree.map(np.asarray, params)
+
+
+def by_hand(direction, count=3):
+    """The same with a plain rule `direction(p, g, memory) -> update` for every leaf, in float64."""
+    result = {}
+    for module, leaves in PARAMS.items():
+        result[module] = {}
+        for name, p in leaves.items():
+            p, g, memory = np.asarray(p, np.float64), np.asarray(GRADS[module][name], np.float64), {}
+            for _ in range(count):
+                p = p + direction(p, g, memory)
+            result[module][name] = p
+    return result
+
+
+def same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(x, y, rtol=1e-4)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_decays_kernels_only(nesterov):
+    def rule(p, g, memory):
+        g = g + 0.01 * p * (p.ndim > 1)
+        memory["m"] = 0.9 * memory.get("m", 0) + g
+        return -0.5 * (g + 0.9 * memory["m"] if nesterov else memory["m"])
+
+    same(steps(config(weight_decay=0.01, nesterov=nesterov)), by_hand(rule))
+
+
+@pytest.mark.parametrize("lr_first", [True, False])
+def test_lars_as_simclr_and_as_byol(lr_first):
+    def rule(p, g, memory):
+        if p.ndim > 1:
+            g = g + 0.01 * p
+            g = 0.001 * np.linalg.norm(p) / np.linalg.norm(g) * g
+        inner = 0.5 * g if lr_first else g
+        memory["m"] = 0.9 * memory.get("m", 0) + inner
+        return -memory["m"] * (1 if lr_first else 0.5)
+
+    same(steps(config(name="lars", weight_decay=0.01, lars_lr_first=lr_first)), by_hand(rule))
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_adamw_and_lamb(name):
+    def rule(p, g, memory):
+        t = memory["t"] = memory.get("t", 0) + 1
+        m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * g
+        v = memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * g**2
+        u = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        if p.ndim > 1:
+            u = u + 0.01 * p
+            if name == "lamb":
+                u = u * np.linalg.norm(p) / np.linalg.norm(u)
+        return -0.5 * u
+
+    same(steps(config(name=name, weight_decay=0.01)), by_hand(rule))
+
+
+def test_clipping_by_the_global_norm():
+    norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(GRADS)))
+    clipped = steps(config(momentum=0.0, weight_decay=0.0, clip_norm=norm / 4), count=1)
+    free = steps(config(momentum=0.0, weight_decay=0.0, lr=0.125), count=1)
+    same(clipped, free)
+
+
+def test_cosine_with_warm_up():
+    settings = config(schedule="cosine", final_lr_factor=0.1, **common.duration("warmup", steps=10))
+    schedule = optim.make_schedule(settings, CLOCK)
+    values = np.asarray([schedule(step) for step in range(51)])
+    np.testing.assert_allclose(values[:10], 0.5 * np.arange(1, 11) / 10, rtol=1e-6)
+    cosine = 0.5 * (0.1 + 0.9 * (1 + np.cos(np.pi * np.arange(41) / 40)) / 2)
+    np.testing.assert_allclose(values[10:], cosine, rtol=1e-5)
+
+
+def test_steps_and_units_of_time():
+    settings = config(schedule="step", step_at=(0.5, 0.8), step_factor=0.1)
+    schedule = optim.make_schedule(settings, CLOCK)
+    np.testing.assert_allclose(
+        [schedule(s) for s in (0, 24, 26, 39, 41)], [0.5, 0.5, 0.05, 0.05, 0.005], rtol=1e-5
+    )
+    for unit, value, expected in [
+        ("epochs", 1.5, 15),
+        ("percent", 10, 5),
+        ("examples", 450, 5),
+        ("steps", 7, 7),
+    ]:
+        assert CLOCK.steps(common.duration("warmup", **{unit: value}), "warmup") == expected
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("linear", 4), ("sqrt", 2), ("none", 1)])
+def test_scaling_with_the_batch(scaling, factor):
+    assert optim.peak_lr(config(lr_scaling=scaling), 1024) == 0.5 * factor
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw", "lamb"])
+def test_groups_have_their_own_rate_and_wait(name):
+    settings = config(name=name, weight_decay=0.01)
+    settings.groups = {"head": common.group("head/", lr_factor=0.1, steps=2)}
+    still, after, free = (
+        steps(settings, 2),
+        steps(settings, 3),
+        steps(config(name=name, weight_decay=0.01), 3),
+    )
+    np.testing.assert_array_equal(still["head"]["kernel"], PARAMS["head"]["kernel"])
+    assert np.all(after["head"]["kernel"] != PARAMS["head"]["kernel"])
+    same(after["encoder"], free["encoder"])
+    if name == "sgd":  # its first update, a tenth of the rate, no momentum gathered while it waited
+        expected = 1 - 0.05 * (0.15 + 0.01)
+        np.testing.assert_allclose(after["head"]["kernel"], expected, rtol=1e-5)
+
+
+def test_a_group_may_keep_the_peak_rate():
+    settings = config(schedule="cosine", momentum=0.0, weight_decay=0.0)
+    settings.groups = {"head": common.group("head", constant_lr=True)}
+    result = steps(settings, 40)
+    np.testing.assert_allclose(result["head"]["kernel"], 1 - 40 * 0.5 * 0.15, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", "groups.head.pattern"), ("predictor", "matches no parameter.*encoder, head")],
+)
+def test_a_group_that_matches_nothing_is_an_error(pattern, message):
+    settings = config()
+    settings.groups = {"head": common.group(pattern)}
+    with pytest.raises(UserError, match=message):
+        optim.make_optimizer(settings, CLOCK, PARAMS)

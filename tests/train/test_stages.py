@@ -1,0 +1,318 @@
+"""Whole runs in this process: what is written, what is resumed, what is refused."""
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+import jssl
+from jssl import checkpoint, evaluation, stages, train
+from jssl.errors import UserError
+from jssl.monitor import NotFinite
+from tests.conftest import tiny_config
+
+FULL = {
+    "total_steps": 12,
+    "evals__every_steps": 4,
+    "evals__linear__enabled": True,
+    "evals__per_class": (2,),
+    "evals__draws": 2,
+    "log__pictures": True,
+    "log__tensorboard": True,
+    "log__progress": True,
+    "checkpoint__every_steps": 4,
+    "evals__online": True,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run with everything on."""
+    folder = tmp_path_factory.mktemp("run") / "full"
+    result = jssl.run(tiny_config(**FULL), folder)
+    return folder, result
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def params_of(folder):
+    return jax.device_get(stages.open_run(folder)[2])
+
+
+def same(a, b):
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b)):
+        np.testing.assert_array_equal(x, y, err_msg=str(path))
+
+
+def test_what_a_run_leaves(finished):
+    folder, result = finished
+    for name in ("views", "curves", "features", "neighbours"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "result.json").read_text()) == result.values
+    for name in ("knn/top1", "linear/top1", "linear/top5", "linear_2_per_class/top1_std", "pixels/linear/top1",
+                 "untrained/knn/top1", "images_per_second", "seconds", "waiting_for_data"):  # fmt: skip
+        assert np.isfinite(result[name]), name
+    assert result["pixels/linear/top1"] > 0.8  # digits are easy
+    assert 0 <= result["waiting_for_data"] < 1
+    assert "test set" in str(result)
+    assert "untrained encoder" in str(result)
+    written = lines(folder)
+    trained = [line for line in written if "loss" in line]
+    assert [line["step"] for line in trained] == [2, 4, 6, 8, 10, 12]
+    for name in ("lr", "grad_norm", "epoch", "images_per_second", "bad_images", "online/top1",
+                 "contrastive/accuracy", "embedding/std", "embedding/effective_rank"):  # fmt: skip
+        assert all(np.isfinite(line[name]) for line in trained), name
+    assert [line["step"] for line in written if "val/knn/top1" in line] == [4, 8]
+    assert list((folder / "tensorboard").iterdir())
+    splits = json.loads((folder / "splits.json").read_text())
+    assert splits["train"] + splits["val"] == 1437
+    assert splits["test"] == 360
+
+
+def test_a_finished_run_is_only_read(finished):
+    folder, result = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert jssl.run(tiny_config(**FULL), folder).values == result.values
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_another_config_is_refused_and_touches_nothing(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    changed = {**FULL, "optim__lr": 0.5, "method__temperature": 0.3}
+    with pytest.raises(
+        UserError, match=r"method.temperature: 0.1 there, 0.3 now; optim.lr: 0.001 there, 0.5 now"
+    ):
+        jssl.run(tiny_config(**changed), folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_load_gives_the_encoder_of_the_evaluators(finished):
+    folder, _ = finished
+    encoder = jssl.load(folder)
+    program, data, state = stages.open_run(folder)
+    images = data.test.images[:16]
+    features = encoder(images)
+    assert features.shape == (16, 32)
+    np.testing.assert_array_equal(features, program.features(state.params, state.method_state, images))
+    np.testing.assert_allclose(features[:8], encoder(images[:8]), rtol=1e-5, atol=1e-6)
+    doubled = images.repeat(2, axis=1).repeat(2, axis=2)  # another size is resized
+    assert encoder(doubled).shape == (16, 32)
+    for wrong in (images / 255.0, images[0], images.repeat(3, axis=-1)):
+        with pytest.raises(UserError, match="the encoder takes uint8"):
+            encoder(wrong)
+
+
+def test_evaluating_again_gives_the_same_numbers(finished):
+    folder, result = finished
+    program, data, state = stages.open_run(folder)
+    again = evaluation.suite.Suite(program, data).final(state)
+    for name, value in again.items():
+        np.testing.assert_allclose(value, result[name], atol=1e-6, err_msg=name)
+
+
+def test_stop_and_resume_is_as_never_stopped(tmp_path, monkeypatch, finished):
+    """SIGTERM in mid-run saves; the next run ends in the very state, and the very lines, of one run."""
+    whole = {**FULL, "log__pictures": False, "log__tensorboard": False, "evals__per_class": ()}
+    jssl.run(tiny_config(**whole), tmp_path / "whole")
+    seen = []
+
+    def stop_at_five(self, step):
+        seen.append(step)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Timer, "saves", stop_at_five)
+        with pytest.raises(train.Interrupted) as stopped:
+            jssl.run(tiny_config(**whole), tmp_path / "parts")
+    assert stopped.value.step == 5 or stopped.value.step == 6
+    jssl.run(tiny_config(**whole), tmp_path / "parts")
+    same(params_of(tmp_path / "whole"), params_of(tmp_path / "parts"))
+    volatile = {"images_per_second", "waiting_for_data", "flops_per_second"}
+    for a, b in zip(lines(tmp_path / "whole"), lines(tmp_path / "parts"), strict=True):
+        assert {k: v for k, v in a.items() if k not in volatile} == {
+            k: v for k, v in b.items() if k not in volatile
+        }
+
+
+def data_files(folder):
+    """Which of them hold the arrays depends on how orbax merged them."""
+    return [path for path in folder.rglob("*") if path.parent.name == "d"]
+
+
+def truncate(folder):
+    for path in data_files(folder):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(folder):
+    for path in data_files(folder):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        path.write_bytes(content)
+
+
+def remove(folder):
+    for path in data_files(folder):
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def half_done(tmp_path_factory):
+    """A run of which the last checkpoint was lost after step 6: those of 4 and 6 are there."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+    config = tiny_config(total_steps=8, checkpoint__keep_last=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Timer, "checks_signals", lambda self, step: step == 6)
+        patch.setattr(train.parallel, "any_process", lambda flag: True)
+        with pytest.raises(train.Interrupted):
+            jssl.run(config, folder)
+    return folder, config
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, tmp_path, damage, caplog):
+    folder, config = half_done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damage(copy / "checkpoints" / "6")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        jssl.run(config, copy)
+    assert any("checkpoint 6 cannot be read" in record.getMessage() for record in caplog.records)
+    assert (copy / "corrupt_checkpoints" / "6").is_dir()  # nothing is lost
+    shutil.copytree(folder, tmp_path / "good")
+    jssl.run(config, tmp_path / "good")
+    same(params_of(copy), params_of(tmp_path / "good"))
+
+
+def test_nothing_readable_is_an_error(half_done, tmp_path):
+    folder, config = half_done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for step in (copy / "checkpoints").iterdir():
+        truncate(step)
+    with pytest.raises(UserError, match=r"none of the checkpoints .* can be read"):
+        jssl.run(config, copy)
+
+
+def test_kept_are_the_last_the_best_and_every_nth(tmp_path):
+    keep = checkpoint.Checkpointer(epath.Path(tmp_path), keep_last=2, keep_best=True, keep_every_steps=10)
+    state = {"a": jax.numpy.arange(3.0)}
+    for step, score in [(4, 0.1), (8, 0.9), (10, None), (12, 0.2), (16, None), (18, 0.3)]:
+        keep.save(step, state, {}, score)
+    keep.wait()
+    assert keep.steps() == [8, 10, 16, 18]
+    keep.close()
+
+
+def test_the_fingerprint_notices_any_bit_and_no_sharding(mesh1, mesh8):
+    from jssl import parallel
+
+    tree = {
+        "a": np.arange(64, dtype=np.float32),
+        "b": np.arange(8) % 3 == 0,
+        "c": np.arange(8, dtype=np.int32),
+    }
+    prints = []
+    for mesh in (mesh1, mesh8):
+        put = jax.tree.map(lambda x, mesh=mesh: parallel.put_rows(x, mesh), tree)
+        prints.append(int(jax.jit(checkpoint.fingerprint)(put)))
+    assert prints[0] == prints[1]
+    for key in tree:
+        changed = {**tree, key: np.flip(tree[key])}
+        assert int(checkpoint.fingerprint(jax.tree.map(jax.numpy.asarray, changed))) != prints[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_path):
+    config = tiny_config(
+        total_steps=10, optim__schedule="step", optim__step_at=(0.45,), optim__step_factor=1e38
+    )
+    with pytest.raises(
+        NotFinite, match=r"the loss became (nan|inf) at step \d+ \(lr=.*Last finite metrics: step="
+    ):
+        jssl.run(config, tmp_path / "run")
+    for leaf in jax.tree.leaves(params_of(tmp_path / "run").params):
+        assert np.isfinite(leaf).all()
+
+
+def test_a_collapse_is_announced_once(tmp_path, caplog):
+    # Decay halves the head's kernels at every step, until its biases are all that is left.
+    config = tiny_config(
+        total_steps=14, method__head_batch_norm=False, optim__lr=0.01, optim__weight_decay=50.0
+    )
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        jssl.run(config, tmp_path / "run")
+    assert sum("the embeddings have collapsed" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, photos, caplog):
+    config = tiny_config(
+        data__name=str(photos), data__holdout=0.0, log__pictures=True, data__unlabeled__batch_size=8,
+        data__unlabeled__views__first__size=16, data__unlabeled__views__second__size=16, evals__batch_size=8,
+    )  # fmt: skip
+    (photos / "img07.jpg").write_bytes(b"no image")
+    config.data.max_bad_fraction = 0.05
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        result = jssl.run(config, tmp_path / "run")
+    text = " ".join(record.getMessage() for record in caplog.records)
+    assert "no labels: kNN and linear accuracy are skipped" in text
+    assert "img07.jpg" in text
+    assert "knn/top1" not in result.values
+    assert lines(tmp_path / "run")[-1]["bad_images"] == 1
+    for name in ("views", "features", "neighbours"):
+        assert (tmp_path / "run" / f"{name}.png").exists()
+    encoder = jssl.load(tmp_path / "run")
+    from jssl.data import sources
+
+    features = encoder.embed(sources.load(str(photos), "train"))
+    assert features.x.shape == (23, 32)
+    assert 7 not in features.index
+
+
+def test_too_many_unreadable_photos_stop_the_run(tmp_path, photos):
+    for number in range(6):
+        (photos / f"img{number:02}.jpg").write_bytes(b"no image")
+    config = tiny_config(data__name=str(photos), data__holdout=0.0, data__unlabeled__batch_size=8)
+    with pytest.raises(UserError, match=r"images are unreadable .*max_bad_fraction"):
+        jssl.run(config, tmp_path / "run")
+
+
+def test_few_labels_train_the_probe_with_those_only(tmp_path):
+    config = tiny_config(data__labels="5 per class", evals__linear__enabled=True)
+    result = jssl.run(config, tmp_path / "run")
+    splits = json.loads((tmp_path / "run" / "splits.json").read_text())
+    assert len(splits["visible_labels"]) == 50
+    assert result["pixels/linear/top1"] < 0.93  # all labels give .95
+
+
+def test_the_sgd_protocol(tmp_path):
+    config = tiny_config(evals__sgd__enabled=True, evals__sgd__epochs=3.0, evals__sgd__batch_size=64)
+    config.evals.sgd.view = config.data.unlabeled.views.first.to_dict()
+    result = jssl.run(config, tmp_path / "run")
+    assert 0.15 < result["sgd/top1"] <= result["sgd/top5"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["file", "other"])
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, kind):
+    folder = tmp_path / "mine"
+    if kind == "file":
+        folder.write_text("mine")
+    else:
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"is a file|is not empty and holds no run"):
+        jssl.run(tiny_config(), folder)
+    assert [p.name for p in pathlib.Path(tmp_path).rglob("*")] == (
+        ["mine"] if kind == "file" else ["mine", "thesis.tex"]
+    )
