@@ -1,0 +1,83 @@
+"""The command lines as child processes: how to start them, watch them, and be sure that they end."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = pathlib.Path(__file__).parent.parent
+SIMCLR = "--config=configs/simclr.py"
+# The shipped digits config, shrunk as tests/conftest.py shrinks it, with little to trace.
+TINY = (
+    "--config.total_epochs=0",
+    "--config.encoder.convnet.width=4",
+    "--config.method.hidden=16",
+    "--config.method.out=8",
+    "--config.data.unlabeled.batch_size=16",
+    "--config.optim.warmup_percent=0",
+    "--config.optim.warmup_steps=2",
+    "--config.evals.every_percent=0",
+    "--config.evals.per_class=()",
+    "--config.evals.linear.enabled=False",
+    "--config.checkpoint.every_percent=0",
+    "--config.checkpoint.every_steps=5",
+    "--config.log.every_steps=5",
+    "--config.log.pictures=False",
+    *(
+        f"--config.data.unlabeled.views.{view}.{field}=0"
+        for view in ("first", "second")
+        for field in ("degrees", "shear", "contrast")
+    ),
+)
+TIMING = ("images_per_second", "waiting_for_data", "flops_per_second", "utilisation")
+
+
+def environment(devices=1, **changes):
+    """What a child inherits: the tests' compilation cache, but devices of its own."""
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    result = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
+    return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
+
+
+@contextlib.contextmanager
+def started(*arguments, module="jssl.main", devices=1, seconds=120.0, cwd=ROOT, **changes):
+    """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
+    with tempfile.TemporaryFile("w+") as stderr:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=cwd,
+            env=environment(devices, **changes),
+        )
+
+        def errors():
+            stderr.seek(0)
+            return stderr.read()
+
+        child.errors = errors
+        guard = threading.Timer(seconds, child.kill)
+        guard.start()
+        try:
+            yield child
+        finally:
+            guard.cancel()
+            child.kill()
+            child.wait()
+            child.stdout.close()
+
+
+def called(*arguments, **options):
+    """Runs a command line to its end; gives status, stdout and stderr."""
+    with started(*arguments, **options) as child:
+        out = child.stdout.read()
+        return child.wait(), out, child.errors()
+
+
+def numbers(lines):
+    """Lines of a metrics.jsonl without what depends on the clock."""
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]

@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl import losses, models
+from jssl.errors import UserError
+from jssl.methods import Context, SimCLR
+from tests.methods.test_contract import CONTEXT, ENCODER, batch
+
+
+def make(**options):
+    method = SimCLR(ENCODER, hidden=8, out=8, **options)
+    return method, *method.init(jax.random.key(0), batch())
+
+
+@pytest.mark.parametrize(("version", "layers"), [(1, 2), (2, 3)])
+def test_versions_have_heads_of_two_and_three_layers(version, layers):
+    _, params, _ = make(version=version)
+    kernels = [leaf for leaf in jax.tree.leaves(params["projector"]) if leaf.ndim == 2]
+    assert len(kernels) == layers
+    assert SimCLR(ENCODER).hidden == 2048  # the paper's
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_head_with_and_without_batch_norm(batch_norm):
+    _, params, state = make(head_batch_norm=batch_norm)
+    assert bool(jax.tree.leaves(state["stats"]["projector"])) == batch_norm
+    last = [k for k in jax.tree_util.tree_leaves_with_path(params["projector"]) if "dense1" in str(k[0])]
+    assert ("bias" in str(last)) != batch_norm  # no bias where a batch norm follows
+
+
+def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
+    method, params, state = make(temperature=0.2)
+    value, output = method.loss(params, state, batch(), CONTEXT)
+    both = jnp.concatenate(batch()["unlabeled"]["views"])
+    h, stats = method.encoder.apply(params["encoder"], state["stats"]["encoder"], both, train=True)
+    z, _ = method.projector.apply(params["projector"], state["stats"]["projector"], h, train=True)
+    np.testing.assert_allclose(value, losses.nt_xent(z[:8], z[8:], 0.2), rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), output.state["stats"]["encoder"], stats
+    )
+    np.testing.assert_allclose(output.features, h[:8], rtol=1e-5)
+
+
+def test_swapping_the_views_and_blocks_change_nothing():
+    method, params, state = make()
+    value, _ = method.loss(params, state, batch(), CONTEXT)
+    one, two = batch()["unlabeled"]["views"]
+    swapped = {"unlabeled": {**batch()["unlabeled"], "views": (two, one)}}
+    np.testing.assert_allclose(method.loss(params, state, swapped, CONTEXT)[0], value, rtol=1e-5)
+    blockwise = SimCLR(ENCODER, hidden=8, out=8, block_size=5)
+    np.testing.assert_allclose(blockwise.loss(params, state, batch(), CONTEXT)[0], value, rtol=1e-5)
+
+
+def test_bfloat16_keeps_parameters_and_loss_in_single_precision():
+    encoder = models.encoder(
+        {"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}}, dtype="bfloat16"
+    )
+    method = SimCLR(encoder, hidden=8, out=8, dtype="bfloat16")
+    params, state = method.init(jax.random.key(0), batch())
+    value, output = method.loss(params, state, batch(), CONTEXT)
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, state, output.state))} == {jnp.dtype("float32")}
+    single = make()[0].loss(params, state, batch(), CONTEXT)[0]
+    np.testing.assert_allclose(value, single, rtol=0.05)
+
+
+def test_it_learns_to_tell_a_batch_apart():
+    method, params, state = make()
+
+    @jax.jit
+    def step(params, state):
+        (value, output), grads = jax.value_and_grad(method.loss, has_aux=True)(
+            params, state, batch(), Context(jax.random.key(0), jnp.zeros((), jnp.int32), jnp.zeros(()))
+        )
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), output.state, value, output.metrics
+
+    first = None
+    for _ in range(60):
+        params, state, value, metrics = step(params, state)
+        first = value if first is None else first
+    assert value < 0.5 * first
+    assert metrics["contrastive/accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"version": 3}, "versions 1 and 2"),
+        ({"temperature": 0.0}, "must be positive"),
+        ({"hidden": 0}, "must be positive"),
+        ({"block_size": -1}, "at least 0"),
+    ],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(UserError, match=message):
+        SimCLR(ENCODER, **options)
+
+
+def test_a_batch_of_one_has_no_negatives():
+    with pytest.raises(UserError, match="batch_size must be > 1"):
+        make()[0].check(batch(rows=1))

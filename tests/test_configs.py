@@ -1,0 +1,116 @@
+"""The shipped configs, shrunk, on real files: each is built, trained for some steps and evaluated."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jssl
+from configs import common, simclr
+from jssl import durations
+from jssl.errors import UserError
+from tests.conftest import set_key
+
+SMALL = {
+    "total_epochs": 0.0,
+    "total_steps": 2,
+    "encoder__name": "convnet",
+    "encoder__convnet__width": 4,
+    "method__hidden": 16,
+    "data__unlabeled__batch_size": 16,
+    "data__workers": 0,
+    "data__holdout": 0.0,
+    "evals__batch_size": 16,
+    "evals__sgd__epochs": 1.0,
+    "evals__sgd__batch_size": 16,
+    "optim__warmup_epochs": 0.0,
+    "optim__warmup_percent": 0.0,
+    "checkpoint__every_epochs": 0.0,
+    "checkpoint__every_percent": 0.0,
+    "evals__every_epochs": 0.0,
+    "evals__every_percent": 0.0,
+    "evals__linear__enabled": False,
+    "evals__per_class": (),
+    "log__every_steps": 1,
+    "log__progress": False,
+    "log__pictures": False,
+}
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """train/ and validation/ with three classes that differ in colour, images of mixed sizes."""
+    root = tmp_path_factory.mktemp("classes")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("validation", 6)):
+        for number, name in enumerate(("red", "green", "blue")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 120, (*rng.integers(40, 70, 2), 3), dtype=np.uint8)
+                pixels[..., number] += 120
+                Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def arrays(classes):
+    """32-pixel images of three colours, as CIFAR-10 would come."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(48) % 3
+    images = rng.integers(0, 120, (48, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(48), :, :, labels] += 120
+    path = classes / "arrays.npz"
+    np.savez(path, images=images, labels=labels, test_images=images[:24], test_labels=labels[:24])
+    return path
+
+
+def shrunk(preset, **changes):
+    config = simclr.get_config(preset)
+    for key, value in {**SMALL, **changes}.items():
+        set_key(config, key, value)
+    return config
+
+
+@pytest.mark.parametrize("preset", ["cifar10", "imagenet", "folder"])
+def test_presets_run_to_a_result(preset, classes, arrays, tmp_path):
+    data = {"data__name": str(arrays if preset == "cifar10" else classes), "data__test": "test"}
+    views = {}
+    if preset == "imagenet":  # its protocol is SGD on augmented images
+        for view in ("data__unlabeled__views__first", "data__unlabeled__views__second", "evals__sgd__view"):
+            views[f"{view}__size"] = 32
+    if preset == "cifar10":
+        data["evals__online"] = True
+    result = jssl.run(shrunk(preset, **data, **views), tmp_path / "run")
+    assert result["knn/top1"] >= 1 / 3
+    assert result["pixels/knn/top1"] > 0.9  # the colours are the classes
+    assert ("sgd/top1" in result.values) == (preset == "imagenet")
+    assert result["step"] == 2
+
+
+def test_the_papers_recipe_stands_in_the_imagenet_preset():
+    config = simclr.get_config("imagenet")
+    assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("lars", 0.3, 1e-6)
+    assert config.data.unlabeled.batch_size == 4096
+    assert config.method.temperature == 0.1
+    clock = durations.make_clock(config, 1281167)
+    assert clock.steps(config.optim, "warmup") == 3128
+    assert clock.steps(config.checkpoint, "every") == 313
+
+
+def test_the_views_of_a_config_are_two_things():
+    config = simclr.get_config("cifar10")
+    config.data.unlabeled.views.first.blur_prob = 0.5
+    assert config.data.unlabeled.views.second.blur_prob == 0.0
+
+
+def test_an_unknown_preset_lists_those_there_are():
+    with pytest.raises(
+        UserError, match=r"unknown preset 'cifar': did you mean 'cifar10'.*digits, folder, imagenet"
+    ):
+        simclr.get_config("cifar")
+
+
+def test_every_key_is_declared():
+    config = common.base("x")
+    with pytest.raises(AttributeError):
+        config.lock().optim.lrr = 1

@@ -1,0 +1,217 @@
+"""A run that is killed again and again, at any moment, ends as one that was never stopped."""
+
+import json
+import random
+import re
+import resource
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from jssl import stages, workdir
+from jssl.monitor import read_lines
+from tests.commands import SIMCLR, TIMING, TINY, called, numbers, started
+from tests.conftest import tiny_config
+
+SEED = 20240
+KILLS = 12
+TOTAL = 240
+MOST_SECONDS = 0.4  # after a session's first line of metrics
+STARTING = 2.5  # about what a session needs for that
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """A run without evaluations, on images that are quickly loaded; --workdir comes last."""
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    images = np.random.default_rng(SEED).integers(0, 256, (72, 8, 8, 1), dtype=np.uint8)
+    np.savez(path, images=images)
+    return (
+        SIMCLR,
+        *TINY,
+        f"--config.total_steps={TOTAL}",
+        f"--config.data.name={path}",
+        "--config.data.holdout=0",
+    )
+
+
+@pytest.fixture(scope="module")
+def never_stopped(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("never_stopped") / "run"
+    status, out, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    assert first_line(out) == 0
+    return folder
+
+
+def first_line(text):
+    """The steps that are done at the start of a session."""
+    found = re.match(r".*; (\d+) of (\d+) steps done\n", text)
+    assert found, text
+    assert int(found[2]) == TOTAL
+    return int(found[1])
+
+
+def finished(folder):
+    """Steps of the finished checkpoints."""
+    return sorted(int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdigit())
+
+
+def saving(folder):
+    """Whether a checkpoint is being written, or was when its process died."""
+    return any((folder / "checkpoints").glob("*orbax-checkpoint-tmp*"))
+
+
+def equal_runs(one, other):
+    """The same state bit for bit, the same lines, the same result."""
+    a, b = (jax.device_get(stages.open_run(folder)[2]) for folder in (one, other))
+    assert int(a.step) == TOTAL
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        assert x.tobytes() == y.tobytes(), path
+    metrics = [numbers(read_lines(epath.Path(folder / "metrics.jsonl"))) for folder in (one, other)]
+    assert len(metrics[0]) == TOTAL / 5
+    assert metrics[0] == metrics[1]
+    volatile = {*TIMING, "seconds", "train_seconds", "compile_seconds"}
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
+    assert results[0].keys() == results[1].keys()
+    assert {k: v for k, v in results[0].items() if k not in volatile} == {
+        k: v for k, v in results[1].items() if k not in volatile
+    }
+
+
+def test_killed_at_twelve_random_moments_a_run_ends_as_if_never_stopped(command, never_stopped, tmp_path):
+    print(f"seed {SEED}")
+    rng = random.Random(SEED)
+    folder = tmp_path / "run"
+    done, in_a_save = 0, 0
+    for number in range(KILLS):
+        kind = ("training", "saving", "starting" if number in (3, 9) else "saving")[number % 3 if number else 0]
+        before = finished(folder)
+        with started(*command, f"--workdir={folder}") as child:
+            if kind == "starting":
+                time.sleep(rng.uniform(0.0, STARTING))
+            else:
+                first = child.stdout.readline()
+                begin = first_line(first)
+                assert begin == (before[-1] if before else 0), "goes on from the last finished checkpoint"
+                assert begin >= done
+                done = begin
+                assert child.stdout.readline().startswith(f"step {begin + 5}/{TOTAL}"), child.errors()
+                time.sleep(rng.uniform(0.0, MOST_SECONDS))
+            while kind == "saving" and not saving(folder) and child.poll() is None:
+                time.sleep(0.0005)
+            child.send_signal(signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
+        in_a_save += saving(folder) and kind == "saving"
+        print(f"kill {number + 1}, {kind}: began at {done}, finished {finished(folder)}, {saving(folder)=}")
+    assert in_a_save >= 4
+    last = finished(folder)[-1]
+    assert 0 < last < TOTAL
+    status, out, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    assert first_line(out) == last
+    assert not saving(folder), "what killed sessions left of checkpoints is cleaned up"
+    equal_runs(folder, never_stopped)
+
+
+def test_sigterm_saves_says_how_to_go_on_and_the_same_command_does(command, never_stopped, tmp_path):
+    folder = tmp_path / "run"
+    with started(*command, f"--workdir={folder}") as child:
+        assert first_line(child.stdout.readline()) == 0
+        assert child.stdout.readline().startswith("step 5/")
+        child.send_signal(signal.SIGTERM)
+        rest = child.stdout.read()
+        assert child.wait() == 0, child.errors()
+    stopped = re.search(r"^saved at step (\d+); run the same command again to go on$", rest, re.MULTILINE)
+    assert stopped, rest
+    step = int(stopped[1])
+    assert 5 <= step < TOTAL
+    assert finished(folder)[-1] == step
+    status, out, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    assert first_line(out) == step
+    equal_runs(folder, never_stopped)
+
+
+def one_error(status, err):
+    """The only line on stderr that is not a warning."""
+    assert status == 2, err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if not re.match(r"W\d{4} ", line)]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("jssl: ")
+    return lines[0]
+
+
+def limit_files(child, size):
+    """No file of the child may grow beyond a size any more: to it, the disk is full."""
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_during_a_save_is_one_line_and_nothing_is_lost(command, never_stopped, tmp_path):
+    """The limit lets metrics.jsonl grow, but not a checkpoint be written."""
+    folder = tmp_path / "run"
+    with started(*command, f"--workdir={folder}") as child:
+        assert first_line(child.stdout.readline()) == 0
+        while not finished(folder) and child.poll() is None:
+            time.sleep(0.0005)
+        limit_files(child, 20_000)
+        child.stdout.read()
+        status, err = child.wait(), child.errors()
+    intact = finished(folder)[-1]
+    assert 0 < intact < TOTAL
+    line = one_error(status, err)
+    assert f"last intact checkpoint: {intact}." in line
+    assert "File too large" in line, "says what the system said"
+    assert str(folder) in line
+    assert "run the same command again" in line
+    status, out, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    assert first_line(out) == intact
+    equal_runs(folder, never_stopped)
+
+
+def test_a_full_disk_while_metrics_are_written_is_one_line_too(command, tmp_path):
+    folder = tmp_path / "run"
+    with started(*command, f"--workdir={folder}") as child:
+        assert first_line(child.stdout.readline()) == 0
+        limit_files(child, 100)
+        child.stdout.read()
+        line = one_error(child.wait(), child.errors())
+    assert "File too large" in line
+    assert str(folder) in line
+
+
+def test_a_kill_before_the_config_is_whole_does_not_lock_the_folder(tmp_path):
+    """The kill comes between the writing of config.part and its renaming to config.json."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.part").write_text('{"name": ')
+    workdir.prepare(epath.Path(tmp_path / "run"), tiny_config())
+    assert workdir.read_config(epath.Path(tmp_path / "run")).to_dict() == tiny_config().to_dict()
+
+
+def test_a_kill_while_metrics_are_cut_back_loses_no_line(tmp_path, monkeypatch):
+    """A resumed session drops later lines; killed at that, the file is either as before or as after."""
+    from jssl import monitor
+
+    path = epath.Path(tmp_path / "metrics.jsonl")
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (5, 10, 15)))
+
+    class Killed(BaseException):
+        """Stands for SIGKILL, which no code can note."""
+
+    def write_half(self, text):
+        with open(self, "w") as file:
+            file.write(text[: len(text) // 2])
+        raise Killed
+
+    monkeypatch.setattr(type(path), "write_text", write_half)
+    with pytest.raises(Killed):
+        monitor.truncate(path, 10)
+    assert [line["step"] for line in read_lines(path)] in ([5, 10, 15], [5, 10])
