@@ -6,7 +6,6 @@ fingerprint of the state, because orbax does not notice a flipped bit.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import jax
@@ -43,8 +42,6 @@ class Checkpointer:
         keep_every_steps: int = 0,
         read_only: bool = False,
     ):
-        if keep_last < 1:
-            raise UserError(f"config.checkpoint.keep_last={keep_last} must be at least 1")
         kept: list[Any] = [policies.LatestN(keep_last)]
         if keep_best:
             kept.append(
@@ -156,7 +153,7 @@ class Checkpointer:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target.rmtree()
-            shutil.move(self._workdir / FOLDER / str(step), target)
+            (self._workdir / FOLDER / str(step)).rename(target)
         parallel.barrier(f"set_aside_{step}_done")
         self._open()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 from absl import flags
@@ -34,10 +35,10 @@ def define_flags(argv: list[str]) -> None:
     from jssl import workdir
 
     flags.DEFINE_string("workdir", None, "Folder of the run.")
-    given = [argument for argument in argv if argument.startswith("--workdir=")]
-    if not given:
+    given = re.search(r"(?:^|\0)--?workdir[=\0]([^\0]+)", "\0".join(argv))
+    if given is None:
         raise UserError("--workdir=FOLDER is missing")
-    config = workdir.read_config(epath.Path(given[-1].partition("=")[2]))
+    config = workdir.read_config(epath.Path(given[1]))
     config_flags.DEFINE_config_dict("config", config)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import sys
@@ -43,6 +44,15 @@ class NotFinite(UserError):
     """The loss became NaN or infinite."""
 
 
+def check(config: Any) -> None:
+    """Raises UserError for a log that cannot be kept; called before any long work."""
+    if config.log.every_steps < 1:
+        raise UserError(f"config.log.every_steps={config.log.every_steps} must be at least 1")
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+        if config.log[name] and importlib.util.find_spec(package) is None:
+            raise UserError(f"log.{name} needs: pip install 'jssl[{name}]'")
+
+
 class Tracker(Protocol):
     """Where numbers go besides metrics.jsonl."""
 
@@ -55,10 +65,8 @@ class TensorBoard:
     """Scalars in the workdir, for `tensorboard --logdir`."""
 
     def __init__(self, workdir: epath.Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise UserError("log.tensorboard needs: pip install 'jssl[tensorboard]'") from error
+        from tensorboardX import SummaryWriter
+
         self._writer = SummaryWriter(str(workdir / "tensorboard"))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -73,10 +81,8 @@ class Wandb:
     """Weights & Biases; a resumed run continues its curves."""
 
     def __init__(self, workdir: epath.Path, config: dict[str, Any]):
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("log.wandb needs: pip install 'jssl[wandb]'") from error
+        import wandb
+
         name = str(config["name"])
         self._run = wandb.init(project="jssl", name=name, dir=str(workdir), config=config, resume="allow")
 
@@ -112,8 +118,6 @@ class Monitor:
         flops_per_step: float = 0.0,
     ):
         self._every = config.log.every_steps
-        if self._every < 1:
-            raise UserError(f"config.log.every_steps={self._every} must be at least 1")
         self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
         self._flops = flops_per_step
         self._path = workdir / METRICS_FILE

@@ -74,7 +74,11 @@ class Program:
 
     def init(self) -> TrainState:
         """A fresh state on the mesh."""
-        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))()
+        return self._compiled_init()
+
+    @functools.cached_property
+    def _compiled_init(self) -> Callable[[], TrainState]:
+        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))
 
     def _init(self) -> TrainState:
         params, method_state = self.init_method()
@@ -168,6 +172,11 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     mesh = parallel.make_mesh() if mesh is None else mesh
     stream = config.data.unlabeled
     parallel.check_batch_size(stream.batch_size, mesh, "config.data.unlabeled.batch_size")
+    if stream.batch_size > info.num_examples:
+        raise UserError(
+            f"config.data.unlabeled.batch_size={stream.batch_size} is larger than the training set of "
+            f"{info.num_examples} images: a batch must not hold an image twice"
+        )
     parts = config.optim.accumulate
     if parts < 1 or stream.batch_size % (parts * mesh.size):
         raise UserError(

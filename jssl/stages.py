@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jssl import parallel, program, train, workdir
+from jssl import monitor, parallel, program, train, workdir
 from jssl.checkpoint import Checkpointer
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import EvalBatches, TrainBatches
@@ -57,12 +57,14 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path) -> Result:
     folder = epath.Path(folder)
     started = time.time()
     suite.check(config)
+    monitor.check(config)
     done = workdir.read_result(folder)
     if done is not None:
         workdir.prepare(folder, config)
         return Result(folder, done)
     data = open_data(config)
     prog = program.make_program(config, data.info)
+    train.Timer(config, prog.clock)
     evaluator = suite.Suite(prog, data)
     workdir.prepare(folder, config)
     if parallel.is_main_process():

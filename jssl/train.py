@@ -152,13 +152,15 @@ def start_or_resume(program: Program, checkpointer: Checkpointer) -> tuple[Train
 
 
 class Timer:
-    """When to evaluate, when to save."""
+    """When to evaluate, when to save; making one checks those settings."""
 
     def __init__(self, config: Any, clock: Any):
         self._total = clock.total_steps
         self._eval = clock.steps(config.evals, "every")
         self._save = clock.steps(config.checkpoint, "every")
         self.keep_every = clock.steps(config.checkpoint, "keep_every")
+        if config.checkpoint.keep_last < 1:
+            raise UserError(f"config.checkpoint.keep_last={config.checkpoint.keep_last} must be at least 1")
         if self.keep_every and (not self._save or self.keep_every % self._save):
             raise UserError(
                 f"checkpoint.keep_every ({self.keep_every} steps) must be a multiple of "

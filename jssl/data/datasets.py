@@ -70,6 +70,10 @@ def open_data(config: Any) -> Data:
       UserError: whatever is wrong with the data section, in a sentence.
     """
     data = config.data
+    if data.workers < 0 or data.threads < 1:
+        raise UserError(
+            f"config.data: workers={data.workers} must be at least 0, threads={data.threads} at least 1"
+        )
     whole = _open(data, data.train)
     labels = None if data.labels == "none" or whole.class_names is None else whole
     cheap = labels is None or whole.labels_are_cheap

@@ -52,8 +52,7 @@ def knn(
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4.
       https://arxiv.org/abs/1805.01978
     """
-    if k < 1 or not temperature > 0:
-        raise UserError(f"evals.knn: k={k} and temperature={temperature} must be positive")
+    check_knn(k, temperature)
     k = min(k, len(train_x) - leave_one_out)
     offset = train_x.mean(axis=0, keepdims=True) if center else 0.0
     bank, queries = _unit(train_x - offset), _unit(test_x - offset)
@@ -72,6 +71,12 @@ def knn(
         guesses.append(np.asarray(vote(bank_rows, label_rows, *put)))
     ranked = np.concatenate(guesses)[: len(queries)]
     return accuracy(ranked, test_labels)
+
+
+def check_knn(k: int, temperature: float) -> None:
+    """Raises UserError for settings that cannot be."""
+    if k < 1 or not temperature > 0:
+        raise UserError(f"evals.knn: k={k} and temperature={temperature} must be positive")
 
 
 def accuracy(ranked: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -52,8 +52,7 @@ def linear(
     Raises:
       UserError: if l2 is empty or negative.
     """
-    if not l2 or min(l2) < 0:
-        raise UserError(f"evals.linear.l2={tuple(l2)} must be one or more numbers that are not negative")
+    check_linear(l2, max_iterations)
     mean, std = train_x.mean(axis=0), train_x.std(axis=0)
     scale = 1 / np.where(std > 1e-6 * max(float(std.max()), 1e-12), std, np.inf)
     train_x, test_x = (train_x - mean) * scale, (test_x - mean) * scale
@@ -73,6 +72,14 @@ def linear(
     rows = _shard(np.full(len(train_x), 1 / len(train_x), np.float32), mesh)
     weights = fit(x, labels, rows, chosen, _zeros(train_x.shape[1], classes))
     return {**accuracy(_rank(weights, test_x), test_labels), "l2": chosen}
+
+
+def check_linear(l2: Sequence[float], max_iterations: int) -> None:
+    """Raises UserError for settings that cannot be."""
+    if not l2 or min(l2) < 0:
+        raise UserError(f"evals.linear.l2={tuple(l2)} must be one or more numbers that are not negative")
+    if max_iterations < 1:
+        raise UserError(f"evals.linear.max_iterations={max_iterations} must be at least 1")
 
 
 def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -63,13 +63,8 @@ def train_probe(
     """Trains a classifier on the run's encoder; the returned program's `features` are its logits.
 
     `evals.sgd` holds the recipe: epochs, batch_size, lr, momentum, weight_decay, and the view's fields.
-
-    Raises:
-      UserError: if the recipe is not one.
     """
     recipe = program.config.evals.sgd
-    if recipe.epochs <= 0 or not recipe.lr > 0:
-        raise UserError(f"evals.sgd: epochs={recipe.epochs} and lr={recipe.lr} must be positive")
     info = dataclasses.replace(program.info, num_examples=len(batches.source))
     probe = _program(program, recipe, info, classes)
     fresh = probe.init()
@@ -83,6 +78,16 @@ def train_probe(
         current, metrics = step(current, {"unlabeled": batch})
         jax.block_until_ready(metrics["loss"])
     return probe, current
+
+
+def check(config: Any) -> None:
+    """Raises UserError if `evals.sgd` is no recipe."""
+    recipe = config.evals.sgd
+    if recipe.epochs <= 0 or not recipe.lr > 0 or recipe.batch_size < 1:
+        raise UserError(
+            f"evals.sgd: epochs={recipe.epochs}, lr={recipe.lr} and batch_size={recipe.batch_size} must be positive"
+        )
+    probe_specs(config)
 
 
 def probe_clock(config: Any, num_examples: int) -> Clock:

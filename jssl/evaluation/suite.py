@@ -16,8 +16,8 @@ from jssl.data.sources import Source, subset
 from jssl.errors import UserError
 from jssl.evaluation import sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
-from jssl.evaluation.knn import accuracy, knn
-from jssl.evaluation.linear import linear
+from jssl.evaluation.knn import accuracy, check_knn, knn
+from jssl.evaluation.linear import check_linear, linear
 from jssl.program import Program
 from jssl.state import TrainState
 from jssl.types import Array
@@ -170,10 +170,15 @@ class Suite:
 
 def check(config: Any) -> None:
     """Raises UserError for evaluation settings that cannot be."""
-    if config.evals.draws < 1 or any(n < 1 for n in config.evals.per_class):
+    evals = config.evals
+    if evals.draws < 1 or any(n < 1 for n in evals.per_class):
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
-    if not 0 < config.evals.crop_fraction <= 1:
-        raise UserError(f"evals.crop_fraction={config.evals.crop_fraction} must be in (0, 1]")
+    if not 0 < evals.crop_fraction <= 1:
+        raise UserError(f"evals.crop_fraction={evals.crop_fraction} must be in (0, 1]")
+    check_knn(evals.knn.k, evals.knn.temperature)
+    check_linear(evals.linear.l2, evals.linear.max_iterations)
+    if evals.sgd.enabled:
+        sgd.check(config)
 
 
 def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:

@@ -316,3 +316,32 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, kind):
     assert [p.name for p in pathlib.Path(tmp_path).rglob("*")] == (
         ["mine"] if kind == "file" else ["mine", "thesis.tex"]
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evals__knn__k": 0}, "k=0"),
+        ({"evals__linear__l2": ()}, r"evals.linear.l2=\(\)"),
+        ({"evals__per_class": (0,)}, "per_class must be at least 1"),
+        ({"evals__crop_fraction": 0.0}, "crop_fraction=0.0"),
+        ({"evals__batch_size": 12}, "config.evals.batch_size=12 must be a positive multiple"),
+        ({"evals__sgd__enabled": True, "evals__sgd__lr": 0.0}, "evals.sgd: .*lr=0.0"),
+        ({"evals__sgd__enabled": True}, "evals.sgd.view.*size is missing"),
+        ({"evals__every_steps": 3, "evals__every_epochs": 1.0}, "given at once"),
+        ({"log__every_steps": 0}, "log.every_steps=0"),
+        ({"log__wandb": True}, r"log.wandb needs: pip install 'jssl\[wandb\]'"),
+        ({"checkpoint__keep_last": 0}, "keep_last=0"),
+        ({"checkpoint__keep_every_steps": 3}, "must be a multiple of"),
+        ({"data__workers": -1}, "workers=-1"),
+        ({"data__labels": "tenth"}, "cannot read the labels 'tenth'"),
+        ({"data__holdout": 1.0}, "holdout=1.0"),
+        ({"data__test": "nowhere"}, "unknown split 'nowhere'"),
+        ({"data__train": "train[:8]"}, "batch_size=16 is larger than the training set of [78] images"),
+        ({"data__mean": (0.5, 0.5)}, "mean has 2 numbers for 1 channels"),
+    ],
+)
+def test_mistakes_are_named_before_a_folder_is_made(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        jssl.run(tiny_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
