@@ -44,7 +44,7 @@ def digits() -> ml_collections.ConfigDict:
     """8x8 grey digits: small shifts, turns and noise make the views; flips would make other digits."""
     config = simclr("digits")
     config.data.name = "digits"
-    config.total_epochs = 200.0
+    config.total_epochs = 100.0
     config.encoder.name = "convnet"
     config.encoder.convnet.strides = (1, 2, 1, 2)
     config.method.hidden = 256

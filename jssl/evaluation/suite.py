@@ -74,9 +74,9 @@ class Suite:
             results |= self._sgd(state, test)
         if baselines:
             mesh = self.program.mesh
-            results |= self._probe(jit_pixels(mesh), test, draws=False, prefix="pixels/", whole_images=True)
+            results |= self._probe(jit_pixels(mesh), test, draws=True, prefix="pixels/", center=True)
             untrained = self.program.init()
-            results |= self._probe(self._encoder(untrained), test, draws=False, prefix="untrained/")
+            results |= self._probe(self._encoder(untrained), test, draws=True, prefix="untrained/")
         return results
 
     def features(self, state: TrainState, source: Source) -> Features:
@@ -101,17 +101,17 @@ class Suite:
         test: Source | None,
         draws: bool,
         prefix: str = "",
-        whole_images: bool = False,
+        center: bool = False,
     ) -> Results:
         """kNN and linear accuracy of one kind of features, of all visible labels and of draws of them."""
         train_features = self._extract(apply, self._visible())
         test_features = None if test is None else self._extract(apply, test)
         results: Results = {}
-        for name, values in self._classifiers(train_features, test_features, center=whole_images).items():
+        for name, values in self._classifiers(train_features, test_features, center=center).items():
             results |= {f"{name}/{key}": value for key, value in values.items()}
         if draws and test_features is not None:
             for count in self.config.per_class:
-                results |= self._draws(train_features, test_features, count)
+                results |= self._draws(train_features, test_features, count, center)
         return {prefix + name: value for name, value in results.items()}
 
     def _classifiers(self, train: Features, test: Features | None, center: bool) -> dict[str, Results]:
@@ -139,12 +139,12 @@ class Suite:
             )
         return results
 
-    def _draws(self, train: Features, test: Features, count: int) -> Results:
+    def _draws(self, train: Features, test: Features, count: int, center: bool) -> Results:
         """Mean and standard deviation over draws of `count` labels of every class."""
         found: dict[str, list[float]] = {}
         for draw in range(self.config.draws):
             rows = splits.label_subset(train.labels, f"{count} per class", seed=draw)
-            for name, values in self._classifiers(train.rows(rows), test, center=False).items():
+            for name, values in self._classifiers(train.rows(rows), test, center).items():
                 for key in ("top1", "top5"):
                     found.setdefault(f"{name}_{count}_per_class/{key}", []).append(values[key])
         means = {name: float(np.mean(values)) for name, values in found.items()}
