@@ -124,6 +124,5 @@ def base(name: str) -> ml_collections.ConfigDict:
         "pictures": True,
         "tensorboard": False,
         "wandb": False,
-        "profile_steps": 0,
     }
     return config

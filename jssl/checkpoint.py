@@ -53,7 +53,7 @@ class Checkpointer:
             )
         if keep_every_steps:
             kept.append(policies.EveryNSteps(keep_every_steps))
-        self._workdir = workdir
+        self._workdir = epath.Path(workdir).absolute()  # orbax takes no relative paths
         self._read_only = read_only
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -99,7 +99,8 @@ class Checkpointer:
         steps = self.steps()
         intact = str(steps[-1]) if steps else "none"
         which = "" if step is None else f" of step {step}"
-        reason = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())
+        reason = text if len(text) <= 160 else f"...{text[-160:]}"  # what the system said comes last
         return UserError(
             f"the checkpoint{which} could not be saved in {self._workdir} ({type(error).__name__}: {reason}); "
             f"last intact checkpoint: {intact}. Make room and run the same command again to go on from there"
@@ -158,8 +159,11 @@ class Checkpointer:
         self._open()
 
     def close(self) -> None:
-        """Waits for the last save and frees the threads."""
-        self._manager.close()
+        """Waits for the last save and frees the threads; raises UserError if it could not be written."""
+        try:
+            self._manager.close()
+        except Exception as error:
+            raise self._save_error(None, error) from error
 
 
 def fingerprint(tree: PyTree) -> Array:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from jssl.errors import UserError
 
@@ -16,7 +15,13 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     """Parses flags and calls `main`; never returns."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
-    python_logging.getLogger("orbax").setLevel(python_logging.ERROR)
+    # Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
+    logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
+    python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
+    unraisable = sys.unraisablehook
+    sys.unraisablehook = lambda raised: (
+        None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
+    )
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required))
 
 
@@ -30,7 +35,7 @@ def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
     except Exception as error:  # absl and ml_collections raise many kinds for a user's typo
         if isinstance(error, SystemExit):
             raise
-        fail(_innermost(error))
+        fail(_explained(error, argv))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}: options are written --name=value; see --help")
     return rest
@@ -38,10 +43,8 @@ def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
 
 def _load_configs() -> None:
     """ml_collections puts off the error of a config file that cannot be loaded; we do not."""
-    for name in flags.FLAGS:
-        value = flags.FLAGS[name].value
-        if isinstance(value, ConfigDict):
-            value.to_dict()
+    if "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
+        flags.FLAGS["config"].value.to_dict()
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -52,15 +55,26 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except UserError as error:
         fail(str(error))
     except Interrupted as interrupted:
-        print(f"saved at step {interrupted.step}; run the same command again to go on", flush=True)
+        from jssl import parallel
+
+        if parallel.is_main_process():
+            print(f"saved at step {interrupted.step}; run the same command again to go on", flush=True)
 
 
-def _innermost(error: BaseException) -> str:
-    """The first cause in one line: that is where the user's mistake is named."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__ or error
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return " ".join(text.replace("'\\", "'").split()) or type(error).__name__
+def _explained(error: BaseException, argv: Sequence[str]) -> str:
+    """The mistake in one line: our own words if there are some, else a key that does not exist, else absl's words."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for link in reversed(chain):
+        if isinstance(link, UserError):
+            return str(link)
+    if isinstance(chain[-1], KeyError):
+        key = str(chain[-1].args[0])
+        option = next((a for a in argv if key in a.partition("=")[0].split(".")), key)
+        hints = [str(link.args[0]).partition("\n")[2] for link in chain if isinstance(link, KeyError)]
+        return f"{option}: the config has no such key. {' '.join(hints).strip()}"
+    return str(error)
 
 
 def fail(message: str) -> None:

@@ -55,9 +55,18 @@ class Encoder:
         return np.asarray(self._call(jnp.asarray(images)))
 
     def embed(self, source: Source) -> Features:
-        """Features of all readable images of a source, preprocessed as the evaluators do."""
+        """Features of all readable images of a source, preprocessed as the evaluators do.
+
+        Files are decoded to the channels that the encoder takes; arrays must have them.
+        """
+        from jssl.data.sources import ArraySource
         from jssl.evaluation.suite import extract_source
 
+        channels = self._program.info.channels
+        if source.channels != channels:
+            if isinstance(source, ArraySource):
+                raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
+            source.channels = channels
         return extract_source(self._program, self._call, source)
 
 

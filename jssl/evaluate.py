@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 
 from absl import flags
 from ml_collections import config_flags
 
 from jssl import cli
-from jssl.errors import UserError
+from jssl.errors import UserError, unknown
 
 
 def main(_: list[str]) -> None:
@@ -39,20 +40,24 @@ def define_flags(argv: list[str]) -> None:
     if given is None:
         raise UserError("--workdir=FOLDER is missing")
     config = workdir.read_config(epath.Path(given[1]))
+    check_overrides(argv, workdir.flatten(config.to_dict()))
     config_flags.DEFINE_config_dict("config", config)
 
 
-def check_overrides(argv: list[str]) -> None:
-    """Only `evals` may differ from the run."""
-    other = [a for a in argv if a.startswith("--config.") and not a.startswith("--config.evals.")]
-    if other:
-        raise UserError(f"{other[0]}: only --config.evals.* can be changed for a run that exists")
+def check_overrides(argv: list[str], keys: Iterable[str]) -> None:
+    """Only `evals` may differ from the run, and only in keys that exist."""
+    valid = [f"config.{key}" for key in keys if key.startswith("evals.")]
+    for argument in argv:
+        key = argument.partition("=")[0].lstrip("-")
+        if key.startswith("config.") and not key.startswith("config.evals."):
+            raise UserError(f"{argument}: only --config.evals.* can be changed for a run that exists")
+        if key.startswith("config.") and key not in valid:
+            raise unknown("option", key, valid)
 
 
 if __name__ == "__main__":
     try:
         if not {"--help", "--helpfull", "--helpshort"} & set(sys.argv):
-            check_overrides(sys.argv)
             define_flags(sys.argv)
         else:
             flags.DEFINE_string("workdir", None, "Folder of the run.")

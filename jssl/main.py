@@ -22,9 +22,8 @@ def main(_: list[str]) -> None:
 
     parallel.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     config = CONFIG.value
-    config.log.profile_steps = PROFILE.value or config.log.profile_steps
     folder = WORKDIR.value or f"runs/{config.name}"
-    result = stages.run(config, folder)
+    result = stages.run(config, folder, PROFILE.value)
     if parallel.is_main_process():
         print(summary.closing(result.values, folder))
 

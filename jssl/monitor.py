@@ -224,8 +224,14 @@ class Monitor:
         if not self._main:
             return
         line = json.dumps({"step": step, **{k: float(v) for k, v in values.items()}})
-        with self._path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self._path}: {error}. Make room and run the same command again to go on "
+                "from the last checkpoint"
+            ) from error
         for tracker in self._trackers:
             tracker.write(step, values)
 
@@ -292,7 +298,10 @@ def truncate(path: epath.Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_lines(path) if line["step"] <= step]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in kept))
+    part.replace(path)
 
 
 def read_lines(path: epath.Path) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl.durations import Clock
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError, check_numbers, unknown
 from jssl.types import Array, Params, PyTree
 
 Schedule = Callable[[Any], Any]
@@ -44,6 +44,7 @@ def make_schedule(config: Any, clock: Clock) -> Schedule:
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
     elif config.schedule == "step":
+        check_numbers("optim.step_at", config.step_at)
         boundaries = [round(fraction * clock.total_steps) - warmup for fraction in config.step_at]
         main = optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, config.step_factor))
     elif config.schedule == "constant":

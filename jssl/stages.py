@@ -20,7 +20,7 @@ from jssl.errors import UserError
 from jssl.evaluation import suite
 from jssl.monitor import METRICS_FILE, read_lines
 from jssl.program import Program
-from jssl.report import pictures, summary
+from jssl.report import summary
 from jssl.state import TrainState
 from jssl.types import Batch
 
@@ -47,8 +47,13 @@ class Result:
         return summary.table(self.values)
 
 
-def run(config: ml_collections.ConfigDict, folder: str | epath.Path) -> Result:
+def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
     """Runs a config in a folder: starts, resumes, or, if it is finished, reports.
+
+    Args:
+      config: from a file of configs/.
+      folder: the run's workdir.
+      profile_steps: a jax.profiler trace of so many steps goes there too.
 
     Raises:
       UserError: for whatever the user can put right; see jssl/workdir.py for the folder's rules.
@@ -62,20 +67,25 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path) -> Result:
     if done is not None:
         workdir.prepare(folder, config)
         return Result(folder, done)
-    data = open_data(config)
-    prog = program.make_program(config, data.info)
-    train.Timer(config, prog.clock)
-    evaluator = suite.Suite(prog, data)
-    workdir.prepare(folder, config)
-    if parallel.is_main_process():
-        workdir.write_splits(folder, data)
-    if not evaluator.has_labels:
-        logging.warning("the images have no labels: kNN and linear accuracy are skipped")
-
-    batches = train_batches(prog, data)
-    trained = train.train(
-        prog, batches, folder, evaluator.during, lambda batch: draw_views(prog, batch, folder)
-    )
+    with train.sigterm_noted() as terminated:
+        data = open_data(config)
+        prog = program.make_program(config, data.info)
+        train.Timer(config, prog.clock)
+        evaluator = suite.Suite(prog, data)
+        workdir.prepare(folder, config)
+        if parallel.is_main_process():
+            workdir.write_splits(folder, data)
+        if not evaluator.has_labels:
+            logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+        trained = train.train(
+            prog,
+            train_batches(prog, data),
+            folder,
+            evaluate=evaluator.during,
+            on_first_batch=lambda batch: draw_views(prog, batch, folder),
+            terminated=terminated,
+            profile_steps=profile_steps,
+        )
     results = evaluator.final(trained.state)
     draw_features(evaluator, trained.state, folder)
     values = {
@@ -86,6 +96,8 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path) -> Result:
         "seconds": trained.seconds_before + time.time() - started,
     }
     if parallel.is_main_process():
+        from jssl.report import pictures
+
         pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("result")
@@ -138,6 +150,8 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
     image = batch["unlabeled"]["image"]
     originals = None if isinstance(image, tuple) else parallel.whole(image, prog.mesh)[:SHOWN]
     if parallel.is_main_process():
+        from jssl.report import pictures
+
         data = prog.config.data
         shown = [np.asarray(view[:SHOWN]) * np.asarray(data.std) + np.asarray(data.mean) for view in shown]
         pictures.views_grid(folder / "views.png", originals, shown)
@@ -152,6 +166,8 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     features = evaluator.features(state, some)
     if not parallel.is_main_process():
         return
+    from jssl.report import pictures
+
     names = source.class_names if evaluator.has_labels else None
     pictures.feature_map(folder / "features.png", features.x, features.labels, names)
     size = evaluator.program.specs[0].size

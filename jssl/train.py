@@ -57,6 +57,8 @@ def train(
     workdir: epath.Path,
     evaluate: Evaluate | None = None,
     on_first_batch: Callable[[Batch], None] | None = None,
+    terminated: threading.Event | None = None,
+    profile_steps: int = 0,
 ) -> Trained:
     """Trains to the end, from the last checkpoint in the workdir if there is one.
 
@@ -66,6 +68,8 @@ def train(
       workdir: checkpoints and metrics.jsonl go here.
       evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
       on_first_batch: called once with the first batch of the run, to draw it.
+      terminated: set when the run shall save and stop, see `sigterm_noted`.
+      profile_steps: a jax.profiler trace of so many steps goes to the workdir.
 
     Raises:
       Interrupted: after SIGTERM, when the state is saved.
@@ -106,10 +110,10 @@ def train(
         extra = {"data": data.get_state(), "monitor": monitor.state(), "history": history}
         checkpointer.save(step, state, extra, score)
 
-    with sigterm_noted() as terminated, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.callback(checkpointer.close)
         stack.callback(monitor.close)
-        profile = Profiler(config.log.profile_steps, begin, workdir)
+        profile = Profiler(profile_steps, begin, workdir)
         stack.callback(profile.close)
         for step in range(begin + 1, clock.total_steps + 1):
             waiting = data.seconds_waiting
@@ -128,7 +132,7 @@ def train(
                 history.append({"step": step, **results})
                 monitor.write(step, results)
             stop = step < clock.total_steps and timer.checks_signals(step)
-            stop = stop and parallel.any_process(terminated.is_set())
+            stop = stop and parallel.any_process(terminated is not None and terminated.is_set())
             if stop or timer.saves(step) or score is not None:
                 with monitor.paused():
                     save(step, score)

@@ -15,6 +15,7 @@ from jssl.errors import UserError
 from jssl.program import DataInfo
 
 CONFIG_FILE = "config.json"
+UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
 
@@ -52,7 +53,7 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: choose a folder")
-    elif workdir.exists() and any(workdir.iterdir()):
+    elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
     elif parallel.is_main_process():
         try:

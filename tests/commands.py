@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -45,30 +44,35 @@ def environment(devices=1, **changes):
 @contextlib.contextmanager
 def started(*arguments, module="jssl.main", devices=1, seconds=120.0, cwd=ROOT, **changes):
     """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
-    with tempfile.TemporaryFile("w+") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=cwd,
-            env=environment(devices, **changes),
-        )
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environment(devices, **changes),
+    )
+    said = []
+    reader = threading.Thread(target=lambda: said.append(child.stderr.read()))
+    guard = threading.Timer(seconds, child.kill)
 
-        def errors():
-            stderr.seek(0)
-            return stderr.read()
+    def errors():
+        """All of stderr; waits for the end of the child."""
+        reader.join()
+        return said[0]
 
-        child.errors = errors
-        guard = threading.Timer(seconds, child.kill)
-        guard.start()
-        try:
-            yield child
-        finally:
-            guard.cancel()
-            child.kill()
-            child.wait()
-            child.stdout.close()
+    child.errors = errors
+    reader.start()
+    guard.start()
+    try:
+        yield child
+    finally:
+        guard.cancel()
+        child.kill()
+        child.wait()
+        reader.join()
+        child.stdout.close()
+        child.stderr.close()
 
 
 def called(*arguments, **options):

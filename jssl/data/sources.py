@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 import functools
 import io
+import logging as python_logging
 import os
 import pathlib
 import urllib.error
@@ -327,14 +328,14 @@ def has_split(name: str, split: str) -> bool:
 
 def sliced(splits: dict[str, Source], spec: str) -> Source:
     """Applies a TFDS slicing string to named splits."""
-    import tensorflow_datasets as tfds
-
     base = spec.partition("[")[0]
     if base not in splits:
         raise unknown("split", base, splits)
     source = splits[base]
     if base == spec:
         return source
+    import tensorflow_datasets as tfds
+
     try:
         instruction = tfds.core.ReadInstruction.from_spec(spec)
         info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
@@ -429,7 +430,7 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    logging.get_absl_logger().addFilter(_is_not_about_opencv)
+    logging.get_absl_logger().addFilter(_is_not_tfds_chatter)
     try:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except Exception as error:  # tfds raises many kinds for a name it does not know
@@ -472,5 +473,5 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
         return False
 
 
-def _is_not_about_opencv(record: Any) -> bool:
-    return "OpenCV is not installed" not in str(record.msg)
+def _is_not_tfds_chatter(record: Any) -> bool:
+    return record.levelno >= python_logging.ERROR or "tensorflow_datasets" not in record.pathname

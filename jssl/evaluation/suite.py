@@ -13,7 +13,7 @@ from jssl.data import splits
 from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
 from jssl.data.sources import Source, subset
-from jssl.errors import UserError
+from jssl.errors import UserError, check_numbers
 from jssl.evaluation import sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
 from jssl.evaluation.knn import accuracy, check_knn, knn
@@ -171,6 +171,10 @@ class Suite:
 def check(config: Any) -> None:
     """Raises UserError for evaluation settings that cannot be."""
     evals = config.evals
+    check_numbers("evals.per_class", evals.per_class)
+    check_numbers("evals.linear.l2", evals.linear.l2)
+    check_numbers("data.mean", config.data.mean)
+    check_numbers("data.std", config.data.std)
     if evals.draws < 1 or any(n < 1 for n in evals.per_class):
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
     if not 0 < evals.crop_fraction <= 1:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jax import lax
 
+from jssl.errors import UserError
 from jssl.types import Array
 
 Implementation: TypeAlias = Literal["auto", "im2col", "xla"]
@@ -53,7 +54,7 @@ def conv2d(
         raise ValueError(f"a kernel for {cin} channels cannot take an input of shape {x.shape}")
     pads = _pads(x.shape[1:3], (kh, kw), stride, padding)
     if any(n + sum(pad) < k for n, k, pad in zip(x.shape[1:3], (kh, kw), pads)):
-        raise ValueError(f"an input of shape {x.shape} is smaller than a kernel of {kh}x{kw}")
+        raise UserError(f"an input of shape {x.shape} is smaller than a kernel of {kh}x{kw}")
 
     def by_xla(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl.errors import UserError
 from jssl.models.network import DROP_PATH, STATS
 from jssl.types import Array
 
@@ -54,7 +55,7 @@ class BatchNorm(nn.Module):
         x = x.astype(jnp.float32)
         if train:
             if shape[0] % self.groups:
-                raise ValueError(f"a batch of {shape[0]} does not divide by {self.groups} groups")
+                raise UserError(f"a batch of {shape[0]} does not divide by {self.groups} groups")
             if self.groups > 1:
                 x = x.reshape(self.groups, shape[0] // self.groups, *shape[1:])
             axes = tuple(range(1 if self.groups > 1 else 0, x.ndim - 1))

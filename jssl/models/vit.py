@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
+from jssl.errors import UserError
 from jssl.models.layers import DropPath
 from jssl.types import Array, NdArray
 
@@ -136,7 +137,7 @@ class ViT(nn.Module):
 
     def setup(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} does not divide by patch_size {self.patch_size}")
+            raise UserError(f"image_size {self.image_size} does not divide by patch_size {self.patch_size}")
         if self.features % self.heads:
             raise ValueError(f"{self.features} features do not divide by {self.heads} heads")
         self.patches = nn.Dense(self.features, kernel_init=_xavier, dtype=self.dtype)
@@ -157,7 +158,7 @@ class ViT(nn.Module):
         batch, height, width, channels = x.shape
         p = self.patch_size
         if height % p or width % p:
-            raise ValueError(f"images of {height}x{width} do not divide into patches of {p}x{p}")
+            raise UserError(f"images of {height}x{width} do not divide into patches of {p}x{p}")
         rows, cols = height // p, width // p
         x = x.reshape(batch, rows, p, cols, p, channels).swapaxes(2, 3)
         x = self.patches(x.reshape(batch, rows * cols, p * p * channels))

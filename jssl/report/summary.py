@@ -15,12 +15,14 @@ def table(values: Mapping[str, Any]) -> str:
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
     width = max(len(label) for label, _ in ROWS)
-    titles = [name.removesuffix("/top1").replace("_", " ") for name in names]
-    lines = [" " * width + "".join(f"  {title:>16}" for title in titles)]
+    titles = [name.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ") for name in names]
+    lines = [" " * width + "".join(f"  {title:>15}" for title in titles)]
     for label, prefix in ROWS:
         cells = [_cell(values, prefix + name) for name in names]
-        lines.append(f"{label:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
-    return "\n".join([f"top-1 accuracy in % on the {values['evaluated_on']}", *lines])
+        lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
+    return "\n".join(
+        [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
+    )
 
 
 def _cell(values: Mapping[str, Any], name: str) -> str:
