@@ -4,12 +4,12 @@ import os
 import tempfile
 
 # Optimisation level 0 compiles three times faster, which is what these tests spend their time on.
-flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The same programs come again and again, in this process and in those that the tests start.
-_cache = tempfile.TemporaryDirectory(prefix="jssl_tests_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+# The same programs come again and again, in pytest's workers (which inherit this) and in the tests' children.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jssl_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 

@@ -6,15 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from jssl.data.sources import to_array
+from jssl.data.sources import to_array, upright
 
 if TYPE_CHECKING:
     from jssl.data.augment import ViewSpec
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-EXIF_ORIENTATION = 0x0112
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
@@ -65,12 +64,6 @@ def crops(
         for box, size, interpolation in zip(boxes, sizes, interpolations)
     ]
     return [to_array(crop, channels) for crop in resized]
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turns a photograph as its camera noted; most images need nothing and stay undecoded."""
-    turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
 
 
 def train_crops(

@@ -33,6 +33,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "validation")
+UNREAD = -2  # a label whose record has not been read
 CHUNK = 1024  # records read at once from array_record files
 
 
@@ -98,10 +99,16 @@ def open_image(handle: pathlib.Path | bytes | np.ndarray) -> Image.Image:
     return Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turns a photograph as its camera noted; where nothing is noted it stays undecoded."""
+    if not (image.info.get("exif") or image.format == "TIFF"):
+        return image
+    return ImageOps.exif_transpose(image)
+
+
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """Decodes to uint8[H, W, channels], upright as the camera meant it."""
-    image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
-    array = np.asarray(image)
+    array = np.asarray(upright(image).convert("RGB" if channels == 3 else "L"))
     return array if channels == 3 else array[..., None]
 
 
@@ -217,24 +224,24 @@ class TfdsSource(Source):
                 "builder.download_and_prepare(file_format='array_record')"
             ) from error
 
+        self._labels = np.full(len(self._records), UNREAD, np.int32)
+
     def __len__(self) -> int:
         return len(self._records)
 
     def handles(self, indices: Sequence[int]) -> list[bytes]:
-        return [record[self._image_key] for record in self._records.__getitems__(list(indices))]
-
-    @functools.cached_property
-    def _all_labels(self) -> np.ndarray | None:
-        if self._label_key is None:
-            return None
-        rows = (
-            [record[self._label_key] for record in self._records.__getitems__(list(chunk))]
-            for chunk in chunks(len(self))
-        )
-        return np.asarray([label for row in rows for label in row], np.int32)
+        records = self._records.__getitems__(list(indices))
+        if self._label_key:  # noted in passing, because reading records is what costs
+            self._labels[indices] = [record[self._label_key] for record in records]
+        return [record[self._image_key] for record in records]
 
     def labels(self) -> np.ndarray | None:
-        return self._all_labels
+        if self._label_key is None:
+            return None
+        unread = np.flatnonzero(self._labels == UNREAD)
+        for chunk in chunks(len(unread)):
+            self.handles(unread[chunk].tolist())
+        return self._labels
 
 
 class Subset(Source):

@@ -1,0 +1,180 @@
+"""The parts of jssl that are timed, each as a `Work`. Import this with the repository's root on sys.path."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import timing
+from benchmarks.timing import Work
+from configs import simclr
+from jssl import losses, program, rng
+from jssl.data import augment, pipeline, sources
+from jssl.monitor import IN_FLIGHT
+from jssl.types import Batch
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUM_EXAMPLES = 50_000
+ENDLESS = 10**7  # steps of a stream that no benchmark reads to its end
+EMBEDDING = 128  # of nt_xent alone
+TEMPERATURE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An encoder for 32 px, and the batch that a small machine can take."""
+
+    encoder: str
+    batch: int
+    width: float = 1.0
+
+
+PRESETS = {
+    "convnet": Preset("convnet", 256),
+    "resnet18": Preset("resnet18", 64),
+    "resnet18_w16": Preset("resnet18", 64, width=0.25),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the flags say.
+
+    Attributes:
+      preset: name in PRESETS.
+      batch: source images of a training step.
+      repeats: of each measurement.
+      seconds: that a repeat lasts at least.
+      large: also what takes minutes or many gigabytes.
+      data_dir: of TFDS.
+    """
+
+    preset: str
+    batch: int
+    repeats: int
+    seconds: float
+    large: bool
+    data_dir: str
+
+    def measure(self, work: Work) -> list[float]:
+        """Seconds per unit of work."""
+        return timing.measure(work, self.repeats, self.seconds)
+
+    def config(self) -> Any:
+        """The config of the preset: SimCLR on CIFAR-10."""
+        preset = PRESETS[self.preset]
+        config = simclr.get_config("cifar10")
+        config.encoder.name = preset.encoder
+        config.encoder.resnet.width = preset.width
+        config.data.unlabeled.batch_size = self.batch
+        return config
+
+    def describe(self, config: Any) -> dict[str, Any]:
+        """What a line says of a training step."""
+        return {"preset": self.preset, "batch": self.batch, "optimizer": config.optim.name}
+
+
+@functools.cache
+def random_source() -> sources.ArraySource:
+    """As large as CIFAR-10."""
+    images = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 32, 32, 3), np.uint8)
+    return sources.ArraySource("random", images, np.arange(NUM_EXAMPLES, dtype=np.int32) % 10)
+
+
+def reading(iterator: Iterator[Any]) -> Work:
+    """Takes batches from an endless iterator."""
+
+    def read(count: int) -> None:
+        for _ in range(count):
+            next(iterator)
+
+    return lambda count: timing.timed(lambda: read(count))
+
+
+def calling(function: Callable[..., Any], *args: Any) -> Work:
+    """Calls a compiled function and waits for it every time."""
+
+    def call(count: int) -> None:
+        for _ in range(count):
+            jax.block_until_ready(function(*args))
+
+    return lambda count: timing.timed(lambda: call(count))
+
+
+def augmenting(config: Any, batch: int) -> Work:
+    """Makes both views of a fixed batch on the device."""
+    specs = program.make_specs(config.data.unlabeled)
+    mean, std = config.data.mean, config.data.std
+    views = jax.jit(lambda key, images: augment.views(key, images, specs, mean, std))
+    return calling(views, rng.root(0), jnp.asarray(random_source().images[:batch]))
+
+
+def nt_xent(n: int, block: int | None) -> tuple[Work, int | None]:
+    """Forward and backward of a batch of n pairs, and the bytes that the compiled program needs for itself."""
+    loss = functools.partial(losses.nt_xent, temperature=TEMPERATURE, block_size=block)
+    first, second = jax.random.normal(rng.root(0), (2, n, EMBEDDING))
+    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(first, second).compile()
+    memory = compiled.memory_analysis()
+    return calling(compiled, first, second), None if memory is None else memory.temp_size_in_bytes
+
+
+class Training:
+    """A compiled step with a state to run it on, fed from an array in memory.
+
+    Attributes:
+      program: what is trained.
+      step: its compiled update.
+      compile_seconds: tracing and compiling it.
+      waited: share of the time spent waiting for data, once an end-to-end call.
+    """
+
+    def __init__(self, config: Any):
+        self.program = program.make_program(config, program.DataInfo(NUM_EXAMPLES, (32, 32, 3), 3, 10))
+        start = time.perf_counter()
+        self.step = self.program.compile()
+        self.compile_seconds = time.perf_counter() - start
+        self.waited: list[float] = []
+        self._state = self.program.init()
+        data, source = config.data, random_source()
+        batches = pipeline.TrainBatches(
+            source, data.unlabeled.batch_size, config.seed, ENDLESS, source.labels()
+        )
+        bad = pipeline.BadImages(source, data.max_bad_fraction)
+        self._data = pipeline.DeviceIterator(batches, self.program.mesh, bad, data.workers, data.threads)
+
+    def stepping(self, count: int) -> float:
+        """The step alone, on a batch that is on the devices already."""
+        batch = next(self._data)
+        jax.block_until_ready(batch)
+        return timing.timed(lambda: self._steps(count, lambda: batch))
+
+    def end_to_end(self, count: int) -> float:
+        """Data and steps; notes what the loop would report as waiting."""
+        before = self._data.seconds_waiting
+        seconds = timing.timed(lambda: self._steps(count, lambda: next(self._data)))
+        self.waited.append((self._data.seconds_waiting - before) / seconds)
+        return seconds
+
+    def _steps(self, count: int, next_batch: Callable[[], Batch]) -> None:
+        """As the loop of train.py: never more than IN_FLIGHT steps ahead of the devices."""
+        values = []
+        for _ in range(count):
+            self._state, metrics = self.step(self._state, {"unlabeled": next_batch()})
+            values.append(metrics["loss"])
+            if len(values) > IN_FLIGHT:
+                jax.block_until_ready(values[-1 - IN_FLIGHT])
+        jax.block_until_ready(self._state)
+
+
+@functools.cache
+def training(settings: Settings) -> Training:
+    """The preset's, compiled once."""
+    return Training(settings.config())
