@@ -105,7 +105,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "crop_fraction": 0.875,  # of the shorter side, for images cropped on the host
         "online": False,  # a linear probe trained beside the method, without gradient to it
         "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
-        "linear": {"enabled": True, "l2": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), "max_iterations": 200},
+        "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},
         "sgd": {
             "enabled": False,
             "epochs": 90.0,

@@ -31,8 +31,8 @@ def linear(
     *,
     classes: int,
     mesh: Mesh,
-    l2: Sequence[float] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
-    max_iterations: int = 200,
+    l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2),
+    max_iterations: int = 100,
     seed: int = 0,
 ) -> dict[str, float]:
     """Fits W, b by L-BFGS on standardised features; the penalty is chosen on a held-out part of train.
