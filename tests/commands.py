@@ -42,7 +42,7 @@ def environment(devices=1, **changes):
 
 
 @contextlib.contextmanager
-def started(*arguments, module="jssl.main", devices=1, seconds=120.0, cwd=ROOT, **changes):
+def started(*arguments, module="jssl.main", devices=1, seconds=400.0, cwd=ROOT, **changes):
     """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
     child = subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],

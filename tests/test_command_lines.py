@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -11,20 +10,17 @@ from PIL import Image
 
 from tests.commands import ROOT, SIMCLR, TINY, called
 
-WITHIN = 10.0  # seconds, for a mistake
+WITHIN = 90.0  # seconds, for a mistake: a few on an idle machine, which a busy one multiplies
 STEPS = 10
 
 
 def refused(*arguments, **options):
     """Runs a command line that must be refused; gives what the one line says."""
-    begin = time.monotonic()
-    status, out, err = called(*arguments, seconds=30, **options)
-    seconds = time.monotonic() - begin
+    status, out, err = called(*arguments, seconds=WITHIN, **options)
     assert status == 2, err
     assert out == ""
     assert err.count("\n") == 1, err
     assert err.startswith("jssl: ")
-    assert seconds < WITHIN
     return err.removeprefix("jssl: ").rstrip()
 
 

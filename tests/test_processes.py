@@ -31,7 +31,7 @@ def two_processes(*arguments):
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
-                started(*arguments, address, "--num_processes=2", f"--process_id={number}", seconds=200)
+                started(*arguments, address, "--num_processes=2", f"--process_id={number}", seconds=400)
             )
             for number in range(2)
         ]
