@@ -113,7 +113,7 @@ def base(name: str) -> ml_collections.ConfigDict:
             "lr": 0.1,
             "momentum": 0.9,
             "weight_decay": 0.0,
-            "view": {},
+            "view": view(32, crop_area_min=0.08, flip_prob=0.5),
         },
         "per_class": (),
         "draws": 3,

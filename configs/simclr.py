@@ -60,6 +60,7 @@ def digits() -> ml_collections.ConfigDict:
         noise_std=0.1,
     )
     config.data.unlabeled.views = {"first": view, "second": dict(view)}
+    config.evals.sgd.view = dict(view)
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
     config.optim.update(common.duration("warmup", percent=5))
     config.evals.per_class = (1, 10)
@@ -94,7 +95,7 @@ def cifar10() -> ml_collections.ConfigDict:
     config.method.update({"out": 256, "temperature": 0.2, "head_batch_norm": False})
     config.data.unlabeled.views = crops(32, 0.08, jitter=1.0, blur=0.0)
     config.optim.update({"name": "lars", "lr": 0.4, "weight_decay": 1e-5, "trust_coefficient": 0.02})
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=1))
     config.evals.knn.k = 200
     config.evals.sgd.view = common.view(32, crop_area_min=0.08, flip_prob=0.5)
     return config
@@ -112,7 +113,7 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.workers = 8
     config.data.unlabeled.views = crops(224, 0.08, jitter=1.0, blur=0.5)
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=10))
     config.checkpoint.update(common.duration("every", epochs=1))
     config.evals.update(common.duration("every", epochs=10))
     config.evals.batch_size = 1024
@@ -134,7 +135,7 @@ def folder() -> ml_collections.ConfigDict:
     config.data.unlabeled.batch_size = 128
     config.data.unlabeled.views = crops(96, 0.2, jitter=0.5, blur=0.0)
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "sqrt", "weight_decay": 1e-4})
-    config.optim.update(common.duration("warmup", epochs=5))
+    config.optim.update(common.duration("warmup", percent=5))
     config.evals.batch_size = 128
     config.evals.sgd.view = common.view(96, crop_area_min=0.2, flip_prob=0.5)
     return config

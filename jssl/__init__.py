@@ -32,8 +32,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | epath.Path) -> Result:
     return stages.run(config, workdir)
 
 
-def load(workdir: str | epath.Path) -> Encoder:
-    """The encoder of a finished or running run: `encoder(images_uint8) -> features`."""
+def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
+    """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`."""
     from jssl import embed
 
-    return embed.load(workdir)
+    return embed.load(workdir, step)

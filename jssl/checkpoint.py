@@ -6,6 +6,7 @@ fingerprint of the state, because orbax does not notice a flipped bit.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import jax
@@ -77,7 +78,7 @@ class Checkpointer:
         Raises:
           UserError: if this or the save before it failed, for want of disk space, say.
         """
-        extra = {**extra, "fingerprint": int(self._fingerprint(state))}
+        extra = {**extra, "structure": structure(state), "fingerprint": int(self._fingerprint(state))}
         try:
             self._manager.save(
                 step,
@@ -106,19 +107,30 @@ class Checkpointer:
             f"last intact checkpoint: {intact}. Make room and run the same command again to go on from there"
         )
 
-    def restore(self, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
-        """The newest readable checkpoint, or None if there is none at all.
+    def restore(
+        self, abstract_state: PyTree, step: int | None = None
+    ) -> tuple[PyTree, dict[str, Any]] | None:
+        """The newest readable checkpoint (or that of a step), or None if there is none at all.
 
         Args:
           abstract_state: shapes, dtypes and shardings to restore to, which may be another mesh's.
+          step: which one.
 
         Raises:
-          UserError: if there are checkpoints but none can be read.
+          UserError: if there are checkpoints but none can be read, or none of that step.
         """
         steps = self.steps()
+        if step is not None:
+            if step not in steps:
+                raise UserError(
+                    f"there is no checkpoint of step {step}, only of {', '.join(map(str, steps))}"
+                )
+            steps = [step]
         for step in reversed(steps):
             try:
                 return self._read(step, abstract_state)
+            except UserError:
+                raise
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 logging.warning("checkpoint %d cannot be read, trying the one before: %s", step, reason)
@@ -132,18 +144,21 @@ class Checkpointer:
         return None
 
     def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        extra = self._manager.restore(step, args=ocp.args.Composite(extra=ocp.args.JsonRestore())).extra
+        if extra["structure"] != structure(abstract_state):
+            raise UserError(
+                f"the checkpoint of step {step} in {self._workdir} holds other parameters than this config and "
+                "data make (another number of classes or another version of jssl?); nothing was touched"
+            )
         restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract_state), extra=ocp.args.JsonRestore()
-            ),
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         )
         # Copied because the step donates its state, and orbax may share one buffer among equal leaves.
         state = jax.tree.map(jnp.copy, restored.state)
         found = int(self._fingerprint(state))
-        if found != restored.extra["fingerprint"]:
-            raise ValueError(f"fingerprint {found} differs from the saved {restored.extra['fingerprint']}")
-        return state, restored.extra
+        if found != extra["fingerprint"]:
+            raise ValueError(f"fingerprint {found} differs from the saved {extra['fingerprint']}")
+        return state, extra
 
     def _set_aside(self, step: int) -> None:
         """Moves a broken checkpoint out of the way, so that its step can be saved anew."""
@@ -164,6 +179,13 @@ class Checkpointer:
             self._manager.close()
         except Exception as error:
             raise self._save_error(None, error) from error
+
+
+def structure(tree: PyTree) -> int:
+    """A checksum of paths, shapes and dtypes."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    text = ";".join(f"{jax.tree_util.keystr(path)} {x.shape} {x.dtype}" for path, x in leaves)
+    return zlib.crc32(text.encode())
 
 
 def fingerprint(tree: PyTree) -> Array:

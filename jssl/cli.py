@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging as python_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -53,7 +55,7 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     try:
         main(argv)
     except UserError as error:
-        fail(str(error))
+        fail(str(error), alone=False)
     except Interrupted as interrupted:
         from jssl import parallel
 
@@ -77,7 +79,16 @@ def _explained(error: BaseException, argv: Sequence[str]) -> str:
     return str(error)
 
 
-def fail(message: str) -> None:
-    """One line, exit status 2."""
+def fail(message: str, alone: bool = True) -> NoReturn:
+    """One line, exit status 2.
+
+    With `alone` False there may be other processes: then this one ends at once, without JAX's farewell, in
+    which it would wait for the others and they for it.
+    """
     print(f"jssl: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if not alone:
+        import jax
+
+        if jax.process_count() > 1:
+            os._exit(2)
     sys.exit(2)

@@ -70,8 +70,8 @@ class Encoder:
         return extract_source(self._program, self._call, source)
 
 
-def load(workdir: str | epath.Path) -> Encoder:
-    """The encoder of a run; the run's data are not needed.
+def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
+    """The encoder of a run, of its newest checkpoint or of a step; the run's data are not needed.
 
     Raises:
       UserError: if the folder holds no run, or no checkpoint yet.
@@ -84,7 +84,7 @@ def load(workdir: str | epath.Path) -> Encoder:
     folder = epath.Path(workdir)
     config = workdirs.read_config(folder)
     prog = program.make_program(config, workdirs.read_info(folder))
-    return Encoder(prog, stages.restore(prog, folder))
+    return Encoder(prog, stages.restore(prog, folder, step))
 
 
 def main(_: list[str]) -> None:
@@ -98,8 +98,8 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
     if not out.parent.is_dir():
         raise UserError(f"--out={out}: there is no folder {out.parent}")
-    source = sources.load(flags.FLAGS.data, flags.FLAGS.split)
-    features = load(flags.FLAGS.workdir).embed(source)
+    source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir)
+    features = load(flags.FLAGS.workdir, flags.FLAGS.step).embed(source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
     np.savez(out, features=features.x, labels=features.labels, names=names)
     skipped = len(source) - len(names)
@@ -114,6 +114,8 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_string("data", None, "A folder of images, an .npz, or a TFDS name.")
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
+    flags.DEFINE_string("data_dir", None, "Of TFDS; default TFDS_DATA_DIR.")
+    flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
     flags.DEFINE_string("out", "features.npz", "The file to write.")
     flags.DEFINE_bool("overwrite", False, "Write over a file of that name.")
 

@@ -20,7 +20,7 @@ def main(_: list[str]) -> None:
     from jssl.evaluation.suite import Suite
     from jssl.report import summary
 
-    program, data, state = stages.open_run(flags.FLAGS.workdir, flags.FLAGS.config)
+    program, data, state = stages.open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
     suite = Suite(program, data)
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
@@ -36,6 +36,7 @@ def define_flags(argv: list[str]) -> None:
     from jssl import workdir
 
     flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
     given = re.search(r"(?:^|\0)--?workdir[=\0]([^\0]+)", "\0".join(argv))
     if given is None:
         raise UserError("--workdir=FOLDER is missing")
@@ -46,7 +47,7 @@ def define_flags(argv: list[str]) -> None:
 
 def check_overrides(argv: list[str], keys: Iterable[str]) -> None:
     """Only `evals` may differ from the run, and only in keys that exist."""
-    valid = [f"config.{key}" for key in keys if key.startswith("evals.")]
+    valid = [f"config.{key}" for key in keys if key.startswith("evals.") and key != "evals.online"]
     for argument in argv:
         key = argument.partition("=")[0].lstrip("-")
         if key.startswith("config.") and not key.startswith("config.evals."):

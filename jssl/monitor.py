@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -84,7 +85,10 @@ class Wandb:
         import wandb
 
         name = str(config["name"])
-        self._run = wandb.init(project="jssl", name=name, dir=str(workdir), config=config, resume="allow")
+        run_id = f"{name}-{zlib.crc32(str(workdir.absolute()).encode()):08x}"
+        self._run = wandb.init(
+            project="jssl", name=name, id=run_id, dir=str(workdir), config=config, resume="allow"
+        )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
@@ -162,7 +166,7 @@ class Monitor:
         seconds, wait, steps = self._window
         self._window = (seconds, wait + waited, steps + 1)
         self._steps += 1
-        if step % self._every == 0 or step == self._total:
+        if step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
             self._write_training(step, extra)
         self._bar.update()
 
@@ -198,7 +202,9 @@ class Monitor:
         self.write(step, values)
         self._warn_of_collapse(values)
         left = (self._total - step) * self._batch / max(rate, 1e-9)
-        self._bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:,.0f} images/s")
+        self._bar.set_postfix_str(
+            f"epoch {values['epoch']:.1f}, loss {values['loss']:.4f}, {rate:,.0f} images/s"
+        )
         if self._plain:
             print(
                 f"step {step}/{self._total}  epoch {values['epoch']:.1f}  loss {values['loss']:.4f}  "

@@ -16,6 +16,7 @@ from jssl.errors import UserError, check_numbers, unknown
 from jssl.types import Array, Params, PyTree
 
 Schedule = Callable[[Any], Any]
+PROBE = "probe"  # the key of the online probe among the parameters
 NAMES = ("sgd", "lars", "adamw", "lamb")
 SCHEDULES = ("cosine", "step", "constant")
 SCALINGS = {
@@ -63,6 +64,11 @@ def is_matrix(params: Params) -> PyTree:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def without_probe(params: Params) -> PyTree:
+    """True for all but the online probe, whose gradient must not decide how far the encoder's is clipped."""
+    return {name: jax.tree.map(lambda _, name=name: name != PROBE, part) for name, part in params.items()}
+
+
 def path_names(params: Params) -> PyTree:
     """The path of every leaf, as 'encoder/block1/conv/kernel'."""
     return jax.tree_util.tree_map_with_path(
@@ -70,18 +76,18 @@ def path_names(params: Params) -> PyTree:
     )
 
 
-def make_direction(config: Any, hold: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The update of a named optimiser before the learning rate; `hold` silences what is frozen."""
+def make_direction(config: Any) -> optax.GradientTransformation:
+    """The update of a named optimiser before the learning rate."""
     decay = optax.add_decayed_weights(config.weight_decay, mask=is_matrix)
     if config.name == "sgd":
-        return optax.chain(decay, hold, optax.trace(config.momentum, nesterov=config.nesterov))
+        return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
     if config.name == "lars":
         trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust_coefficient)
-        adapted = optax.chain(decay, hold, optax.masked(trust, is_matrix))
+        adapted = optax.chain(decay, optax.masked(trust, is_matrix))
         if config.lars_lr_first:
             return adapted
         return optax.chain(adapted, optax.trace(config.momentum, nesterov=config.nesterov))
-    adam = optax.chain(hold, optax.scale_by_adam(config.b1, config.b2, config.eps), decay)
+    adam = optax.chain(optax.scale_by_adam(config.b1, config.b2, config.eps), decay)
     if config.name == "adamw":
         return adam
     if config.name == "lamb":
@@ -105,10 +111,12 @@ def make_optimizer(
       UserError: for unknown names, rates that are not positive, or a group that matches no parameter.
     """
     schedule = make_schedule(config, clock)
-    parts = [] if not config.clip_norm else [optax.clip_by_global_norm(config.clip_norm)]
+    clip = optax.clip_by_global_norm(config.clip_norm)
+    parts = [optax.masked(clip, without_probe)] if config.clip_norm else []
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
     freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
-    parts.append(make_direction(config, hold_frozen(groups, freeze)))
+    directions = {name: waiting(make_direction(config), steps) for name, steps in {"": 0, **freeze}.items()}
+    parts.append(optax.partition(directions, groups))
     rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
     parts.append(scale_by_rates(groups, {"": schedule, **rates}))
     if config.name == "lars" and config.lars_lr_first:
@@ -157,17 +165,25 @@ def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.Gradient
     return _by_step(scale)
 
 
-def hold_frozen(groups: PyTree, freeze: dict[str, int]) -> optax.GradientTransformation:
-    """Zeroes the updates of a group until its step, so that no momentum gathers."""
-    if not any(freeze.values()):
-        return optax.identity()
+def waiting(inner: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
+    """Does nothing for some steps and then begins afresh: no momentum, no bias correction from before."""
+    if not steps:
+        return inner
 
-    def hold(updates: PyTree, step: Array) -> PyTree:
-        return jax.tree.map(
-            lambda u, name: jnp.where(step < freeze.get(name, 0), 0, u).astype(u.dtype), updates, groups
-        )
+    def init(params: Params) -> tuple[Array, PyTree]:
+        return jnp.zeros((), jnp.int32), inner.init(params)
 
-    return _by_step(hold)
+    def update(
+        updates: PyTree, state: tuple[Array, PyTree], params: Params | None = None
+    ) -> tuple[PyTree, tuple[Array, PyTree]]:
+        count, before = state
+        moved, after = inner.update(updates, before, params)
+        still = count < steps
+        moved = jax.tree.map(lambda u: jnp.where(still, jnp.zeros_like(u), u), moved)
+        after = jax.tree.map(lambda old, new: jnp.where(still, old, new), before, after)
+        return moved, (count + 1, after)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _by_step(function: Callable[[PyTree, Array], PyTree]) -> optax.GradientTransformation:

@@ -111,7 +111,7 @@ class Program:
         metrics = {
             "loss": value,
             "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": optax.tree.norm({name: grads[name] for name in grads if name != optim.PROBE}),
             **output.metrics,
         }
         return TrainState(state.step + 1, params, method_state, opt_state), metrics
@@ -146,7 +146,7 @@ class Program:
         return jnp.mean(values), Output(state, metrics), grads
 
     def first_views(self, batch: Batch) -> Batch:
-        """The views that the first step makes of the first batch, to be looked at."""
+        """The views that the first step makes of the first batch (with optim.accumulate=1), to be looked at."""
         key = rng.derive(rng.root(self.config.seed), "step", 0)
         key = rng.derive(rng.derive(key, "part", 0), "augment")
         return jax.jit(lambda batch: augmented(self.config, key, batch, self.specs))(batch)

@@ -25,6 +25,7 @@ from jssl.state import TrainState
 from jssl.types import Batch
 
 PICTURED = 512  # images on the feature map
+MIN_DRAWN = 3  # images that a map and neighbours make sense for
 SHOWN = 8  # rows of the grids
 
 
@@ -86,8 +87,11 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
             terminated=terminated,
             profile_steps=profile_steps,
         )
-    results = evaluator.final(trained.state)
-    draw_features(evaluator, trained.state, folder)
+    if terminated.is_set():
+        raise train.Interrupted(prog.clock.total_steps)
+    with train.sigterm_stops(prog.clock.total_steps):
+        results = evaluator.final(trained.state)
+        draw_features(evaluator, trained.state, folder)
     values = {
         **results,
         **trained.totals,
@@ -118,9 +122,9 @@ def train_batches(prog: Program, data: Data) -> TrainBatches:
 
 
 def open_run(
-    folder: str | epath.Path, config: ml_collections.ConfigDict | None = None
+    folder: str | epath.Path, config: ml_collections.ConfigDict | None = None, step: int | None = None
 ) -> tuple[Program, Data, TrainState]:
-    """The program, data and newest state of a finished or running run; `config` may differ in `evals`.
+    """The program, data and newest state (or that of a step) of a run; `config` may differ in `evals`.
 
     Raises:
       UserError: if the folder holds no run, or no checkpoint yet.
@@ -129,13 +133,13 @@ def open_run(
     config = workdir.read_config(folder) if config is None else config
     data = open_data(config)
     prog = program.make_program(config, data.info)
-    return prog, data, restore(prog, folder)
+    return prog, data, restore(prog, folder, step)
 
 
-def restore(prog: Program, folder: epath.Path) -> TrainState:
-    """The newest readable state of a run."""
+def restore(prog: Program, folder: epath.Path, step: int | None = None) -> TrainState:
+    """The newest readable state of a run, or that of a step."""
     reader = Checkpointer(folder, read_only=True)
-    restored = reader.restore(prog.abstract_state())
+    restored = reader.restore(prog.abstract_state(), step)
     reader.close()
     if restored is None:
         raise UserError(f"{folder} has no checkpoint yet")
@@ -170,6 +174,8 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 
     names = source.class_names if evaluator.has_labels else None
     pictures.feature_map(folder / "features.png", features.x, features.labels, names)
+    if len(features.x) < MIN_DRAWN:
+        return
     size = evaluator.program.specs[0].size
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]

@@ -99,7 +99,7 @@ def train(
         batch_size=clock.batch_size,
         start=begin,
         history=extra.get("monitor"),
-        flops_per_step=flops(step_fn) * program.mesh.size,
+        flops_per_step=flops(step_fn) * config.optim.accumulate * program.mesh.size,
     )
     monitor.say(
         f"compiled the train step in {compile_seconds:.1f} s; {begin} of {clock.total_steps} steps done"
@@ -222,7 +222,24 @@ def sigterm_noted() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def sigterm_stops(step: int) -> Iterator[None]:
+    """SIGTERM raises Interrupted at once: everything is saved already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise Interrupted(step)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def flops(compiled: jax.stages.Compiled) -> float:
-    """Floating-point operations of one device as XLA counts them, 0 if it does not tell."""
+    """Floating-point operations of one device as XLA counts them (loops once), 0 if it does not tell."""
     analysis = compiled.cost_analysis()
     return float(analysis.get("flops", 0.0)) if isinstance(analysis, dict) else 0.0

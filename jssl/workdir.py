@@ -42,25 +42,31 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     Raises:
       UserError: if another config's run, or something that is no run, is in the folder; nothing is touched.
     """
-    path = workdir / CONFIG_FILE
-    if path.exists():
-        theirs, ours = flatten(read_json(path)), flatten(as_json(config))
-        differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
-        if differing:
-            changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
-            raise UserError(
-                f"{workdir} holds a run of another config ({changes}). Nothing was touched: choose another --workdir"
-            )
-    elif workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file: choose a folder")
-    elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
-        raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
-    elif parallel.is_main_process():
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, as_json(config))
-        except OSError as error:
-            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+    if parallel.is_main_process():
+        path = workdir / CONFIG_FILE
+        if path.exists():
+            theirs, ours = flatten(read_json(path)), flatten(as_json(config))
+            differing = [
+                key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)
+            ]
+            if differing:
+                changes = "; ".join(
+                    f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing
+                )
+                raise UserError(
+                    f"{workdir} holds a run of another config ({changes}). Nothing was touched: "
+                    "choose another --workdir"
+                )
+        elif workdir.exists() and not workdir.is_dir():
+            raise UserError(f"--workdir={workdir} is a file: choose a folder")
+        elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
+            raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+        else:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                write_json(path, as_json(config))
+            except OSError as error:
+                raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
     parallel.barrier("workdir")
 
 
@@ -77,8 +83,20 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 
 
 def write_splits(workdir: epath.Path, data: Data) -> None:
-    """What the run trains, chooses and tests on, and the shapes that `load` needs."""
-    write_json(workdir / SPLITS_FILE, {**data.describe(), "info": dataclasses.asdict(data.info)})
+    """What the run trains, chooses and tests on, and the shapes that `load` needs.
+
+    Raises:
+      UserError: if it is not what the run began with.
+    """
+    path = workdir / SPLITS_FILE
+    now = json.loads(json.dumps({**data.describe(), "info": dataclasses.asdict(data.info)}))
+    if not path.exists():
+        write_json(path, now)
+    elif read_json(path) != now:
+        raise UserError(
+            f"the data changed since the run in {workdir} began ({read_json(path)['train']} training images then, "
+            f"{now['train']} now): restore them, or choose another --workdir"
+        )
 
 
 def read_info(workdir: epath.Path) -> DataInfo:

@@ -6,7 +6,7 @@ from PIL import Image
 
 import jssl
 from configs import common, simclr
-from jssl import durations
+from jssl import durations, optim
 from jssl.errors import UserError
 from tests.conftest import set_key
 
@@ -85,6 +85,15 @@ def test_presets_run_to_a_result(preset, classes, arrays, tmp_path):
     assert result["pixels/knn/top1"] > 0.9  # the colours are the classes
     assert ("sgd/top1" in result.values) == (preset == "imagenet")
     assert result["step"] == 2
+
+
+def test_every_preset_may_be_shortened():
+    """One key makes a run short; its warm-up shrinks along."""
+    for preset in ("digits", "cifar10", "imagenet", "folder"):
+        config = simclr.get_config(preset)
+        config.total_epochs = 2.0
+        clock = durations.make_clock(config, 10 * config.data.unlabeled.batch_size)
+        optim.make_schedule(config.optim, clock)
 
 
 def test_the_papers_recipe_stands_in_the_imagenet_preset():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,15 @@ class Data:
       train: what the method trains on.
       val: held out of train, for choices; None without a holdout.
       test: for the final numbers; None if the data set has no such split.
-      visible: positions of train whose labels may be used, or None if there are no labels.
+      visible: positions within train whose labels may be used, or None if there are no labels.
+      held: positions of val in the split that it was cut from.
     """
 
     train: Source
     val: Source | None
     test: Source | None
     visible: np.ndarray | None
+    held: np.ndarray
 
     @property
     def num_classes(self) -> int:
@@ -59,6 +62,8 @@ class Data:
             "val": 0 if self.val is None else len(self.val),
             "test": 0 if self.test is None else len(self.test),
             "classes": list(self.train.class_names or ()),
+            "content": signature(self.train),
+            "holdout": self.held.tolist(),
             "visible_labels": None if self.visible is None else self.visible.tolist(),
         }
 
@@ -76,12 +81,12 @@ def open_data(config: Any) -> Data:
         )
     whole = _open(data, data.train)
     labels = None if data.labels == "none" or whole.class_names is None else whole
-    cheap = labels is None or whole.labels_are_cheap
-    rest, held = splits.holdout(
-        len(whole), labels.labels() if labels and cheap else None, data.holdout, data.split_seed
-    )
+    strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
+    rest, held = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
     train, val = (sources.subset(whole, rest), sources.subset(whole, held)) if len(held) else (whole, None)
-    test = _open(data, data.test) if sources.has_split(data.name, data.test) else None
+    test = None
+    if data.test not in ("", "test") or sources.has_split(data.name, data.test):
+        test = _open(data, data.test) if data.test else None
     if test is not None and (test.class_names != whole.class_names and labels is not None):
         raise UserError(
             f"the classes of {data.test!r} differ from those of {data.train!r}: "
@@ -95,7 +100,16 @@ def open_data(config: Any) -> Data:
             if everything
             else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
         )
-    return Data(train, val, test, visible)
+    return Data(train, val, test, visible, held)
+
+
+def signature(source: Source) -> int:
+    """A checksum of file names or of pixels: a run must not go on with other data. 0 for records on disk."""
+    if isinstance(source, sources.ArraySource):
+        return zlib.crc32(source.images.tobytes())
+    if isinstance(source, sources.TfdsSource):
+        return 0
+    return zlib.crc32("\n".join(source.filename(i) for i in range(len(source))).encode())
 
 
 def _labels_of(source: Source) -> np.ndarray:

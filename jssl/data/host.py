@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from jssl.data.sources import to_array, upright
+from jssl.data.sources import eight_bit, to_array, upright
 
 if TYPE_CHECKING:
     from jssl.data.augment import ViewSpec
@@ -54,7 +54,7 @@ def crops(
         image.draft(None, (math.ceil(width / divisor), math.ceil(height / divisor)))
     mode = "RGB" if channels == 3 else "L"
     scale_x, scale_y = image.size[0] / width, image.size[1] / height
-    image = image.convert(mode)
+    image = eight_bit(image).convert(mode)
     resized = [
         image.resize(
             (size, size),

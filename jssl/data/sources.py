@@ -18,6 +18,7 @@ import os
 import pathlib
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from typing import Any
@@ -31,6 +32,8 @@ from jssl.errors import UserError, unknown
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 )
+ARRAY_SUFFIXES = (".npz", ".npy")
+UNDECODED = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".nef", ".cr2", ".arw"})
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "validation")
 UNREAD = -2  # a label whose record has not been read
@@ -106,9 +109,19 @@ def upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Scales 16-bit grey to 8 bits, where Pillow would cut it off at white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    return Image.fromarray((pixels.astype(np.uint16) >> 8).astype(np.uint8))
+
+
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
     """Decodes to uint8[H, W, channels], upright as the camera meant it."""
-    array = np.asarray(upright(image).convert("RGB" if channels == 3 else "L"))
+    array = np.asarray(eight_bit(upright(image)).convert("RGB" if channels == 3 else "L"))
     return array if channels == 3 else array[..., None]
 
 
@@ -130,6 +143,10 @@ class ArraySource(Source):
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
             raise UserError(
                 f"{name}: labels must be int[{len(images)}], not {labels.dtype}{list(labels.shape)}"
+            )
+        if labels is not None and labels.min(initial=0) < 0:
+            raise UserError(
+                f"{name}: labels must not be negative: leave unlabelled images to a file of their own"
             )
         self.name = name
         self.images = images
@@ -173,6 +190,7 @@ class FolderSource(Source):
             raise UserError(
                 f"no images below {root}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}"
             )
+        self._warn_of_others()
         parents = [path.relative_to(root).parts[0] for path in self.paths if path.parent != root]
         labelled = len(parents) == len(self.paths) and len(set(parents)) > 1
         self.class_names = tuple(sorted(set(parents))) if labelled else None
@@ -181,6 +199,13 @@ class FolderSource(Source):
         else:
             number = {name: i for i, name in enumerate(self.class_names)}
             self._labels = np.asarray([number[name] for name in parents], np.int32)
+
+    def _warn_of_others(self) -> None:
+        others = list(find_images(self.root, UNDECODED))
+        if others:
+            logging.warning(
+                "%d files left out, convert them to JPEG first: %s, ...", len(others), others[0].name
+            )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -315,7 +340,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     path = pathlib.Path(name).expanduser()
     if name == "digits":
         return sliced(digits(), split)
-    if path.suffix in (".npz", ".npy"):
+    if path.suffix in ARRAY_SUFFIXES:
         return sliced(arrays(path), split)
     if path.is_dir():
         return sliced(folder(path), split)
@@ -327,9 +352,9 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
 def has_split(name: str, split: str) -> bool:
     """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
     path = pathlib.Path(name).expanduser()
-    if not split or (path.suffix not in (".npz", ".npy") and not path.is_dir()):
+    if not split or (path.suffix not in ARRAY_SUFFIXES and not path.is_dir()):
         return bool(split)
-    splits = arrays(path) if path.suffix else folder(path)
+    splits = arrays(path) if path.suffix in ARRAY_SUFFIXES else folder(path)
     return split.partition("[")[0] in splits
 
 
@@ -370,15 +395,21 @@ def digits() -> dict[str, Source]:
     }
 
 
-@functools.lru_cache(maxsize=4)
 def arrays(path: pathlib.Path) -> dict[str, Source]:
     """`images`/`labels` of an .npz as `train`; `test_images`/`test_labels`, if there, as `test`."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
+    return _arrays(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2)
+def _arrays(path: pathlib.Path, modified: int) -> dict[str, Source]:
+    """Reads once what train and test are asked of, and anew when the file was written anew."""
+    del modified
     try:
         content = np.load(path, allow_pickle=False)
         stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if "images" not in stored:
         raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
@@ -393,7 +424,6 @@ def arrays(path: pathlib.Path) -> dict[str, Source]:
     return result
 
 
-@functools.lru_cache(maxsize=4)
 def folder(path: pathlib.Path) -> dict[str, Source]:
     """`train` (all of the folder, or its train/) and `test` (its test/, val/ or validation/)."""
     train = next((path / name for name in TRAIN_FOLDERS if (path / name).is_dir()), None)
@@ -404,13 +434,13 @@ def folder(path: pathlib.Path) -> dict[str, Source]:
     return splits if test is None else {**splits, "test": FolderSource(test)}
 
 
-def find_images(root: pathlib.Path) -> Iterator[pathlib.Path]:
+def find_images(root: pathlib.Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[pathlib.Path]:
     """Image files below a folder, hidden files and folders left out."""
     for parent, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = pathlib.Path(parent, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if path.suffix.lower() in suffixes and not name.startswith("."):
                 yield path
 
 

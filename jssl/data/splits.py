@@ -57,6 +57,8 @@ def holdout(
         raise UserError(f"config.data.holdout={fraction} must be at least 0 and less than 1")
     groups = class_order(np.zeros(length, np.int32) if labels is None else labels, seed)
     held = np.concatenate([group[: round(len(group) * fraction)] for group in groups])
+    if not len(held) and round(length * fraction):  # classes too small for a share of each
+        return holdout(length, None, fraction, seed)
     rest = np.setdiff1d(np.arange(length), held)
     if not len(rest):
         raise UserError(f"config.data.holdout={fraction} leaves nothing to train on")

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from jssl import parallel
 from jssl.data.pipeline import BadImages, EvalBatches, read_ahead
+from jssl.errors import UserError
 from jssl.types import Array
 
 POOLED_PIXELS = 32  # images larger than this are shrunk before their pixels serve as features
@@ -53,6 +54,8 @@ def extract(
         x.append(np.asarray(apply(batch["image"]), np.float32)[keep])
         labels.append(rows["label"][keep])
         index.append(rows["index"][keep])
+    if not sum(map(len, x)):
+        raise UserError(f"no image of {batches.source.name} is readable")
     return Features(np.concatenate(x), np.concatenate(labels), np.concatenate(index))
 
 

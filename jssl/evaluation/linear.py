@@ -42,8 +42,7 @@ def linear(
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
       test_x, test_labels: float[M, D] and int[M].
-      l2: penalties to choose from; with one, or fewer than two examples of some class, nothing is held out
-        and the first is used.
+      l2: penalties to choose from; with one, or classes too small to hold a fifth of each out, the first is used.
       max_iterations: of L-BFGS; it stops when no element of the gradient exceeds 1e-4.
 
     Returns:

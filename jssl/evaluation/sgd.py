@@ -113,6 +113,7 @@ def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Pro
             "name": "sgd",
             "lr": recipe.lr,
             "lr_scaling": "linear",
+            "lr_base_batch_size": 256,
             "momentum": recipe.momentum,
             "nesterov": True,
             "weight_decay": recipe.weight_decay,

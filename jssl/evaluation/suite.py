@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from jssl import parallel
 from jssl.data import splits
@@ -30,14 +31,26 @@ class Suite:
     """Evaluates training states of one program on one data set.
 
     Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
-    with `pixels/` and `untrained/` before it for the baselines and `val/` during training.
+    with `untrained/` and (but for sgd, which needs an encoder) `pixels/` before it for the baselines, and `val/`
+    during training, where neither sgd nor few labels are tried.
     """
 
     def __init__(self, program: Program, data: Data):
         self.program, self.data = program, data
         self.config = program.config.evals
         parallel.check_batch_size(self.config.batch_size, program.mesh, "config.evals.batch_size")
+        if self.config.sgd.enabled:
+            parallel.check_batch_size(self.config.sgd.batch_size, program.mesh, "config.evals.sgd.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
+        if self.has_labels and self.config.per_class and data.train.labels_are_cheap:
+            labels = self._visible().labels()
+            assert labels is not None
+            fewest = int(np.unique(labels, return_counts=True)[1].min())
+            if fewest < max(self.config.per_class):
+                raise UserError(
+                    f"evals.per_class={self.config.per_class}: the smallest class has only {fewest} labels to "
+                    "train on; set smaller numbers, or () for none"
+                )
 
     @property
     def query(self) -> Source:
@@ -77,6 +90,8 @@ class Suite:
             results |= self._probe(jit_pixels(mesh), test, draws=True, prefix="pixels/", center=True)
             untrained = self.program.init()
             results |= self._probe(self._encoder(untrained), test, draws=True, prefix="untrained/")
+            if self.config.sgd.enabled and test is not None:
+                results |= {f"untrained/{name}": value for name, value in self._sgd(untrained, test).items()}
         return results
 
     def features(self, state: TrainState, source: Source) -> Features:
@@ -142,6 +157,9 @@ class Suite:
     def _draws(self, train: Features, test: Features, count: int, center: bool) -> Results:
         """Mean and standard deviation over draws of `count` labels of every class."""
         found: dict[str, list[float]] = {}
+        if np.unique(train.labels, return_counts=True)[1].min() < count:
+            logging.warning("too few readable images for %d labels per class", count)
+            return {}
         for draw in range(self.config.draws):
             rows = splits.label_subset(train.labels, f"{count} per class", seed=draw)
             for name, values in self._classifiers(train.rows(rows), test, center).items():
@@ -191,5 +209,5 @@ def extract_source(program: Program, apply: Callable[[Array], Array], source: So
     crop = program.host_crops or source.image_shape is None
     size = program.specs[0].size if crop else None
     batches = EvalBatches(source, evals.batch_size, size, evals.crop_fraction)
-    bad_images = BadImages(source, data.max_bad_fraction)
+    bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
     return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)

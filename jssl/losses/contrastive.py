@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from jssl.types import Array
 
+PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
+
 
 def normalize(z: Array) -> Array:
     """Rows divided by their Euclidean norm, in float32; a zero row stays zero and gets no gradient."""
@@ -74,7 +76,7 @@ def _backward(scale: float, block: int, residuals: tuple[Array, Array], g: Array
     def gradient(rows: Array, index: Array, g_rows: Array, lse_rows: Array) -> Array:
         s = _similarities(rows, index, z, scale)
         weights = g_rows[:, None] * jnp.exp(s - lse_rows[:, None]) + g * jnp.exp(s - lse)
-        return scale * weights @ z
+        return scale * jnp.matmul(weights, z, precision=PRECISION)
 
     return (_by_blocks(gradient, block, z, jnp.arange(len(z)), g, lse),)
 
@@ -84,7 +86,7 @@ _log_sum_exp_of_others.defvjp(_forward, _backward)
 
 def _similarities(rows: Array, index: Array, z: Array, scale: float) -> Array:
     """Scaled inner products of some rows with all, minus infinity for a row with itself."""
-    s = scale * (rows @ z.T)
+    s = scale * jnp.matmul(rows, z.T, precision=PRECISION)
     return jnp.where(index[:, None] == jnp.arange(len(z)), -jnp.inf, s)
 
 
@@ -95,17 +97,20 @@ def _by_blocks(function, block: int, *arrays: Array) -> Array:  # type: ignore[n
     return jax.lax.map(lambda row: function(*(x[None] for x in row))[0], arrays, batch_size=block)
 
 
-def contrastive_accuracy(z1: Array, z2: Array) -> tuple[Array, Array, Array]:
+def contrastive_accuracy(z1: Array, z2: Array, block_size: int | None = None) -> tuple[Array, Array, Array]:
     """How often the other view is the nearest of the other N - 1 images and it, from view 1 to view 2.
 
     Args:
       z1, z2: embeddings, float[N, D]; need not be normalised.
+      block_size: rows compared at a time, as in nt_xent.
 
     Returns:
       (accuracy in [0, 1], mean cosine of the pairs, mean cosine of the others), each float[] without gradient.
     """
-    s = jax.lax.stop_gradient(normalize(z1) @ normalize(z2).T)
-    n = len(s)
-    positive = jnp.trace(s) / n
-    negative = (jnp.sum(s) - n * positive) / max(1, n * (n - 1))
-    return jnp.mean(jnp.argmax(s, axis=1) == jnp.arange(n)), positive, negative
+    a, b = (jax.lax.stop_gradient(normalize(z)) for z in (z1, z2))
+    n = len(a)
+    rows = n if block_size is None else min(block_size, n)
+    nearest = _by_blocks(lambda x: jnp.argmax(jnp.matmul(x, b.T, precision=PRECISION), axis=1), rows, a)
+    positive = jnp.sum(a * b) / n
+    total = jnp.sum(jnp.sum(a, axis=0) * jnp.sum(b, axis=0))
+    return jnp.mean(nearest == jnp.arange(n)), positive, (total - n * positive) / max(1, n * (n - 1))

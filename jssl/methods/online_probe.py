@@ -48,8 +48,10 @@ class OnlineProbe(Method):
         each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
         count = jnp.maximum(1, jnp.sum(known))
         right = (jnp.argmax(logits, axis=-1) == labels) & known
-        metrics = {**output.metrics, "online/top1": jax.lax.stop_gradient(jnp.sum(right) / count)}
-        return value + jnp.sum(jnp.where(known, each, 0)) / count, output._replace(metrics=metrics)
+        probe_loss = jnp.sum(jnp.where(known, each, 0)) / count
+        metrics = {"online/loss": probe_loss, "online/top1": jnp.sum(right) / count}
+        metrics = {**output.metrics, **jax.lax.stop_gradient(metrics)}
+        return value + probe_loss, output._replace(metrics=metrics)
 
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         return self.inner.after_update(params, state, ctx)

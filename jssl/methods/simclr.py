@@ -94,7 +94,7 @@ class SimCLR(Method):
         z1, z2 = jnp.split(z, 2)
         value = losses.nt_xent(z1, z2, self.temperature, self.block_size or None)
 
-        accuracy, positive, negative = losses.contrastive_accuracy(z1, z2)
+        accuracy, positive, negative = losses.contrastive_accuracy(z1, z2, self.block_size or None)
         metrics = {
             "contrastive/accuracy": accuracy,
             "contrastive/positive_similarity": positive,

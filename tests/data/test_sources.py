@@ -119,7 +119,9 @@ def errors(tmp_path):
     np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
     np.savez(tmp_path / "floats.npz", images=np.zeros((2, 3, 3, 3)))
     np.savez(tmp_path / "short.npz", images=np.zeros((2, 3, 3, 3), np.uint8), labels=[1])
+    np.savez(tmp_path / "negative.npz", images=np.zeros((2, 3, 3, 3), np.uint8), labels=[1, -1])
     (tmp_path / "broken.npz").write_bytes(b"PK no zip")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04abc")
     return {
         ("", "train"): "config.data.name is empty",
         ("digits", "validation"): "unknown split 'validation'.*valid are test, train",
@@ -131,7 +133,9 @@ def errors(tmp_path):
         (str(tmp_path / "other.npz"), "train"): "no array 'images', only pictures",
         (str(tmp_path / "floats.npz"), "train"): "must be uint8",
         (str(tmp_path / "short.npz"), "train"): r"labels must be int\[2\]",
+        (str(tmp_path / "negative.npz"), "train"): "labels must not be negative",
         (str(tmp_path / "broken.npz"), "train"): "cannot read",
+        (str(tmp_path / "cut.npz"), "train"): "cannot read",
         ("cifar11", "train"): "unknown data set 'cifar11': did you mean 'cifar1",
     }
 
@@ -163,3 +167,25 @@ def test_reachable_asks_once_and_briefly():
 def test_an_unknown_split_lists_those_there_are():
     with pytest.raises(UserError, match=r"no split 'validation'.*train \(50000\)"):
         sources.load("cifar10", "validation", TFDS)
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path):
+    png(tmp_path, "holiday.2024/1.png")
+    folder = str(tmp_path / "holiday.2024")
+    assert len(sources.load(folder, "train")) == 1
+    assert not sources.has_split(folder, "test")
+
+
+def test_sixteen_bit_images_keep_their_greys(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    source = sources.load(str(tmp_path), "train")
+    np.testing.assert_array_equal(source.decode(source.open(0), 0)[..., 0], ramp >> 8)
+
+
+def test_files_that_need_converting_are_named(tmp_path, caplog):
+    png(tmp_path, "1.png")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"phone")
+    with caplog.at_level("WARNING", logger="absl"):
+        sources.FolderSource(tmp_path)
+    assert "1 files left out, convert them to JPEG first: IMG_1.HEIC" in caplog.text

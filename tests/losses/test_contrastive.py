@@ -139,4 +139,7 @@ def test_contrastive_accuracy():
     np.testing.assert_allclose(accuracy, np.mean(s.argmax(1) == np.arange(N)))
     np.testing.assert_allclose(positive, np.diag(s).mean(), rtol=1e-5)
     np.testing.assert_allclose(negative, s[~np.eye(N, dtype=bool)].mean(), rtol=1e-4)
+    for block_size in (5, 100):
+        blocks = losses.contrastive_accuracy(z1, z2, block_size)
+        np.testing.assert_allclose(blocks, [accuracy, positive, negative], rtol=1e-5)
     assert not np.any(jax.grad(lambda z: sum(losses.contrastive_accuracy(z, z2)))(z1))

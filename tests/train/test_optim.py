@@ -142,6 +142,26 @@ def test_groups_have_their_own_rate_and_wait(name):
         np.testing.assert_allclose(after["head"]["kernel"], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_a_group_that_waited_begins_as_if_new(name):
+    """The bias correction of Adam starts when the group does."""
+    settings = config(name=name, weight_decay=0.01)
+    fresh = steps(settings, 2)
+    settings.groups = {"head": common.group("head/", steps=5)}
+    same(steps(settings, 7)["head"], fresh["head"])
+
+
+def test_the_probe_does_not_decide_how_the_rest_is_clipped():
+    settings = config(momentum=0.0, weight_decay=0.0, clip_norm=0.01)
+    params = {**PARAMS, "probe": {"kernel": 100 * jnp.ones((2, 2))}}
+    results = []
+    for tree in (PARAMS, params):
+        optimizer, _ = optim.make_optimizer(settings, CLOCK, tree)
+        results.append(optimizer.update(jax.tree.map(jnp.ones_like, tree), optimizer.init(tree), tree)[0])
+    same(results[0], {name: results[1][name] for name in PARAMS})
+    np.testing.assert_allclose(results[1]["probe"]["kernel"], -0.5, rtol=1e-6)
+
+
 def test_a_group_may_keep_the_peak_rate():
     settings = config(schedule="cosine", momentum=0.0, weight_decay=0.0)
     settings.groups = {"head": common.group("head", constant_lr=True)}

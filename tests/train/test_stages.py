@@ -67,7 +67,7 @@ def test_what_a_run_leaves(finished):
     assert "untrained encoder" in str(result)
     written = lines(folder)
     trained = [line for line in written if "loss" in line]
-    assert [line["step"] for line in trained] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in trained] == [1, 2, 4, 6, 8, 10, 12]
     for name in ("lr", "grad_norm", "epoch", "images_per_second", "bad_images", "online/top1",
                  "contrastive/accuracy", "embedding/std", "embedding/effective_rank"):  # fmt: skip
         assert all(np.isfinite(line[name]) for line in trained), name
@@ -280,6 +280,32 @@ def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, phot
     assert 7 not in features.index
 
 
+def test_a_run_goes_on_with_its_own_data_only(tmp_path, photos, monkeypatch):
+    config = tiny_config(data__name=str(photos), data__holdout=0.0, data__unlabeled__batch_size=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Timer, "checks_signals", lambda self, step: step == 2)
+        patch.setattr(train.parallel, "any_process", lambda flag: True)
+        with pytest.raises(train.Interrupted):
+            jssl.run(config, tmp_path / "run")
+    shutil.copy(photos / "img00.jpg", photos / "img99.jpg")
+    with pytest.raises(UserError, match=r"the data changed since the run .* 24 training images then, 25 now"):
+        jssl.run(config, tmp_path / "run")
+    (photos / "img99.jpg").unlink()
+    assert jssl.run(config, tmp_path / "run")["step"] == 6
+
+
+def test_a_checkpoint_of_other_parameters_is_refused_and_left_alone(half_done):
+    folder, config = half_done
+    wider = tiny_config(total_steps=8, encoder__convnet__width=8)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match="holds other parameters"):
+        stages.open_run(folder, wider)
+    assert sorted(folder.rglob("*")) == before
+    assert int(stages.open_run(folder, config, step=4)[2].step) == 4
+    with pytest.raises(UserError, match="no checkpoint of step 5, only of 2, 4, 6"):
+        stages.open_run(folder, config, step=5)
+
+
 def test_too_many_unreadable_photos_stop_the_run(tmp_path, photos):
     for number in range(6):
         (photos / f"img{number:02}.jpg").write_bytes(b"no image")
@@ -324,10 +350,11 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, kind):
         ({"evals__knn__k": 0}, "k=0"),
         ({"evals__linear__l2": ()}, r"evals.linear.l2=\(\)"),
         ({"evals__per_class": (0,)}, "per_class must be at least 1"),
+        ({"evals__per_class": (3,), "data__labels": "2 per class"}, "smallest class has only 2 labels"),
+        ({"evals__sgd__enabled": True, "evals__sgd__batch_size": 12}, "evals.sgd.batch_size=12 must be"),
         ({"evals__crop_fraction": 0.0}, "crop_fraction=0.0"),
         ({"evals__batch_size": 12}, "config.evals.batch_size=12 must be a positive multiple"),
         ({"evals__sgd__enabled": True, "evals__sgd__lr": 0.0}, "evals.sgd: .*lr=0.0"),
-        ({"evals__sgd__enabled": True}, "evals.sgd.view.*size is missing"),
         ({"evals__every_steps": 3, "evals__every_epochs": 1.0}, "given at once"),
         ({"log__every_steps": 0}, "log.every_steps=0"),
         ({"log__wandb": True}, r"log.wandb needs: pip install 'jssl\[wandb\]'"),
