@@ -288,7 +288,9 @@ def test_a_run_goes_on_with_its_own_data_only(tmp_path, photos, monkeypatch):
         with pytest.raises(train.Interrupted):
             jssl.run(config, tmp_path / "run")
     shutil.copy(photos / "img00.jpg", photos / "img99.jpg")
-    with pytest.raises(UserError, match=r"the data changed since the run .* began .24 training images then, 25 now"):
+    with pytest.raises(
+        UserError, match=r"the data changed since the run .* began .24 training images then, 25 now"
+    ):
         jssl.run(config, tmp_path / "run")
     (photos / "img99.jpg").unlink()
     assert jssl.run(config, tmp_path / "run")["step"] == 6
