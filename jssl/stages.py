@@ -64,9 +64,10 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     started = time.time()
     suite.check(config)
     monitor.check(config)
+    if parallel.is_main_process():
+        workdir.check(folder, config)  # before any long work
     done = workdir.read_result(folder)
     if done is not None:
-        workdir.prepare(folder, config)
         return Result(folder, done)
     with train.sigterm_noted() as terminated:
         data = open_data(config)

@@ -36,37 +36,38 @@ def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Raises UserError if the folder holds another config's run, or something that is no run; touches nothing."""
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        theirs, ours = flatten(read_json(path)), flatten(as_json(config))
+        differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
+        if differing:
+            changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
+            raise UserError(
+                f"{workdir} holds a run of another config ({changes}). Nothing was touched: "
+                "choose another --workdir"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: choose a folder")
+    elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+
+
 def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
-    """Makes the folder and writes the config; or checks that it holds a run of this very config.
+    """Makes the folder and writes the config, if `check` finds nothing against it.
 
     Raises:
-      UserError: if another config's run, or something that is no run, is in the folder; nothing is touched.
+      UserError: as `check`, and if the folder cannot be written.
     """
     if parallel.is_main_process():
-        path = workdir / CONFIG_FILE
-        if path.exists():
-            theirs, ours = flatten(read_json(path)), flatten(as_json(config))
-            differing = [
-                key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)
-            ]
-            if differing:
-                changes = "; ".join(
-                    f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing
-                )
-                raise UserError(
-                    f"{workdir} holds a run of another config ({changes}). Nothing was touched: "
-                    "choose another --workdir"
-                )
-        elif workdir.exists() and not workdir.is_dir():
-            raise UserError(f"--workdir={workdir} is a file: choose a folder")
-        elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
-        else:
-            try:
-                workdir.mkdir(parents=True, exist_ok=True)
-                write_json(path, as_json(config))
-            except OSError as error:
-                raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+        check(workdir, config)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            if not (workdir / CONFIG_FILE).exists():
+                write_json(workdir / CONFIG_FILE, as_json(config))
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
     parallel.barrier("workdir")
 
 

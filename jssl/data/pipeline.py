@@ -8,6 +8,7 @@ everything random is decided. grain brings threads, worker processes and read-ah
 
 from __future__ import annotations
 
+import abc
 import collections
 import functools
 import itertools
@@ -47,7 +48,7 @@ def positions_to_indices(positions: np.ndarray, length: int, seed: int) -> np.nd
     return indices
 
 
-class _Batches:
+class _Batches(abc.ABC):
     """What training and evaluation batches share: this process's rows, and unreadable images."""
 
     def __init__(self, source: Source, batch_size: int, process: int | None, processes: int | None):
@@ -57,9 +58,9 @@ class _Batches:
         process = jax.process_index() if process is None else process
         self.rows = np.arange(batch_size).reshape(processes, -1)[process]
 
+    @abc.abstractmethod
     def image(self, handle: Any, index: int, position: int) -> Any:
         """The pixels of one example as the batch wants them; raises BadImage."""
-        raise NotImplementedError  # overridden below
 
     def read(self, indices: np.ndarray, positions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         """Images, the positions really read, and the unreadable ones (-1 where all is well)."""
