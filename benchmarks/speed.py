@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import parts, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
-from configs import simclr
+from configs import recipes, simclr
 from jssl import train
 from jssl.data import pipeline, sources
 
@@ -96,7 +96,7 @@ def augmentation(settings: Settings) -> Iterator[Line]:
     """Both views of an image, on the device, without and with blur."""
     for blur in (0.0, 0.5):
         config = simclr.get_config("cifar10")
-        config.data.unlabeled.views = simclr.crops(32, 0.08, jitter=1.0, blur=blur)
+        config.data.unlabeled.views = recipes.pair(32, blur=(blur, blur))
         seconds = settings.measure(parts.augmenting(config, 256))
         target = {} if blur else {"target": 8_000}
         shown = {"batch": 256, "size": 32, "blur_prob": blur}

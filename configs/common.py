@@ -82,6 +82,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "step_factor": 0.1,
         **duration("warmup"),
         "weight_decay": 1e-4,
+        "final_weight_decay": 0.0,  # if given, the weight decay goes there along a cosine
         "momentum": 0.9,
         "nesterov": False,
         "b1": 0.9,
@@ -89,7 +90,8 @@ def base(name: str) -> ml_collections.ConfigDict:
         "eps": 1e-8,
         "trust_coefficient": 0.001,
         "lars_lr_first": True,
-        "clip_norm": 0.0,  # 0: none
+        "clip_norm": 0.0,  # of the whole gradient; 0: none
+        "clip_each_norm": 0.0,  # of every parameter's gradient on its own; 0: none
         "accumulate": 1,  # parts of a batch whose gradients are averaged
         "groups": {},
     }
@@ -103,7 +105,9 @@ def base(name: str) -> ml_collections.ConfigDict:
         **duration("every", percent=20),
         "batch_size": 256,
         "crop_fraction": 0.875,  # of the shorter side, for images cropped on the host
+        "baselines": True,  # raw pixels and the untrained encoder beside the final result
         "online": False,  # a linear probe trained beside the method, without gradient to it
+        "health": {"enabled": True, "images": 256},  # diagnostics of a fixed batch; no labels needed
         "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
         "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},
         "sgd": {

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -24,6 +24,8 @@ from jssl.types import Metrics
 METRICS_FILE = "metrics.jsonl"
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
 COLLAPSED_RANK = 1.5
+COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
+YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 IN_FLIGHT = 2  # steps that may be queued on the device
 
 # Peak dense bf16 FLOP/s of one device, from the vendors' data sheets.
@@ -38,6 +40,15 @@ PEAK_FLOPS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100": 989e12,
     "NVIDIA H200": 989e12,
+}
+
+NO_HISTORY = {
+    "train_seconds": 0.0,
+    "wait_seconds": 0.0,
+    "steps": 0,
+    "seconds": 0.0,
+    "ill": 0,  # logged lines in a row that look like a collapse
+    "collapsed": False,
 }
 
 
@@ -107,6 +118,7 @@ class Monitor:
       start: first step of this session; later lines of an interrupted session are dropped.
       history: what `state()` returned when the checkpoint was saved.
       flops_per_step: of all devices, if the compiler tells; for utilisation.
+      suspects: what in the settings would explain a collapse, likeliest first.
     """
 
     def __init__(
@@ -120,6 +132,7 @@ class Monitor:
         start: int = 0,
         history: Mapping[str, Any] | None = None,
         flops_per_step: float = 0.0,
+        suspects: Sequence[str] = (),
     ):
         self._every = config.log.every_steps
         self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
@@ -128,8 +141,9 @@ class Monitor:
         self._main = parallel.is_main_process()
         self._pending: list[tuple[int, Metrics]] = []
         self._last_finite: dict[str, float] = {}
-        self._warned = False
-        history = history or {"train_seconds": 0.0, "wait_seconds": 0.0, "steps": 0, "seconds": 0.0}
+        self._suspects = suspects
+        history = {**NO_HISTORY, **(history or {})}
+        self._ill, self._collapsed = int(history["ill"]), bool(history["collapsed"])
         self.seconds_before = float(history["seconds"])
         self._begin = time.perf_counter()
         self._train_seconds = float(history["train_seconds"])
@@ -199,8 +213,9 @@ class Monitor:
         }
         if self._flops:
             values |= utilisation(self._flops * steps / max(seconds, 1e-9))
+        if self._collapses(step, values):
+            values["collapsed"] = 1.0
         self.write(step, values)
-        self._warn_of_collapse(values)
         left = (self._total - step) * self._batch / max(rate, 1e-9)
         self._bar.set_postfix_str(
             f"epoch {values['epoch']:.1f}, loss {values['loss']:.4f}, {rate:,.0f} images/s"
@@ -212,18 +227,21 @@ class Monitor:
                 flush=True,
             )
 
-    def _warn_of_collapse(self, values: Mapping[str, float]) -> None:
-        std, rank = values.get("embedding/std"), values.get("embedding/effective_rank")
-        if self._warned or std is None or rank is None:
-            return
-        if std < COLLAPSED_STD or rank < COLLAPSED_RANK:
-            self._warned = True
-            logging.warning(
-                "the embeddings have collapsed: relative std %.3f (healthy: near 1), effective rank %.1f; "
-                "try a smaller learning rate, a longer warm-up or another temperature",
-                std,
-                rank,
-            )
+    def _collapses(self, step: int, values: Mapping[str, float]) -> bool:
+        """Warns, once a run, at the second line in a row that looks like a collapse."""
+        found = symptoms(values) if step > YOUNG * self._total else []
+        self._ill = self._ill + 1 if found else 0
+        if self._collapsed or self._ill < 2:
+            return False
+        self._collapsed = True
+        causes = self._suspects or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
+        logging.warning(
+            "step %d: the embeddings have collapsed: %s. Likely causes: %s",
+            step,
+            "; ".join(found),
+            "; ".join(causes),
+        )
+        return True
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl and tells the trackers."""
@@ -271,15 +289,18 @@ class Monitor:
             "wait_seconds": self._wait_seconds,
             "steps": self._steps,
             "seconds": self.seconds_before + time.perf_counter() - self._begin,
+            "ill": self._ill,
+            "collapsed": self._collapsed,
         }
 
     def totals(self) -> dict[str, float]:
-        """Throughput of the whole run, for result.json."""
+        """Throughput of the whole run, and whether the alarm of a collapse went off, for result.json."""
         seconds = max(self._train_seconds, 1e-9)
         return {
             "images_per_second": self._steps * self._batch / seconds,
             "waiting_for_data": self._wait_seconds / seconds,
             "train_seconds": self._train_seconds,
+            "collapsed": self._collapsed,
         }
 
     def close(self) -> None:
@@ -287,6 +308,36 @@ class Monitor:
         self._bar.close()
         for tracker in self._trackers:
             tracker.close()
+
+
+def symptoms(values: Mapping[str, float]) -> list[str]:
+    """What in a line of metrics looks like a collapse, with what a healthy figure would be; often nothing.
+
+    Methods that compare embeddings log `embedding/std` and `embedding/effective_rank`; those with prototypes
+    log the teacher's `teacher/entropy`, `teacher/kl_from_uniform` and `teacher/mutual_information`.
+    """
+    found = []
+    std, rank = values.get("embedding/std", math.inf), values.get("embedding/effective_rank", math.inf)
+    if not std >= COLLAPSED_STD:
+        found.append(f"embedding/std {std:.3f} (healthy: near 1)")
+    if not rank >= COLLAPSED_RANK:
+        found.append(f"embedding/effective_rank {rank:.1f} (healthy: 10 and more)")
+    information = values.get("teacher/mutual_information", math.inf)
+    if not information >= COLLAPSED_INFORMATION:
+        entropy = values.get("teacher/entropy", math.nan)
+        most = information + entropy + values.get("teacher/kl_from_uniform", math.nan)
+        kind = (
+            "all images are on one prototype"
+            if entropy < 0.1 * most
+            else "every image is spread evenly over the prototypes"
+            if entropy > 0.9 * most
+            else "all images have the same targets"
+        )
+        found.append(
+            f"teacher/mutual_information {information:.3f} (healthy: 1 and more), "
+            f"teacher/entropy {entropy:.2f} of at most {most:.2f}: {kind}"
+        )
+    return found
 
 
 def utilisation(flops_per_second: float) -> dict[str, float]:

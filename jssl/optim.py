@@ -76,9 +76,28 @@ def path_names(params: Params) -> PyTree:
     )
 
 
-def make_direction(config: Any) -> optax.GradientTransformation:
+def clip_each(norm: float) -> optax.GradientTransformation:
+    """Shortens every parameter's gradient to a Euclidean norm, on its own, as DINO does."""
+
+    def clip(u: Array) -> Array:
+        return u * jnp.minimum(1.0, norm / jnp.maximum(jnp.linalg.norm(u), 1e-6))
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def weight_decay(config: Any, total_steps: int) -> optax.GradientTransformation:
+    """Adds weight_decay times the kernels, going to final_weight_decay along a cosine if that is given."""
+    start, end = config.weight_decay, config.final_weight_decay
+    if not end:
+        return optax.add_decayed_weights(start, mask=is_matrix)
+    schedule = lambda step: end + (start - end) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2  # noqa: E731
+    decay = optax.inject_hyperparams(optax.add_decayed_weights, static_args="mask")
+    return decay(weight_decay=schedule, mask=is_matrix)
+
+
+def make_direction(config: Any, total_steps: int) -> optax.GradientTransformation:
     """The update of a named optimiser before the learning rate."""
-    decay = optax.add_decayed_weights(config.weight_decay, mask=is_matrix)
+    decay = weight_decay(config, total_steps)
     if config.name == "sgd":
         return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
     if config.name == "lars":
@@ -113,9 +132,14 @@ def make_optimizer(
     schedule = make_schedule(config, clock)
     clip = optax.clip_by_global_norm(config.clip_norm)
     parts = [optax.masked(clip, without_probe)] if config.clip_norm else []
+    if config.clip_each_norm:
+        parts.append(clip_each(config.clip_each_norm))
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
     freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
-    directions = {name: waiting(make_direction(config), steps) for name, steps in {"": 0, **freeze}.items()}
+    directions = {
+        name: waiting(make_direction(config, clock.total_steps), steps)
+        for name, steps in {"": 0, **freeze}.items()
+    }
     parts.append(optax.partition(directions, groups))
     rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
     parts.append(scale_by_rates(groups, {"": schedule, **rates}))

@@ -58,6 +58,16 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
+def row_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Rows split where an array [N, D] has rows that split evenly; whatever else is there is whole everywhere."""
+
+    def sharding(x: Any) -> NamedSharding:
+        split = x.ndim > 1 and x.shape[0] % mesh.size == 0
+        return batch_sharding(mesh) if split else replicated(mesh)
+
+    return jax.tree.map(sharding, tree)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, what: str) -> None:
     """Raises UserError unless a global batch splits evenly over the mesh."""
     if batch_size <= 0 or batch_size % mesh.size:

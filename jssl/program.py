@@ -68,9 +68,20 @@ class Program:
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state."""
+        return jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            jax.eval_shape(self._init),
+            self.shardings,
+        )
+
+    @functools.cached_property
+    def shardings(self) -> TrainState:
+        """Where the state lives: whole on every device, but for the rows of what the method says is sharded."""
         shapes = jax.eval_shape(self._init)
-        sharding = parallel.replicated(self.mesh)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+        split = {name: shapes.method_state[name] for name in self.method.sharded}
+        everywhere = jax.tree.map(lambda _: parallel.replicated(self.mesh), shapes)
+        state = {**everywhere.method_state, **parallel.row_shardings(split, self.mesh)}
+        return dataclasses.replace(everywhere, method_state=state)
 
     def init(self) -> TrainState:
         """A fresh state on the mesh."""
@@ -78,7 +89,7 @@ class Program:
 
     @functools.cached_property
     def _compiled_init(self) -> Callable[[], TrainState]:
-        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))
+        return jax.jit(self._init, out_shardings=self.shardings)
 
     def _init(self) -> TrainState:
         params, method_state = self.init_method()
@@ -92,9 +103,13 @@ class Program:
     @functools.cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
         """The jitted update: augment, loss, optimise, after_update. Donates the state."""
-        whole = parallel.replicated(self.mesh)
-        rows = parallel.batch_sharding(self.mesh)
-        return jax.jit(self._step, in_shardings=(whole, rows), out_shardings=(whole, whole), donate_argnums=0)
+        whole, rows = parallel.replicated(self.mesh), parallel.batch_sharding(self.mesh)
+        return jax.jit(
+            self._step,
+            in_shardings=(self.shardings, rows),
+            out_shardings=(self.shardings, whole),
+            donate_argnums=0,
+        )
 
     def compile(self) -> jax.stages.Compiled:
         """Compiles the step ahead of time; the result takes what `step` takes."""
@@ -186,7 +201,8 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     clock = durations.make_clock(config, info.num_examples)
     specs = make_specs(stream)
     dtype = compute_dtype(config, mesh)
-    method = make_method(config.method, models.encoder(config.encoder, dtype=dtype), dtype)
+    encoder = models.encoder(config.encoder, dtype=dtype)
+    method = make_method(config.method, encoder, dtype, info.num_examples)
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, abstract_batch(config, info, specs, mesh), specs)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from absl import logging
@@ -13,6 +15,7 @@ from etils import epath
 
 from jssl import monitor, parallel, program, train, workdir
 from jssl.checkpoint import Checkpointer
+from jssl.data import augment
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import EvalBatches, TrainBatches
 from jssl.data.sources import subset
@@ -22,7 +25,7 @@ from jssl.monitor import METRICS_FILE, read_lines
 from jssl.program import Program
 from jssl.report import summary
 from jssl.state import TrainState
-from jssl.types import Batch
+from jssl.types import Array, Batch, Params, State
 
 PICTURED = 512  # images on the feature map
 MIN_DRAWN = 3  # images that a map and neighbours make sense for
@@ -93,6 +96,7 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     with train.sigterm_stops(prog.clock.total_steps):
         results = evaluator.final(trained.state)
         draw_features(evaluator, trained.state, folder)
+        draw_attention(evaluator, trained.state, folder)
     values = {
         **results,
         **trained.totals,
@@ -181,3 +185,39 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]
     pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
+
+
+def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
+    prog, source = evaluator.program, evaluator.query
+    if not prog.config.log.pictures:
+        return
+    count = min(SHOWN, len(source))
+    some = subset(source, np.arange(count) * len(source) // count)
+    size, data = prog.specs[0].size, prog.config.data
+    crop = prog.host_crops or source.image_shape is None
+    batches = EvalBatches(
+        some, count, size if crop else None, prog.config.evals.crop_fraction, process=0, processes=1
+    )
+    batch = batches[0]
+
+    def look(params: Params, method_state: State, images: Array) -> tuple[Array, Array | None]:
+        seen = augment.center_resize(images, size)
+        pixels = augment.to_float(seen, data.mean, data.std)
+        return seen, prog.method.encoder.attention(*prog.method.kept(params, method_state), pixels)
+
+    images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+    whole = parallel.replicated(prog.mesh)
+    shown, weights = jax.jit(look, out_shardings=whole)(state.params, state.method_state, images)
+    side = 0 if weights is None else math.isqrt(weights.shape[-1] - 1)
+    if (
+        weights is None or not side or side**2 + 1 != weights.shape[-1]
+    ):  # no class token beside a square of patches
+        return
+    if parallel.is_main_process() and len(shown):
+        from jssl.report import pictures
+
+        maps = np.asarray(weights)[:, :, 0, 1:]
+        pictures.attention(
+            folder / "attention.png", np.asarray(shown), maps.reshape(*maps.shape[:2], side, side)
+        )

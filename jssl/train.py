@@ -100,6 +100,7 @@ def train(
         start=begin,
         history=extra.get("monitor"),
         flops_per_step=flops(step_fn) * config.optim.accumulate * program.mesh.size,
+        suspects=program.method.suspects(),
     )
     monitor.say(
         f"compiled the train step in {compile_seconds:.1f} s; {begin} of {clock.total_steps} steps done"

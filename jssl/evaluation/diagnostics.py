@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from jssl.losses import normalize
@@ -35,3 +36,86 @@ def participation_ratio(z: Array) -> Array:
     n, d = centred.shape
     gram = centred.T @ centred if d <= n else centred @ centred.T  # the same non-zero eigenvalues
     return jnp.square(jnp.trace(gram)) / jnp.maximum(jnp.sum(jnp.square(gram)), 1e-30)
+
+
+def rank_me(z: Array, epsilon: float = 1e-7) -> Array:
+    """RankMe: the exponential of the entropy of the normalised singular values of z, which is not centred.
+
+    Args:
+      z: embeddings, float[N, D].
+      epsilon: added to every normalised singular value.
+
+    Returns:
+      float[] in [1, min(N, D)] up to epsilon: the number of directions, counted as far as they are used.
+
+    References:
+      Garrido et al., RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations
+      by Their Rank, 2023, eq. 1. https://arxiv.org/abs/2210.02885
+    """
+    sigma = jnp.linalg.svd(z.astype(jnp.float32), compute_uv=False)
+    p = sigma / jnp.maximum(jnp.sum(sigma), 1e-30) + epsilon
+    return jnp.exp(-jnp.sum(p * jnp.log(p)))
+
+
+def mean_cosine(z: Array) -> Array:
+    """Mean cosine over all pairs of distinct rows, in O(N D).
+
+    Args:
+      z: embeddings, float[N, D], N at least 2.
+
+    Returns:
+      float[] in [-1 / (N - 1), 1]: 1 if all rows point the same way, about 0 if they spread over the sphere.
+
+    Raises:
+      ValueError: if there is no pair.
+    """
+    n = len(z)
+    if n < 2:
+        raise ValueError(f"mean_cosine takes at least 2 rows, not {n}")
+    unit = normalize(z)
+    of_all = jnp.sum(jnp.square(jnp.sum(unit, axis=0)))
+    return (of_all - jnp.sum(jnp.square(unit))) / (n * (n - 1))
+
+
+def mean_norm(z: Array) -> Array:
+    """Mean Euclidean norm of the rows of float[N, D], float[] at least 0."""
+    return jnp.mean(jnp.linalg.norm(z.astype(jnp.float32), axis=-1))
+
+
+def entropy(p: Array) -> Array:
+    """Mean entropy of distributions.
+
+    Args:
+      p: one distribution a row, float[N, K].
+
+    Returns:
+      float[] in [0, log K], in nats: 0 if every row is one-hot.
+    """
+    return jnp.mean(jnp.sum(jax.scipy.special.entr(p.astype(jnp.float32)), axis=-1))
+
+
+def kl_from_uniform(p: Array) -> Array:
+    """Kullback-Leibler divergence of the mean distribution from the uniform one.
+
+    Args:
+      p: one distribution a row, float[N, K].
+
+    Returns:
+      float[] in [0, log K], in nats: 0 if all classes are used alike, log K if one takes everything.
+    """
+    return jnp.log(p.shape[-1]) - entropy(jnp.mean(p.astype(jnp.float32), axis=0, keepdims=True))
+
+
+def mutual_information(p: Array) -> Array:
+    """What a class tells of the row: entropy of the mean distribution less the mean entropy.
+
+    The log of the number of classes is this plus `entropy(p)` plus `kl_from_uniform(p)`.
+
+    Args:
+      p: one distribution a row, float[N, K].
+
+    Returns:
+      float[] in [0, log min(N, K)], in nats: 0 exactly if all rows are the same, be they one-hot or uniform,
+      which are the two collapses of methods with prototypes.
+    """
+    return entropy(jnp.mean(p.astype(jnp.float32), axis=0, keepdims=True)) - entropy(p)

@@ -24,7 +24,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class FrozenProbe(Method):
-    """A linear classifier on the features of another method, whose parameters lie in the state, unmoved."""
+    """A linear classifier on the encoder that another method trained, which lies in the state, unmoved."""
 
     inner: Method
     classes: int
@@ -35,14 +35,13 @@ class FrozenProbe(Method):
         return models.linear(self.classes)
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-        frozen_params, frozen_state = self.inner.init(key, batch)
-        state = {"frozen": {"params": frozen_params, "state": frozen_state}}
+        state = {"frozen": self.inner.kept(*self.inner.init(key, batch))}
         h = self._features(state, batch["unlabeled"]["views"][0])
         return {"head": self.head.init(key, h)[0]}, state
 
     def _features(self, state: State, images: Array) -> Array:
-        frozen = state["frozen"]
-        return self.inner.features(frozen["params"], frozen["state"], images)
+        params, stats = state["frozen"]
+        return self.encoder.apply(params, stats, images, train=False)[0]
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         stream = batch["unlabeled"]
@@ -68,7 +67,7 @@ def train_probe(
     info = dataclasses.replace(program.info, num_examples=len(batches.source))
     probe = _program(program, recipe, info, classes)
     fresh = probe.init()
-    frozen = jax.tree.map(jnp.copy, {"params": state.params, "state": state.method_state})
+    frozen = jax.tree.map(jnp.copy, program.method.kept(state.params, state.method_state))
     current = dataclasses.replace(fresh, method_state={"frozen": frozen})
     data = probe.config.data
     bad_images = BadImages(batches.source, data.max_bad_fraction)

@@ -15,8 +15,9 @@ from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
 from jssl.data.sources import Source, subset
 from jssl.errors import UserError, check_numbers
-from jssl.evaluation import sgd
+from jssl.evaluation import health, sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
+from jssl.evaluation.health import Health
 from jssl.evaluation.knn import accuracy, check_knn, knn
 from jssl.evaluation.linear import check_linear, linear
 from jssl.program import Program
@@ -32,7 +33,8 @@ class Suite:
 
     Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
     with `untrained/` and (but for sgd, which needs an encoder) `pixels/` before it for the baselines, and `val/`
-    during training, where neither sgd nor few labels are tried.
+    during training, where neither sgd nor few labels are tried. `health/*` (see health.py) needs no labels and
+    has no `val/`; its images are those of the holdout, or of train without one.
     """
 
     def __init__(self, program: Program, data: Data):
@@ -42,6 +44,7 @@ class Suite:
         if self.config.sgd.enabled:
             parallel.check_batch_size(self.config.sgd.batch_size, program.mesh, "config.evals.sgd.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
+        self.health = Health(program, data.val or data.train) if self.config.health.enabled else None
         if self.has_labels and self.config.per_class and data.train.labels_are_cheap:
             labels = self._visible().labels()
             assert labels is not None
@@ -69,34 +72,41 @@ class Suite:
         )
 
     def during(self, state: TrainState) -> Results:
-        """kNN and linear accuracy on the holdout (kNN leave-one-out on train if there is none), and a `score`."""
+        """Health; kNN and linear accuracy on the holdout (kNN leave-one-out on train if there is none); a `score`."""
+        results = self._health(state)
         if not self.has_labels:
-            return {}
-        apply = self._encoder(state)
-        results = self._probe(apply, self.data.val, draws=False, prefix="val/")
+            return results
+        results |= self._probe(self._encoder(state), self.data.val, draws=False, prefix="val/")
         name = next((n for n in ("val/knn/top1", "val/linear/top1") if n in results), None)
         return results if name is None else {**results, "score": results[name]}
 
-    def final(self, state: TrainState, baselines: bool = True) -> Results:
+    def final(self, state: TrainState) -> Results:
         """Everything, on the test set; the baselines are what any number should be read beside."""
-        if not self.has_labels:
-            return {}
-        test = self.data.test or self.data.val
-        results = self._probe(self._encoder(state), test, draws=True)
-        if self.config.sgd.enabled and test is not None:
-            results |= self._sgd(state, test)
+        test, baselines = self.data.test or self.data.val, self.config.baselines
+        results = self._worth(state, test)
+        if baselines and self.has_labels:
+            pixels = jit_pixels(self.program.mesh)
+            results |= self._probe(pixels, test, draws=True, prefix="pixels/", center=True)
         if baselines:
-            mesh = self.program.mesh
-            results |= self._probe(jit_pixels(mesh), test, draws=True, prefix="pixels/", center=True)
-            untrained = self.program.init()
-            results |= self._probe(self._encoder(untrained), test, draws=True, prefix="untrained/")
-            if self.config.sgd.enabled and test is not None:
-                results |= {f"untrained/{name}": value for name, value in self._sgd(untrained, test).items()}
+            untrained = self._worth(self.program.init(), test)
+            results |= {f"untrained/{name}": value for name, value in untrained.items()}
+        return results
+
+    def _worth(self, state: TrainState, test: Source | None) -> Results:
+        """What one encoder has to show at the end."""
+        results = self._health(state)
+        if self.has_labels:
+            results |= self._probe(self._encoder(state), test, draws=True)
+        if self.has_labels and self.config.sgd.enabled and test is not None:
+            results |= self._sgd(state, test)
         return results
 
     def features(self, state: TrainState, source: Source) -> Features:
         """Features of any source under a training state."""
         return self._extract(self._encoder(state), source)
+
+    def _health(self, state: TrainState) -> Results:
+        return {} if self.health is None else self.health(state)
 
     def _encoder(self, state: TrainState) -> Callable[[Array], Array]:
         return functools.partial(self.program.features, state.params, state.method_state)
@@ -197,6 +207,7 @@ def check(config: Any) -> None:
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
     if not 0 < evals.crop_fraction <= 1:
         raise UserError(f"evals.crop_fraction={evals.crop_fraction} must be in (0, 1]")
+    health.check(config)
     check_knn(evals.knn.k, evals.knn.temperature)
     check_linear(evals.linear.l2, evals.linear.max_iterations)
     if evals.sgd.enabled:

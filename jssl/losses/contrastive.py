@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jssl.losses.checks import check_pair, check_positive
 from jssl.types import Array
 
 PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
@@ -16,7 +17,7 @@ def normalize(z: Array) -> Array:
     """Rows divided by their Euclidean norm, in float32; a zero row stays zero and gets no gradient."""
     z = z.astype(jnp.float32)
     square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
-    return z * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+    return z * jnp.where(square > 1e-24, jax.lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
 
 
 def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | None = None) -> Array:
@@ -41,12 +42,10 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | No
       Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.
       https://arxiv.org/abs/2002.05709
     """
-    if z1.shape != z2.shape or z1.ndim != 2:
-        raise ValueError(f"nt_xent takes two arrays float[N, D] of one shape, not {z1.shape} and {z2.shape}")
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature} must be positive")
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size={block_size} must be positive")
+    check_pair("nt_xent", z1, z2)
+    check_positive(temperature=temperature)
+    if block_size is not None:
+        check_positive(block_size=block_size)
     z = normalize(jnp.concatenate([z1, z2]))
     n = z1.shape[0]
     positives = jnp.sum(z[:n] * z[n:], axis=-1) / temperature
@@ -95,6 +94,75 @@ def _by_blocks(function, block: int, *arrays: Array) -> Array:  # type: ignore[n
     if block == len(arrays[0]):
         return function(*arrays)
     return jax.lax.map(lambda row: function(*(x[None] for x in row))[0], arrays, batch_size=block)
+
+
+def info_nce(query: Array, key: Array, queue: Array | None, temperature: float = 0.07) -> Array:
+    """Cross entropy of picking a query's own key among others.
+
+    Args:
+      query: float[N, D]; need not be normalised.
+      key: the positives, float[N, D]; need not be normalised.
+      queue: the negatives of all queries, float[K, D], as MoCo keeps them; None takes the other N - 1 keys of
+        the batch instead. They are l2-normalised too.
+      temperature: positive.
+
+    Returns:
+      Mean over the batch, float[], at least 0. The gradient flows to all three: what must not get one is
+      stopped by the caller, or is not a function of the parameters.
+
+    Raises:
+      ValueError: if shapes do not fit, or temperature is not positive.
+
+    References:
+      He et al., Momentum Contrast, 2020, eq. 1. https://arxiv.org/abs/1911.05722
+    """
+    check_pair("info_nce", query, key)
+    check_positive(temperature=temperature)
+    q, k = normalize(query), normalize(key)
+    if queue is None:
+        logits = jnp.matmul(q, k.T, precision=PRECISION) / temperature
+        positive = jnp.diagonal(logits)
+        return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positive)
+    if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
+        raise ValueError(f"info_nce takes a queue float[K, {query.shape[1]}], not {queue.shape}")
+    positive = jnp.sum(q * k, axis=-1) / temperature
+    negatives = jnp.matmul(q, normalize(queue).T, precision=PRECISION) / temperature
+    return jnp.mean(jnp.logaddexp(jax.nn.logsumexp(negatives, axis=-1), positive) - positive)
+
+
+def instance_discrimination(
+    z: Array, bank: Array, index: Array, temperature: float = 0.07, num_examples: int | None = None
+) -> Array:
+    """Cross entropy of picking an image's own row in the memory bank, over all rows.
+
+    Args:
+      z: embeddings, float[N, D]; need not be normalised.
+      bank: a row for every image of the data set, float[M, D]; they are l2-normalised too.
+      index: int[N] in [0, M), whose row is whose.
+      temperature: positive.
+      num_examples: rows of the bank that count; those after them are padding. None: all.
+
+    Returns:
+      Mean over the batch, float[], at least 0.
+
+    Raises:
+      ValueError: if shapes do not fit, or temperature is not positive.
+
+    References:
+      Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, eq. 2 and 3.
+      https://arxiv.org/abs/1805.01978
+    """
+    if z.ndim != 2 or bank.ndim != 2 or z.shape[1] != bank.shape[1] or index.shape != z.shape[:1]:
+        raise ValueError(
+            f"instance_discrimination takes z float[N, D], bank float[M, D] and index int[N], "
+            f"not {z.shape}, {bank.shape} and {index.shape}"
+        )
+    check_positive(temperature=temperature)
+    logits = jnp.matmul(normalize(z), normalize(bank).T, precision=PRECISION) / temperature
+    if num_examples is not None:
+        logits = jnp.where(jnp.arange(len(bank)) < num_examples, logits, -jnp.inf)
+    own = jnp.take_along_axis(logits, index[:, None], axis=1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - own)
 
 
 def contrastive_accuracy(z1: Array, z2: Array, block_size: int | None = None) -> tuple[Array, Array, Array]:

@@ -53,6 +53,11 @@ class Method(abc.ABC):
 
     encoder: Network
 
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        """Entries of the state whose rows are split over the devices, as those of a batch are: queues, banks."""
+        return ()
+
     @abc.abstractmethod
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         """Fresh parameters and state; the batch gives shapes only."""
@@ -66,9 +71,26 @@ class Method(abc.ABC):
         del params, ctx
         return state
 
+    def kept(self, params: Params, state: State) -> tuple[Params, State]:
+        """Parameters and statistics of the encoder that evaluators see and users keep."""
+        return params["encoder"], state["stats"]["encoder"]
+
     def features(self, params: Params, state: State, images: Array) -> Array:
         """Representations for evaluators, float32[B, D], in evaluation mode."""
-        return self.encoder.apply(params["encoder"], state["stats"]["encoder"], images, train=False)[0]
+        return self.encoder.apply(*self.kept(params, state), images, train=False)[0]
+
+    def embed(self, params: Params, state: State, images: Array) -> Array:
+        """What the loss compares (before it is normalised), float32[B, D], in evaluation mode."""
+        return self.features(params, state, images)
+
+    def assignments(self, params: Params, state: State, images: Array) -> Array | None:
+        """The target distribution over prototypes, float32[B, K]; None where a method has none."""
+        del params, state, images
+        return None
+
+    def suspects(self) -> tuple[str, ...]:
+        """What in the settings would explain a collapse, likeliest first; for the alarm."""
+        return ()
 
     def logits(self, params: Params, state: State, images: Array) -> Array:
         """Class scores float32[B, classes]; only methods with a classifier have them."""

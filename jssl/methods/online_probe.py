@@ -56,8 +56,24 @@ class OnlineProbe(Method):
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         return self.inner.after_update(params, state, ctx)
 
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        return self.inner.sharded
+
+    def kept(self, params: Params, state: State) -> tuple[Params, State]:
+        return self.inner.kept(params, state)
+
     def features(self, params: Params, state: State, images: Array) -> Array:
         return self.inner.features(params, state, images)
+
+    def embed(self, params: Params, state: State, images: Array) -> Array:
+        return self.inner.embed(params, state, images)
+
+    def assignments(self, params: Params, state: State, images: Array) -> Array | None:
+        return self.inner.assignments(params, state, images)
+
+    def suspects(self) -> tuple[str, ...]:
+        return self.inner.suspects()
 
     def logits(self, params: Params, state: State, images: Array) -> Array:
         return self.probe.apply(params["probe"], {}, self.features(params, state, images), train=False)[0]

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from jssl.errors import UserError
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import MLP, Linear
+from jssl.models.heads import MLP, Linear, Prototypes
 from jssl.models.network import Network
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
 
-__all__ = ["ENCODERS", "Network", "encoder", "encoder_defaults", "linear", "mlp"]
+__all__ = ["ENCODERS", "Network", "encoder", "encoder_defaults", "linear", "mlp", "prototypes"]
 
 _FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -117,6 +117,17 @@ def linear(
         raise UserError(f"a linear head needs at least one feature, not {features}")
     _checked(Linear, "kernel_init", kernel_init, "linear.kernel_init")
     return Network(Linear(features, kernel_init, bias, _dtype(dtype)))
+
+
+def prototypes(count: int) -> Network:
+    """Builds the similarities with `count` learned unit vectors, [B, D] to float32 [B, count]; see `heads.Prototypes`.
+
+    Raises:
+      UserError: for less than one prototype.
+    """
+    if count < 1:
+        raise UserError(f"at least one prototype is needed, not {count}")
+    return Network(Prototypes(count))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:

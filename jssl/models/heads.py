@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl.losses import normalize
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
 
@@ -82,3 +84,24 @@ class Linear(nn.Module):
         init = nn.initializers.zeros if zeros else nn.initializers.normal(0.01)
         dense = nn.Dense(self.features, use_bias=self.bias, kernel_init=init, dtype=self.dtype, name="dense")
         return dense(x).astype(jnp.float32)
+
+
+class Prototypes(nn.Module):
+    """Cosine similarities with learned prototypes: [B, D] to float32 [B, count] in [-1, 1].
+
+    Inputs and prototypes are l2-normalised in the forward pass: SwAV's unit prototypes, and DINO's
+    weight-normalised last layer with its gain frozen at 1.
+
+    Args:
+      count: number of prototypes.
+    """
+
+    count: int
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        del train
+        shape = (x.shape[-1], self.count)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        kernel = kernel * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(kernel), axis=0), 1e-24))
+        return jnp.matmul(normalize(x), kernel, precision=jax.lax.Precision.HIGHEST)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import cast
 
 import flax.linen as nn
 import jax
+from flax.traverse_util import flatten_dict
 
 from jssl.types import Array, Params, State
 
 STATS = "batch_stats"  # Flax collection of the running statistics
+INTERMEDIATES = "intermediates"  # Flax collection of what a module sows
 DROP_PATH = "drop_path"  # Flax name of the random stream of stochastic depth
 
 
@@ -26,6 +29,11 @@ class Network:
     """
 
     module: nn.Module
+
+    def without_drop_path(self) -> Network:
+        """The same network, with the same parameters, that drops nothing in training: what targets are."""
+        dropping = getattr(self.module, "drop_path", 0.0)
+        return Network(self.module.clone(drop_path=0.0)) if dropping else self
 
     def init(self, key: Array, x: Array) -> tuple[Params, State]:
         """Draws the parameters for inputs like `x`.
@@ -68,3 +76,23 @@ class Network:
         rngs = None if key is None else {DROP_PATH: key}
         out, updated = self.module.apply(variables, x, True, mutable=[STATS], rngs=rngs)
         return cast(Array, out), updated.get(STATS, {})
+
+    def attention(self, params: Params, stats: State, x: Array) -> Array | None:
+        """Attention weights of the last block, in evaluation mode.
+
+        Args:
+          params, stats, x: as in `apply`.
+
+        Returns:
+          float32[B, heads, N, N]: how much each token (row) looks at every token; None if nothing attends.
+        """
+        variables = {"params": params, STATS: stats}
+        _, sown = self.module.apply(variables, x, False, mutable=[INTERMEDIATES])
+        paths = flatten_dict(sown.get(INTERMEDIATES, {}))
+        maps = {_numbers(path): weights for path, weights in paths.items() if path[-1] == "attention"}
+        return cast(Array, maps[max(maps)][-1]) if maps else None
+
+
+def _numbers(path: tuple[str, ...]) -> tuple[int, ...]:
+    """('blocks_11', 'attention') -> (11,), so that blocks can be put in order."""
+    return tuple(int(number) for number in re.findall(r"\d+", "/".join(path)))

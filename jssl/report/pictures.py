@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 DPI = 110
+MAX_ROWS = 8  # images on the picture of the attention
 
 
 def save(figure: Figure, path: epath.Path) -> None:
@@ -136,4 +137,28 @@ def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, c
             show(grid[row, column], images[index], f"{similarity[row, index]:.2f}")
     figure.suptitle("Nearest neighbours in feature space, with their cosine", fontsize=9, y=1.0)
     figure.tight_layout(pad=0.3, h_pad=0.8)
+    save(figure, path)
+
+
+def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
+    """Where the class token looks: one row an image, then one map a head, each on a scale of its own.
+
+    Args:
+      path: PNG to write.
+      images: uint8[n, H, W, C]; the first 8 are shown.
+      maps: attention to the patches, float[n, heads, rows, cols].
+    """
+    images, maps = images[:MAX_ROWS], maps[:MAX_ROWS]
+    height, width = images.shape[1:3]
+    shape = (len(images), 1 + maps.shape[1])
+    figure, grid = plt.subplots(*shape, figsize=(1.3 * shape[1], 1.3 * shape[0]), squeeze=False)
+    for row, image in enumerate(images):
+        show(grid[row, 0], image, "image" if row == 0 else "")
+        for head, weights in enumerate(maps[row], 1):
+            axes = grid[row, head]
+            axes.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+            axes.set_title(f"head {head}" if row == 0 else "", fontsize=8)
+            axes.set_axis_off()
+    figure.suptitle("What the class token attends to in the last block", fontsize=9, y=1.0)
+    figure.tight_layout(pad=0.3)
     save(figure, path)

@@ -6,10 +6,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+HEALTH = {"effective rank": "rank_me", "std": "std", "alignment": "alignment", "uniformity": "uniformity"}
 ROWS = (("raw pixels", "pixels/"), ("untrained encoder", "untrained/"), ("this run", ""))
 
 
 def table(values: Mapping[str, Any]) -> str:
+    """Accuracies and health of the run beside those of its baselines."""
+    parts = [_accuracies(values), _health(values), _alarm(values)]
+    return "\n".join(part for part in parts if part)
+
+
+def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
     if not names:
@@ -30,6 +37,25 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
         return "-"
     spread = values.get(f"{name}_std")
     return f"{100 * values[name]:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def _health(values: Mapping[str, Any]) -> str:
+    """Diagnostics of the features in one line an encoder."""
+    lines = []
+    for label, prefix in ROWS:
+        keys = {title: f"{prefix}health/features/{name}" for title, name in HEALTH.items()}
+        if all(key in values for key in keys.values()):
+            cells = ", ".join(f"{title} {values[key]:.3g}" for title, key in keys.items())
+            lines.append(f"features of {label}: {cells}")
+    return "\n".join(lines)
+
+
+def _alarm(values: Mapping[str, Any]) -> str:
+    if not values.get("collapsed"):
+        return ""
+    return (
+        "COLLAPSED: the embeddings collapsed during training; metrics.jsonl has `collapsed` in the line where"
+    )
 
 
 def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:

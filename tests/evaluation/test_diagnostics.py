@@ -1,6 +1,18 @@
 import numpy as np
+import pytest
 
 from jssl.evaluation import diagnostics
+
+RNG = np.random.default_rng(0)
+
+
+def orthogonal(n):
+    return np.linalg.qr(RNG.normal(size=(n, n)))[0].astype(np.float32)
+
+
+def distributions(n, k, scale=1.0):
+    p = np.exp(scale * RNG.normal(size=(n, k)))
+    return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_relative_std_is_one_on_the_sphere_and_zero_at_a_point():
@@ -20,3 +32,77 @@ def test_participation_ratio_counts_equal_directions():
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     np.testing.assert_allclose(diagnostics.participation_ratio(z), expected, rtol=1e-4)
     np.testing.assert_allclose(diagnostics.participation_ratio(z[:10]), 8.0, atol=2.0)  # N < D
+
+
+@pytest.mark.parametrize("shape", [(50, 20), (20, 50)])
+def test_rank_me_against_the_formula(shape):
+    z = (RNG.normal(size=shape) * np.geomspace(1, 1e-3, shape[1]) + 0.5).astype(np.float32)
+    gram = z.astype(np.float64) @ z.T.astype(np.float64)  # an independent way to the singular values
+    sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[-min(shape) :], 0))
+    p = sigma / sigma.sum() + 1e-7
+    want = np.exp(-(p * np.log(p)).sum())
+    np.testing.assert_allclose(diagnostics.rank_me(z), want, rtol=1e-4)
+    np.testing.assert_allclose(diagnostics.rank_me(7 * z[::-1]), want, rtol=1e-4)
+    np.testing.assert_allclose(diagnostics.rank_me(z @ orthogonal(shape[1])), want, rtol=1e-4)
+
+
+def test_rank_me_of_extremes():
+    np.testing.assert_allclose(diagnostics.rank_me(orthogonal(16)), 16, rtol=1e-4)
+    np.testing.assert_allclose(diagnostics.rank_me(np.repeat(orthogonal(16)[:3], 5, axis=0)), 3, rtol=1e-3)
+    np.testing.assert_allclose(diagnostics.rank_me(np.ones((9, 16), np.float32)), 1, atol=1e-3)
+    np.testing.assert_allclose(diagnostics.rank_me(np.zeros((9, 16), np.float32)), 1, atol=1e-3)
+
+
+def test_mean_cosine_against_all_pairs():
+    z = (RNG.normal(size=(30, 8)) + 0.3).astype(np.float32)
+    unit = z.astype(np.float64) / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
+    want = np.mean([a @ b for i, a in enumerate(unit) for j, b in enumerate(unit) if i != j])
+    np.testing.assert_allclose(diagnostics.mean_cosine(z), want, atol=1e-6)
+    scaled = z * RNG.uniform(0.1, 10, size=(30, 1)).astype(np.float32)
+    np.testing.assert_allclose(diagnostics.mean_cosine(scaled @ orthogonal(8)), want, atol=1e-6)
+    np.testing.assert_allclose(diagnostics.mean_cosine(np.ones((30, 8), np.float32)), 1, atol=1e-5)
+    np.testing.assert_allclose(diagnostics.mean_cosine(orthogonal(8)), 0, atol=1e-6)
+    np.testing.assert_allclose(diagnostics.mean_cosine(np.array([[1.0, 2.0], [-2.0, -4.0]])), -1, atol=1e-6)
+    with pytest.raises(ValueError, match="at least 2 rows, not 1"):
+        diagnostics.mean_cosine(z[:1])
+
+
+def test_mean_norm():
+    z = RNG.normal(size=(30, 8)).astype(np.float32)
+    np.testing.assert_allclose(diagnostics.mean_norm(z), np.sqrt((z**2).sum(1)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(diagnostics.mean_norm(-3 * z), 3 * diagnostics.mean_norm(z), rtol=1e-6)
+
+
+def test_information_against_the_joint_distribution():
+    """Mutual information is what the table p(row) p(class | row) has over the product of its margins."""
+    p = distributions(12, 5, scale=2.0)
+    joint = p.astype(np.float64) / 12
+    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
+    want = (joint * np.log(joint / product)).sum()
+    np.testing.assert_allclose(diagnostics.mutual_information(p), want, atol=1e-6)
+    mean = p.astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(diagnostics.kl_from_uniform(p), (mean * np.log(5 * mean)).sum(), atol=1e-6)
+    np.testing.assert_allclose(diagnostics.entropy(p), -(p * np.log(p)).sum(axis=1).mean(), atol=1e-6)
+    shuffled = p[RNG.permutation(12)][:, RNG.permutation(5)]
+    for function in (diagnostics.entropy, diagnostics.kl_from_uniform, diagnostics.mutual_information):
+        np.testing.assert_allclose(function(shuffled), function(p), atol=1e-6)
+    parts = diagnostics.entropy(p) + diagnostics.kl_from_uniform(p) + diagnostics.mutual_information(p)
+    np.testing.assert_allclose(parts, np.log(5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("p", "entropy", "kl", "information"),
+    [
+        (np.eye(4)[[0] * 8], 0.0, np.log(4), 0.0),  # collapsed onto one
+        (np.full((8, 4), 0.25), np.log(4), 0.0, 0.0),  # collapsed to uniform
+        (np.eye(4)[[0, 1, 2, 3] * 2], 0.0, 0.0, np.log(4)),  # certain and balanced
+        (np.repeat(distributions(1, 4), 8, axis=0), None, None, 0.0),  # any other constant
+    ],
+    ids=["one prototype", "uniform", "healthy", "constant"],
+)
+def test_information_of_extremes(p, entropy, kl, information):
+    p = p.astype(np.float32)
+    np.testing.assert_allclose(diagnostics.mutual_information(p), information, atol=1e-6)
+    if entropy is not None:
+        np.testing.assert_allclose(diagnostics.entropy(p), entropy, atol=1e-6)
+        np.testing.assert_allclose(diagnostics.kl_from_uniform(p), kl, atol=1e-6)

@@ -35,12 +35,12 @@ def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
     value, output = method.loss(params, state, batch(), CONTEXT)
     both = jnp.concatenate(batch()["unlabeled"]["views"])
     h, stats = method.encoder.apply(params["encoder"], state["stats"]["encoder"], both, train=True)
-    z, _ = method.projector.apply(params["projector"], state["stats"]["projector"], h, train=True)
-    np.testing.assert_allclose(value, losses.nt_xent(z[:8], z[8:], 0.2), rtol=1e-5)
+    z, _ = method.heads["projector"].apply(params["projector"], state["stats"]["projector"], h, train=True)
+    np.testing.assert_allclose(value, losses.nt_xent(z[:16], z[16:], 0.2), rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), output.state["stats"]["encoder"], stats
     )
-    np.testing.assert_allclose(output.features, h[:8], rtol=1e-5)
+    np.testing.assert_allclose(output.features, h[:16], rtol=1e-5)
 
 
 def test_swapping_the_views_and_blocks_change_nothing():
@@ -88,7 +88,7 @@ def test_it_learns_to_tell_a_batch_apart():
     [
         ({"version": 3}, "versions 1 and 2"),
         ({"temperature": 0.0}, "must be positive"),
-        ({"hidden": 0}, "must be positive"),
+        ({"hidden": 0}, "must be at least 1"),
         ({"block_size": -1}, "at least 0"),
     ],
 )

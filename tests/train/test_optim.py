@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import common
@@ -22,9 +23,9 @@ def config(**changes):
     return settings
 
 
-def steps(settings, count=3):
+def steps(settings, count=3, clock=CLOCK):
     """Parameters after some updates with a constant gradient."""
-    optimizer, _ = optim.make_optimizer(settings, CLOCK, PARAMS)
+    optimizer, _ = optim.make_optimizer(settings, clock, PARAMS)
     params, state = PARAMS, optimizer.init(PARAMS)
     for _ in range(count):
         updates, state = optimizer.update(GRADS, state, params)
@@ -94,6 +95,36 @@ def test_clipping_by_the_global_norm():
     clipped = steps(config(momentum=0.0, weight_decay=0.0, clip_norm=norm / 4), count=1)
     free = steps(config(momentum=0.0, weight_decay=0.0, lr=0.125), count=1)
     same(clipped, free)
+
+
+def test_every_parameter_is_clipped_on_its_own():
+    norms = sorted(float(jnp.linalg.norm(g)) for g in jax.tree.leaves(GRADS))
+    bound = (norms[0] + norms[1]) / 2  # the smallest gradient stays as it is
+
+    def rule(p, g, memory):
+        return -0.5 * g * min(1, bound / np.linalg.norm(g))
+
+    settings = config(momentum=0.0, weight_decay=0.0, clip_each_norm=bound)
+    same(steps(settings), by_hand(rule))
+    assert not np.any(optim.clip_each(bound).update(jnp.zeros((2, 2, 2)), optax.EmptyState())[0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("final", [0.0, 0.4])
+def test_the_weight_decay_goes_to_its_end_along_a_cosine(name, final):
+    clock, settings = (
+        Clock(1000, 100, total_steps=6),
+        {"weight_decay": 0.04, "momentum": 0.0, "b1": 0.0, "b2": 0.0},
+    )
+
+    def rule(p, g, memory):
+        t = memory["t"] = memory.get("t", -1) + 1
+        decay = final + (0.04 - final) * (1 + np.cos(np.pi * t / 6)) / 2 if final else 0.04
+        direction = g if name == "sgd" else np.sign(g)  # without its averages Adam divides by |g|
+        return -0.5 * (direction + decay * p * (p.ndim > 1))
+
+    result = steps(config(name=name, final_weight_decay=final, **settings), 6, clock)
+    same(result, by_hand(rule, 6))
 
 
 def test_cosine_with_warm_up():

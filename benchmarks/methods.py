@@ -1,0 +1,110 @@
+"""Every method under one budget: the `small` presets on CIFAR-10, one run a method and seed, as a Markdown table.
+
+    TFDS_DATA_DIR=... python benchmarks/methods.py --out=runs/methods --seeds=0,1
+    python benchmarks/methods.py --out=runs/methods --table
+
+Runs that are finished are not repeated; what stands after `--` goes to jssl.main, for all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MEMORY_FILE = "memory.json"
+RUNS = {  # row of the table: config, and what differs from its preset
+    "SimCLR": ("simclr", []),
+    "MoCo v1": ("moco", ["--config.method.version=1", "--config.method.temperature=0.1"]),
+    "MoCo v2": ("moco", []),
+    "MoCo v2, memory bank": ("moco", ["--config.method.mechanism=memory_bank"]),
+    "MoCo v2, end to end": ("moco", ["--config.method.mechanism=end_to_end"]),
+    "MoCo v3": ("mocov3", []),
+    "InstDisc": ("instdisc", []),
+    "NNCLR": ("nnclr", []),
+    "BYOL": ("byol", []),
+    "SimSiam": ("simsiam", []),
+    "DINO": ("dino", []),
+    "SwAV": ("swav", []),
+    "Barlow Twins": ("barlow_twins", []),
+    "VICReg": ("vicreg", []),
+}
+COLUMNS = {
+    "kNN": ("knn/top1", 100),
+    "linear": ("linear/top1", 100),
+    "effective rank": ("health/features/rank_me", 1),
+    "std": ("health/features/std", 1),
+    "images/s": ("images_per_second", 1),
+    "memory, GB": (MEMORY_FILE, 1),
+}
+
+
+def main() -> None:
+    arguments, more = parsed()
+    for seed in arguments.seeds.split(","):
+        for name in arguments.methods.split(",") if arguments.methods else RUNS:
+            if not arguments.table:
+                run(name, int(seed), arguments.out, more)
+    print(table(arguments.out))
+
+
+def parsed() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="a folder for all runs")
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--methods", default="", help=f"some of: {', '.join(RUNS)}")
+    parser.add_argument("--table", action="store_true", help="only print what is finished")
+    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    more = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    return parser.parse_args(own), more
+
+
+def folder(out: pathlib.Path, name: str, seed: int | str) -> pathlib.Path:
+    return out / f"{name.lower().replace(',', '').replace(' ', '_')}-{seed}"
+
+
+def run(name: str, seed: int, out: pathlib.Path, more: list[str]) -> None:
+    """Trains and evaluates in a process of its own, and notes the most memory that it held."""
+    config, changes = RUNS[name]
+    workdir = folder(out, name, seed)
+    if (workdir / "result.json").exists():
+        return
+    command = [sys.executable, "-m", "jssl.main", f"--config=configs/{config}.py:small"]
+    command += [*changes, f"--config.seed={seed}", "--config.evals.every_percent=0"]
+    command += ["--config.evals.baselines=False", f"--workdir={workdir}", *more]
+    process = subprocess.Popen(command, cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{name}, seed {seed}: the run failed")
+    (workdir / MEMORY_FILE).write_text(json.dumps(usage.ru_maxrss / 1e6))
+
+
+def table(out: pathlib.Path) -> str:
+    """Means over the seeds, with the difference from the mean to the farthest one."""
+    lines = ["| method | " + " | ".join(COLUMNS) + " | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name in RUNS:
+        results = []
+        for path in sorted(out.glob(f"{folder(out, name, '*').name}/result.json")):
+            memory = json.loads((path.parent / MEMORY_FILE).read_text())
+            results.append({**json.loads(path.read_text()), MEMORY_FILE: memory})
+        if results:
+            cells = [cell([scale * r[key] for r in results]) for key, scale in COLUMNS.values()]
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(results)} |")
+    return "\n".join(lines)
+
+
+def cell(values: list[float]) -> str:
+    mean = float(np.mean(values))
+    digits = 0 if mean >= 100 else 1 if mean >= 10 else 2
+    spread = float(np.max(np.abs(np.array(values) - mean)))
+    return f"{mean:,.{digits}f} ± {spread:,.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Barlow Twins (Zbontar et al., 2021). https://arxiv.org/abs/2103.03230
+
+python -m jssl.main --config=configs/barlow_twins.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/barlow_twins.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/barlow_twins.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/barlow_twins.py:imagenet    ResNet-50, batch 2048, LARS, 1000 epochs
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def barlow_twins() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("barlow_twins")
+    config.method = {
+        "name": "barlow_twins",
+        "hidden": 8192,
+        "out": 8192,
+        "off_diagonal_weight": 0.0051,
+        "scale": 0.024,
+    }
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = recipes.digits(barlow_twins())
+    config.method.update({"hidden": 256, "out": 256, "scale": 0.1})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = recipes.small(barlow_twins())
+    config.method.update({"hidden": 512, "out": 512, "scale": 0.1})
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's recipe, which reaches 92.10 there after 1000 epochs."""
+    config = recipes.cifar10(barlow_twins())
+    config.method.update({"hidden": 2048, "out": 2048, "scale": 0.1})
+    config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
+    config.optim.update({"lr": 0.3, "weight_decay": 1e-4, "lars_lr_first": False})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    """The official code: biases and batch norm have a learning rate of their own."""
+    config = recipes.imagenet(barlow_twins(), batch_size=2048, epochs=1000.0)
+    blur, solarize = (1.0, 0.1), (0.0, 0.2)
+    config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
+    config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
+    config.optim.final_lr_factor = 1e-3
+    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.groups = {"biases": common.group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
+    return config

@@ -1,0 +1,70 @@
+"""Instance discrimination with a memory bank (Wu et al., 2018). https://arxiv.org/abs/1805.01978
+
+python -m jssl.main --config=configs/instdisc.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/instdisc.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/instdisc.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/instdisc.py:imagenet    ResNet-50, batch 256, 4096 negatives
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def instdisc() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("instdisc")
+    config.method = {
+        "name": "instdisc",
+        "out": 128,
+        "temperature": 0.07,
+        "negatives": 4096,
+        "bank_momentum": 0.5,
+    }
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = recipes.digits(instdisc())
+    config.data.unlabeled.views = {"first": recipes.digit()}
+    config.method.update({"temperature": 0.1, "negatives": 0})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = recipes.small(instdisc())
+    config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0), copies=1)}
+    config.method.temperature = 0.1
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """The official CIFAR code: softmax over the whole bank, 200 epochs, batch 128."""
+    config = recipes.cifar10(instdisc())
+    config.total_epochs = 200.0
+    config.data.unlabeled.batch_size = 128
+    config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
+    config.method.update({"temperature": 0.1, "negatives": 0})
+    config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4})
+    config.optim.update({"schedule": "step", **common.duration("warmup")})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    config = recipes.imagenet(instdisc(), batch_size=256, epochs=200.0)
+    config.data.unlabeled.views = {"first": recipes.crop(224, "weak", (0.2, 1.0))}
+    config.optim.update({"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4})
+    return config

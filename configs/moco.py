@@ -1,0 +1,79 @@
+"""MoCo v1 and v2 (He et al., 2020; Chen et al., 2020). https://arxiv.org/abs/1911.05722
+
+python -m jssl.main --config=configs/moco.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/moco.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/moco.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/moco.py:imagenet    ResNet-50, batch 256: MoCo v2's recipe
+
+The three mechanisms of the paper's figure 2: --config.method.mechanism=queue, =memory_bank, =end_to_end
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def moco() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("moco")
+    config.method = {
+        "name": "moco",
+        "version": 2,
+        "hidden": 2048,
+        "out": 128,
+        "temperature": 0.2,
+        "queue_size": 65536,
+        "ema": 0.999,
+        "ema_end": 0.999,
+        "symmetric": False,
+        "shuffle": True,
+        "mechanism": "queue",
+        "bank_momentum": 0.5,
+    }
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = recipes.digits(moco())
+    config.encoder.convnet.batch_norm_groups = 8
+    config.method.update({"hidden": 256, "queue_size": 1024, "ema": 0.99, "ema_end": 0.99})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = recipes.small(moco())
+    config.encoder.convnet.batch_norm_groups = 8
+    config.method.update({"hidden": 512, "queue_size": 4096, "ema": 0.99, "ema_end": 0.99})
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's MoCo v2+, which reaches 92.94 there after 1000 epochs."""
+    config = recipes.cifar10(moco())
+    config.encoder.resnet.batch_norm_groups = 8
+    config.method.update({"out": 256, "queue_size": 32768, "ema": 0.99, "symmetric": True})
+    config.data.unlabeled.views = recipes.pair(32, "weak")
+    config.optim.update({"name": "sgd", "lr": 0.3, "weight_decay": 1e-4})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    """The official code with its flags for v2; v1 is --config.method.version=1 --config.method.temperature=.07."""
+    config = recipes.imagenet(moco(), batch_size=256, epochs=200.0)
+    config.encoder.resnet.batch_norm_groups = 8
+    config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
+    config.optim.update({"name": "sgd", "lr": 0.03, "weight_decay": 1e-4})
+    return config

@@ -1,0 +1,95 @@
+"""MoCo v3 (Chen et al., 2021). https://arxiv.org/abs/2104.02057
+
+python -m jssl.main --config=configs/mocov3.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/mocov3.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/mocov3.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/mocov3.py:imagenet    ResNet-50, batch 4096, LARS, 100 epochs
+python -m jssl.main --config=configs/mocov3.py:imagenet_vit   ViT-S/16, frozen patch embedding
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose(
+        {
+            "digits": digits,
+            "small": small,
+            "cifar10": cifar10,
+            "imagenet": imagenet,
+            "imagenet_vit": imagenet_vit,
+        },
+        preset,
+    )
+
+
+def mocov3() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("mocov3")
+    config.method = {
+        "name": "mocov3",
+        "hidden": 4096,
+        "out": 256,
+        "layers": 2,
+        "predictor_last_batch_norm": False,
+        "temperature": 1.0,
+        "ema": 0.99,
+        "ema_end": 1.0,
+    }
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = recipes.digits(mocov3())
+    config.method.update({"hidden": 256, "out": 64, "temperature": 0.2})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = recipes.small(mocov3())
+    config.method.update({"hidden": 512, "out": 128, "temperature": 0.2})
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's recipe, which reaches 93.10 there after 1000 epochs."""
+    config = recipes.cifar10(mocov3())
+    config.method.temperature = 0.2
+    config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
+    config.optim.update({"lr": 0.3, "weight_decay": 1e-6, "lars_lr_first": False})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    config = recipes.imagenet(mocov3(), batch_size=4096, epochs=100.0)
+    area, blur, solarize = (0.2, 1.0), (1.0, 0.1), (0.0, 0.2)
+    config.data.unlabeled.views = recipes.pair(224, "asymmetric", area, blur, solarize)
+    config.optim.update({"name": "lars", "lr": 0.6, "weight_decay": 1e-6, "lars_lr_first": False})
+    config.optim.update(common.duration("warmup", percent=10))
+    return config
+
+
+def imagenet_vit() -> ml_collections.ConfigDict:
+    """ViT-S/16, AdamW, 300 epochs; the random patch embedding is never trained."""
+    config = imagenet()
+    config.name = "mocov3_imagenet_vit"
+    config.total_epochs = 300.0
+    config.encoder.name = "vit_s"
+    config.encoder.vit.positions = "sincos2d"
+    config.method.update({"layers": 3, "predictor_last_batch_norm": True, "temperature": 0.2})
+    config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), (1.0, 0.1), (0.0, 0.2))
+    config.optim.update({"name": "adamw", "lr": 1.5e-4, "weight_decay": 0.1})
+    config.optim.update(common.duration("warmup", epochs=40))
+    config.optim.groups = {"patches": common.group("encoder/patches", lr_factor=0.0)}
+    return config

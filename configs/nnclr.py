@@ -1,0 +1,68 @@
+"""NNCLR (Dwibedi et al., 2021). https://arxiv.org/abs/2104.14548
+
+python -m jssl.main --config=configs/nnclr.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/nnclr.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/nnclr.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/nnclr.py:imagenet    ResNet-50, batch 4096, LARS, 1000 epochs
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def nnclr() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("nnclr")
+    config.method = {
+        "name": "nnclr",
+        "hidden": 2048,
+        "out": 256,
+        "predictor_hidden": 4096,
+        "temperature": 0.1,
+        "queue_size": 98304,
+    }
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = recipes.digits(nnclr())
+    config.method.update({"hidden": 256, "out": 64, "predictor_hidden": 256, "queue_size": 1024})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = recipes.small(nnclr())
+    config.method.update({"hidden": 512, "out": 128, "predictor_hidden": 512, "queue_size": 4096})
+    config.method.temperature = 0.2
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's setting: heads 2048-256 and 4096, temperature .2, queue 65536."""
+    config = recipes.cifar10(nnclr())
+    config.method.update({"temperature": 0.2, "queue_size": 65536})
+    config.data.unlabeled.views = recipes.pair(32, "strong")
+    config.optim.update({"lr": 0.4, "weight_decay": 1e-5})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    config = recipes.imagenet(nnclr(), batch_size=4096, epochs=1000.0)
+    config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
+    config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
+    config.optim.update(common.duration("warmup", epochs=10))
+    return config

@@ -1,0 +1,142 @@
+"""Data, views and budgets that the presets of all methods share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+
+from configs import common
+
+JITTER = {  # brightness, contrast, saturation, hue
+    "strong": (0.8, 0.8, 0.8, 0.2),  # SimCLR, SwAV
+    "weak": (0.4, 0.4, 0.4, 0.1),  # MoCo, SimSiam
+    "asymmetric": (0.4, 0.4, 0.2, 0.1),  # BYOL, DINO, Barlow Twins, VICReg; solarised in one view
+}
+
+
+def crop(
+    size: int,
+    jitter: str = "strong",
+    area: tuple[float, float] = (0.08, 1.0),
+    blur: float = 0.0,
+    solarize: float = 0.0,
+    copies: int = 1,
+) -> dict[str, Any]:
+    """A view of the field's usual kind: crop, flip, colour jitter (p = .8), grey (p = .2), blur, solarise."""
+    brightness, contrast, saturation, hue = JITTER[jitter]
+    return common.view(
+        size,
+        copies=copies,
+        crop_area_min=area[0],
+        crop_area_max=area[1],
+        flip_prob=0.5,
+        jitter_prob=0.8,
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=hue,
+        gray_prob=0.2,
+        blur_prob=blur,
+        solarize_prob=solarize,
+    )
+
+
+def pair(
+    size: int,
+    jitter: str = "strong",
+    area: tuple[float, float] = (0.08, 1.0),
+    blur: tuple[float, float] = (0.0, 0.0),
+    solarize: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, Any]:
+    """Two such views; blur and solarise may differ between them."""
+    return {
+        name: crop(size, jitter, area, blur[i], solarize[i]) for i, name in enumerate(("first", "second"))
+    }
+
+
+def digit(size: int = 8, **options: Any) -> dict[str, Any]:
+    """A view of a handwritten digit: small shifts, turns and noise; flips would make other digits."""
+    moves = {"degrees": 15.0, "translate": 0.15, "scale_min": 0.8, "scale_max": 1.2, "shear": 15.0}
+    return common.view(size, **{**moves, "brightness": 0.4, "contrast": 0.4, "noise_std": 0.1, **options})
+
+
+def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """scikit-learn's 1,797 digits of 8x8 pixels, a small ConvNet, a minute on a laptop."""
+    config.name += "_digits"
+    config.data.name = "digits"
+    config.total_epochs = 100.0
+    config.encoder.name = "convnet"
+    config.encoder.convnet.strides = (1, 2, 1, 2)
+    config.data.unlabeled.views = {"first": digit(), "second": digit()}
+    config.evals.sgd.view = digit()
+    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
+    config.optim.update(common.duration("warmup", percent=5))
+    config.evals.per_class = (1, 10)
+    config.evals.linear.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
+    return config
+
+
+def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """solo-learn's setting: ResNet-18 with the CIFAR stem, 1000 epochs, batch 256, warm-up of 10 epochs, LARS."""
+    config.name += "_cifar10"
+    config.data.name = "cifar10"
+    config.data.mean, config.data.std = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+    config.total_epochs = 1000.0
+    config.encoder.resnet.stem = "cifar"
+    config.optim.update({"name": "lars", "trust_coefficient": 0.02})
+    config.optim.update(common.duration("warmup", percent=1))
+    config.evals.knn.k = 200
+    config.evals.sgd.view = common.view(32, crop_area_min=0.08, flip_prob=0.5)
+    return config
+
+
+def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The budget of the table of methods in docs/benchmarks.md: CIFAR-10, a ConvNet of 98,000 parameters, minutes
+    on two CPU cores."""
+    config = cifar10(config)
+    config.name = config.name.replace("_cifar10", "_small")
+    config.total_epochs = 5.0
+    config.data.unlabeled.batch_size = 128
+    config.encoder.name = "convnet"
+    config.data.unlabeled.views = pair(32, "weak", (0.2, 1.0))
+    config.optim.update({"name": "adamw", "lr": 2e-3, "lr_scaling": "none", "weight_decay": 1e-4})
+    config.optim.update(common.duration("warmup", percent=5))
+    config.evals.update(common.duration("every", percent=50))
+    config.evals.linear.update({"l2": (1e-3,), "max_iterations": 60})
+    return config
+
+
+def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) -> ml_collections.ConfigDict:
+    """ResNet-50 on ImageNet at 224 pixels; linear accuracy by the papers' SGD protocol."""
+    config.name += "_imagenet"
+    config.data.name = "imagenet2012"
+    config.data.test = "validation"
+    config.data.holdout = 0.01
+    config.data.workers = 8
+    config.data.unlabeled.batch_size = batch_size
+    config.total_epochs = epochs
+    config.encoder.name = "resnet50"
+    config.checkpoint.update(common.duration("every", epochs=1))
+    config.evals.update(common.duration("every", epochs=10))
+    config.evals.batch_size = 1024
+    config.evals.knn.k = 200
+    config.evals.linear.enabled = False
+    config.evals.sgd.enabled = True
+    config.evals.sgd.batch_size = 4096
+    config.evals.sgd.view = common.view(224, crop_area_min=0.08, flip_prob=0.5)
+    return config
+
+
+def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A folder of photographs of any size, without labels or with one sub-folder a class; ResNet-18 at 96 pixels."""
+    config.name += "_folder"
+    config.data.test = "test"
+    config.data.holdout = 0.0
+    config.total_epochs = 100.0
+    config.data.unlabeled.batch_size = 128
+    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "sqrt", "weight_decay": 1e-4})
+    config.optim.update(common.duration("warmup", percent=5))
+    config.evals.batch_size = 128
+    config.evals.sgd.view = common.view(96, crop_area_min=0.2, flip_prob=0.5)
+    return config

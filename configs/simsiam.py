@@ -1,0 +1,71 @@
+"""SimSiam (Chen and He, 2021). https://arxiv.org/abs/2011.10566
+
+python -m jssl.main --config=configs/simsiam.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/simsiam.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/simsiam.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/simsiam.py:imagenet    ResNet-50, batch 512, SGD, 100 epochs
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def simsiam() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("simsiam")
+    config.method = {
+        "name": "simsiam",
+        "hidden": 2048,
+        "out": 2048,
+        "predictor_hidden": 512,
+    }
+    return config
+
+
+def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The learning rate of the predictor does not decay."""
+    config.optim.groups = {"predictor": common.group("predictor", constant_lr=True)}
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = constant_predictor(recipes.digits(simsiam()))
+    config.method.update({"hidden": 256, "out": 256, "predictor_hidden": 64})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = constant_predictor(recipes.small(simsiam()))
+    config.method.update({"hidden": 512, "out": 512, "predictor_hidden": 128})
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's recipe, which reaches 90.51 there after 1000 epochs."""
+    config = constant_predictor(recipes.cifar10(simsiam()))
+    config.encoder.resnet.zero_init_residual = True
+    config.data.unlabeled.views = recipes.pair(32, "weak")
+    config.optim.update({"name": "sgd", "lr": 0.5, "weight_decay": 1e-5})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    config = constant_predictor(recipes.imagenet(simsiam(), batch_size=512, epochs=100.0))
+    config.encoder.resnet.zero_init_residual = True
+    config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
+    config.optim.update({"name": "sgd", "lr": 0.05, "weight_decay": 1e-4})
+    return config

@@ -1,0 +1,86 @@
+"""SwAV (Caron et al., 2020). https://arxiv.org/abs/2006.09882
+
+python -m jssl.main --config=configs/swav.py             digits, embedded, on a laptop
+python -m jssl.main --config=configs/swav.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/swav.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/swav.py:imagenet    ResNet-50, batch 4096, 2 global and 6 local crops, 400 epochs
+
+preset    hardware       time           result (docs/benchmarks.md has the table of methods)
+digits    2 CPU cores    about a minute see there
+small     2 CPU cores    minutes        see there
+cifar10   not measured   not measured   not measured
+imagenet  not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common, recipes
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+
+
+def swav() -> ml_collections.ConfigDict:
+    """What the presets share."""
+    config = common.base("swav")
+    config.method = {
+        "name": "swav",
+        "hidden": 2048,
+        "out": 128,
+        "prototypes": 3000,
+        "temperature": 0.1,
+        "epsilon": 0.05,
+        "iterations": 3,
+        "queue_size": 0,
+        "queue_start": 0.0375,
+    }
+    return config
+
+
+def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_collections.ConfigDict:
+    """The prototypes wait for the first steps."""
+    config.optim.groups = {"prototypes": common.group("prototypes", steps=steps)}
+    return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    config = frozen_prototypes(recipes.digits(swav()), steps=10)
+    config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
+    config.method.update({"hidden": 256, "out": 64, "prototypes": 100, "queue_size": 1024})
+    return config
+
+
+def small() -> ml_collections.ConfigDict:
+    config = frozen_prototypes(recipes.small(swav()), steps=50)
+    config.data.unlabeled.views = {
+        "global": recipes.crop(32, "weak", (0.4, 1.0), copies=2),
+        "local": recipes.crop(16, "weak", (0.1, 0.4), copies=2),
+    }
+    config.method.update({"hidden": 512, "prototypes": 500, "queue_size": 1920})
+    return config
+
+
+def cifar10() -> ml_collections.ConfigDict:
+    """solo-learn's recipe without local crops, which reaches 89.17 there after 1000 epochs."""
+    config = frozen_prototypes(recipes.cifar10(swav()), steps=313)
+    config.data.unlabeled.views = recipes.pair(32, "strong")
+    config.method.update({"queue_size": 3840, "queue_start": 0.05})
+    config.optim.update({"lr": 0.6, "weight_decay": 1e-6, "lars_lr_first": False})
+    return config
+
+
+def imagenet() -> ml_collections.ConfigDict:
+    """The official recipe for large batches; for 256 images: method.queue_size=3840 and lr .6."""
+    config = frozen_prototypes(recipes.imagenet(swav(), batch_size=4096, epochs=400.0), steps=313)
+    config.data.unlabeled.views = {
+        "global": recipes.crop(224, "strong", (0.14, 1.0), blur=0.5, copies=2),
+        "local": recipes.crop(96, "strong", (0.05, 0.14), blur=0.5, copies=6),
+    }
+    config.optim.update({"name": "lars", "lr": 4.8, "lr_scaling": "none", "weight_decay": 1e-6})
+    config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})
+    config.optim.update(common.duration("warmup", epochs=10))
+    return config

@@ -1,0 +1,125 @@
+"""The health of a representation on one fixed batch of augmented images, comparable from step to step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import losses, parallel, rng
+from jssl.data import augment
+from jssl.data.augment import ViewSpec
+from jssl.data.pipeline import TrainBatches
+from jssl.data.sources import Source, subset
+from jssl.errors import UserError
+from jssl.evaluation import diagnostics
+from jssl.program import Program
+from jssl.state import TrainState
+from jssl.types import Array, Metrics, Params, PyTree, State
+
+MIN_IMAGES = 2  # of which one can say that they differ
+
+
+class Health:
+    """Diagnoses training states of one program.
+
+    Results are flat: `health/features/*` is what evaluators see and `health/embedding/*` what the loss
+    compares, see `of_embeddings`; `health/teacher/*` are entropy, kl_from_uniform and mutual_information of
+    the method's assignments, where it has any. All but the alignment are of the first of two views.
+
+    Args:
+      program: whose method, and whose first views.
+      source: `evals.health.images` images of it, evenly spaced; labels are not read.
+    """
+
+    def __init__(self, program: Program, source: Source):
+        self.program, self.source = program, source
+        self.specs = two_views(program.specs)
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """The numbers of a state, equal in all processes; none if fewer than two images are readable."""
+        if self._images is None:
+            return {}
+        values = self._measure(state.params, state.method_state, self._images)
+        return {f"health/{name}": float(value) for name, value in values.items()}
+
+    @functools.cached_property
+    def _images(self) -> PyTree | None:
+        """What the training pipeline would hand to the augmentation, on the devices."""
+        count = min(self.program.config.evals.health.images, len(self.source))
+        some = subset(self.source, np.arange(count) * len(self.source) // count)
+        crops = self.specs if self.program.host_crops else None
+        batch = TrainBatches(some, count, 0, steps=1, crop_specs=crops, process=0, processes=1)[0]
+        images = jax.tree.map(lambda x: x[batch["bad"] < 0], batch["image"])
+        readable = int(np.sum(batch["bad"] < 0))
+        if readable < MIN_IMAGES:
+            return None
+        mesh = self.program.mesh
+        if readable % mesh.size:
+            return parallel.put_replicated(images, mesh)
+        return jax.tree.map(lambda x: parallel.put_rows(x, mesh), images)
+
+    @functools.cached_property
+    def _measure(self) -> Callable[[Params, State, PyTree], Metrics]:
+        config, method = self.program.config, self.program.method
+        key = rng.derive(rng.root(config.seed), "health")
+
+        def measure(params: Params, state: State, images: PyTree) -> Metrics:
+            def outputs(view: Array) -> tuple[Array, Array, Array | None]:
+                return (
+                    method.features(params, state, view),
+                    method.embed(params, state, view),
+                    method.assignments(params, state, view),
+                )
+
+            views = augment.views(key, images, self.specs, config.data.mean, config.data.std)
+            features, embedding, teacher = jax.lax.map(outputs, jnp.stack(views))
+            values = {f"features/{name}": value for name, value in of_embeddings(*features).items()}
+            values |= {f"embedding/{name}": value for name, value in of_embeddings(*embedding).items()}
+            if teacher is not None:
+                values |= {f"teacher/{name}": value for name, value in of_assignments(teacher[0]).items()}
+            return values
+
+        return jax.jit(measure, out_shardings=parallel.replicated(self.program.mesh))
+
+
+def of_embeddings(z1: Array, z2: Array) -> Metrics:
+    """Diagnostics of the embeddings of two views, float[N, D] each."""
+    return {
+        "std": diagnostics.relative_std(z1),
+        "rank_me": diagnostics.rank_me(z1),
+        "alignment": losses.alignment(z1, z2),
+        "uniformity": losses.uniformity(z1),
+        "cosine": diagnostics.mean_cosine(z1),
+        "norm": diagnostics.mean_norm(z1),
+    }
+
+
+def of_assignments(p: Array) -> Metrics:
+    """Diagnostics of distributions over prototypes, float[N, K]."""
+    return {
+        "entropy": diagnostics.entropy(p),
+        "kl_from_uniform": diagnostics.kl_from_uniform(p),
+        "mutual_information": diagnostics.mutual_information(p),
+    }
+
+
+def two_views(specs: tuple[ViewSpec, ...]) -> tuple[ViewSpec, ViewSpec]:
+    """The first two views of the first one's size; the first twice if it is the only one."""
+    single = [dataclasses.replace(spec, copies=1) for spec in specs for _ in range(spec.copies)]
+    same = [spec for spec in single if spec.size == single[0].size]
+    return same[0], same[1] if len(same) > 1 else same[0]
+
+
+def check(config: Any) -> None:
+    """Raises UserError for settings that cannot be."""
+    health = config.evals.health
+    if health.enabled and health.images < MIN_IMAGES:
+        raise UserError(
+            f"config.evals.health.images={health.images} must be at least {MIN_IMAGES}: pairs of images are compared"
+        )

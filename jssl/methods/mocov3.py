@@ -1,0 +1,67 @@
+"""MoCo v3."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from jssl import losses, models
+from jssl.errors import UserError
+from jssl.methods.base import Context, Output
+from jssl.methods.siamese import WithTarget, check_above_zero, check_sizes
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV3(WithTarget):
+    """Predictions of each view pick the momentum encoder's key of the other among those of the global batch.
+
+    Attributes:
+      hidden: width of the heads' hidden layers.
+      out: width of queries and keys.
+      layers: of the projector: 2 for ResNets, 3 for ViTs.
+      predictor_last_batch_norm: False for ResNets, True for ViTs.
+      temperature: of the softmax; each direction's loss is multiplied by twice this.
+
+    References:
+      Chen et al., An Empirical Study of Training Self-Supervised Vision Transformers, 2021, algorithm 1.
+      https://arxiv.org/abs/2104.02057
+    """
+
+    hidden: int = 4096
+    out: int = 256
+    layers: int = 2
+    predictor_last_batch_norm: bool = False
+    temperature: float = 1.0
+    ema: float = 0.99
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(hidden=self.hidden, out=self.out)
+        check_above_zero(temperature=self.temperature)
+        if self.layers < 2:
+            raise UserError(f"method.layers={self.layers}: MoCo v3's projector has 2 (ResNet) or 3 (ViT)")
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        mlp = functools.partial(models.mlp, last_affine=False, last_bias=False, dtype=self.dtype)
+        projector = (self.hidden,) * (self.layers - 1) + (self.out,)
+        return {
+            "projector": mlp(projector, last_batch_norm=True),
+            "predictor": mlp((self.hidden, self.out), last_batch_norm=self.predictor_last_batch_norm),
+        }
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        views, target = batch["unlabeled"]["views"], state["target"]
+        online, stats = self.each_view(params, state["stats"], views, ctx.key)
+        targets, target_stats = self.each_view(target["params"], target["stats"], views)
+        (q1, q2), (k1, k2) = [o["predictor"] for o in online], [o["projector"] for o in targets]
+        one, two = (losses.info_nce(q, k, None, self.temperature) for q, k in ((q1, k2), (q2, k1)))
+        state = {**state, "stats": stats, "target": {**target, "stats": target_stats}}
+        metrics = {"contrastive/information": losses.mutual_information_bound((one + two) / 2, len(q1))}
+        return 2 * self.temperature * (one + two), self.output(state, batch, online[0], metrics)
+
+    def suspects(self) -> tuple[str, ...]:
+        t = self.temperature
+        hot = () if 0.05 <= t <= 2 else (f"method.temperature={t}: try 0.2 to 1",)
+        return hot + super().suspects()

@@ -1,0 +1,140 @@
+"""Health on a fixed batch: what is measured, on which images, on any mesh."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jssl import parallel, rng
+from jssl.data import augment, sources
+from jssl.data.augment import ViewSpec
+from jssl.data.datasets import Data, open_data
+from jssl.errors import UserError
+from jssl.evaluation import diagnostics, health, suite
+from jssl.evaluation.health import Health
+from jssl.methods import SimCLR
+from jssl.program import make_program
+from tests.conftest import tiny_config
+
+IMAGES = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class WithPrototypes(SimCLR):
+    """A method whose targets are known."""
+
+    def assignments(self, params, state, images):
+        return jax.nn.softmax(self.embed(params, state, images))
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Digits whose labels may not be used."""
+    return open_data(tiny_config(data__labels="none"))
+
+
+def make(data, mesh):
+    config = tiny_config(evals__health__images=IMAGES, method__head_batch_norm=False)
+    program = make_program(config, data.info, mesh)
+    own = {f.name: getattr(program.method, f.name) for f in dataclasses.fields(program.method)}
+    return dataclasses.replace(program, method=WithPrototypes(**own))
+
+
+@pytest.fixture(scope="module")
+def measured(data, mesh8):
+    """A suite on eight devices, a state, and what the suite says of it during training."""
+    evaluator = suite.Suite(make(data, mesh8), data)
+    state = evaluator.program.init()
+    return evaluator, state, evaluator.during(state)
+
+
+def test_health_needs_no_labels_and_is_that_of_two_views_of_the_holdout(measured, data):
+    evaluator, state, results = measured
+    program = evaluator.program
+    rows = np.arange(IMAGES) * len(data.val) // IMAGES
+    key = rng.derive(rng.root(0), "health")
+    images = np.asarray(evaluator.health._images)  # in the pipeline's order; the set is what counts
+    assert sorted(map(bytes, images)) == sorted(map(bytes, data.val.images[rows]))
+    views = jax.jit(lambda x: augment.views(key, x, program.specs, program.config.data.mean))(images)
+    params, method_state = jax.device_get((state.params, state.method_state))
+    for name, function in (("features", program.method.features), ("embedding", program.method.embed)):
+        z1, z2 = (np.asarray(jax.jit(function)(params, method_state, view), np.float64) for view in views)
+        unit1, unit2 = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (z1, z2))
+        cosines = (unit1 @ unit1.T)[~np.eye(IMAGES, dtype=bool)]
+        sigma = np.linalg.svd(z1, compute_uv=False)
+        p = sigma / sigma.sum() + 1e-7
+        want = {
+            "std": unit1.std(axis=0).mean() * np.sqrt(z1.shape[1]),
+            "rank_me": np.exp(-(p * np.log(p)).sum()),
+            "alignment": ((unit1 - unit2) ** 2).sum(axis=1).mean(),
+            "uniformity": np.log(np.exp(-2 * (2 - 2 * cosines)).mean()),
+            "cosine": cosines.mean(),
+            "norm": np.linalg.norm(z1, axis=1).mean(),
+        }
+        for key, value in want.items():
+            np.testing.assert_allclose(results.pop(f"health/{name}/{key}"), value, rtol=2e-3, err_msg=key)
+    teacher = jax.nn.softmax(z1)
+    for key in ("entropy", "kl_from_uniform", "mutual_information"):
+        want = getattr(diagnostics, key)(teacher)
+        np.testing.assert_allclose(results.pop(f"health/teacher/{key}"), want, atol=1e-5)
+    assert results == {}  # no accuracy, no score
+
+
+def test_one_device_says_what_eight_say(measured, data, mesh1):
+    eight, state, _ = measured
+    program = make(data, mesh1)
+    on_one = parallel.put_replicated(jax.device_get((state.params, state.method_state)), mesh1)
+    one = Health(program, data.val)(dataclasses.replace(state, params=on_one[0], method_state=on_one[1]))
+    for name, value in eight.health(state).items():
+        np.testing.assert_allclose(one[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert one["health/features/alignment"] > 1e-3  # two views, not one twice
+
+
+def test_the_end_has_the_untrained_encoder_beside_it(measured):
+    evaluator, state, _ = measured
+    results = evaluator.final(state)  # which is untrained
+    ours = {name: value for name, value in results.items() if name.startswith("health/")}
+    assert len(ours) == 15
+    assert results == ours | {f"untrained/{name}": value for name, value in ours.items()}
+    evaluator.config.baselines = False
+    assert evaluator.final(state) == ours
+
+
+def test_photos_are_cropped_as_for_training_and_broken_ones_left_out(photos):
+    (photos / "img07.jpg").write_bytes(b"no image")
+    source = sources.load(str(photos), "train")
+    config = tiny_config(data__unlabeled__batch_size=8, evals__health__images=100)
+    first = config.data.unlabeled.views.first
+    first.update({"size": 16, "crop_area_min": 0.2, "copies": 1})
+    config.data.unlabeled.views.second.update(first)
+    program = make_program(config, Data(source, None, None, None, np.arange(0)).info)
+    measure = Health(program, source)
+    crops = measure._images
+    assert [crop.shape for crop in crops] == [(23, 16, 16, 3)] * 2
+    assert np.any(np.asarray(crops[0]) != np.asarray(crops[1]))
+    state = program.init()
+    values = measure(state)
+    assert all(np.isfinite(value) for value in values.values())
+    assert {name.split("/")[1] for name in values} == {"features", "embedding"}  # no prototypes
+    assert measure(state) == values
+    assert Health(program, sources.subset(source, np.asarray([6, 7])))(state) == {}  # one readable: no pair
+
+
+def test_the_two_views_are_of_one_size():
+    large, other = ViewSpec(32, copies=2), ViewSpec(32, flip_prob=0.5)
+    small = ViewSpec(16, copies=6)
+    single = dataclasses.replace(large, copies=1)
+    assert health.two_views((large, small)) == (single, single)
+    assert health.two_views((single, other)) == (single, other)
+    assert health.two_views((single, small, other)) == (single, other)
+    assert health.two_views((single,)) == (single, single)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(UserError, match=r"evals.health.images=1 must be at least 2"):
+        suite.check(tiny_config(evals__health__images=1))
+    suite.check(tiny_config(evals__health__images=1, evals__health__enabled=False))
+    config = tiny_config(evals__health__enabled=False, data__labels="none")
+    data = open_data(config)
+    assert suite.Suite(make_program(config, data.info), data).during(None) == {}

@@ -1,0 +1,102 @@
+"""The alarm of a collapse: when it goes off, what it says, what stays of it."""
+
+import logging
+
+import pytest
+from etils import epath
+
+from jssl.monitor import Monitor, read_lines, symptoms
+from jssl.report import summary
+from tests.conftest import tiny_config
+
+HEALTHY = {"loss": 1.0, "lr": 0.3, "embedding/std": 0.9, "embedding/effective_rank": 20.0}
+FLAT = {**HEALTHY, "embedding/std": 0.01}
+TEACHER = {"teacher/mutual_information": 0.001}
+
+
+def monitor(folder, **options):
+    config = tiny_config(log__every_steps=1)
+    return Monitor(config, epath.Path(folder), total_steps=40, steps_per_epoch=40.0, batch_size=1, **options)
+
+
+def watch(watcher, begin, metrics):
+    for step, values in enumerate(metrics, begin):
+        watcher.step(step, values, 0.0, {})
+
+
+def alarms(caplog):
+    return [r.getMessage() for r in caplog.records if "the embeddings have collapsed" in r.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "fires_at"),
+    [
+        ([HEALTHY] * 10, None),
+        ([FLAT] * 4 + [HEALTHY] * 6, None),  # the first tenth of 40 steps
+        ([FLAT] * 10, 6),
+        ([HEALTHY] * 5 + [FLAT, HEALTHY] * 3, None),  # never twice in a row
+        ([HEALTHY] * 7 + [FLAT, {**HEALTHY, "embedding/effective_rank": 1.2}], 9),
+        ([HEALTHY] * 5 + [{**HEALTHY, **TEACHER}] * 3, 7),
+        ([{"loss": 1.0, "lr": 0.1}] * 8, None),  # a method that logs none of them
+    ],
+)
+def test_when_the_alarm_goes_off(tmp_path, caplog, metrics, fires_at):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        watcher = monitor(tmp_path)
+        watch(watcher, 1, metrics)
+    lines = read_lines(epath.Path(tmp_path) / "metrics.jsonl")
+    assert [line["step"] for line in lines if "collapsed" in line] == ([fires_at] if fires_at else [])
+    assert len(alarms(caplog)) == (fires_at is not None)
+    assert watcher.totals()["collapsed"] is (fires_at is not None)
+
+
+def test_what_the_alarm_says(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        watch(monitor(tmp_path, suspects=("method.predictor=False: no", "second")), 5, [FLAT] * 2)
+        watch(monitor(tmp_path), 5, [FLAT] * 2)
+    first, second = alarms(caplog)
+    assert "step 6: " in first
+    assert "embedding/std 0.010 (healthy: near 1)" in first
+    assert first.endswith("Likely causes: method.predictor=False: no; second")
+    assert "effective_rank" not in first
+    assert "smaller optim.lr (now 0.3)" in second
+
+
+@pytest.mark.parametrize(
+    ("entropy", "kl", "kind"),
+    [(0.01, 4.1, "on one prototype"), (4.1, 0.01, "spread evenly"), (2.0, 2.11, "the same targets")],
+)
+def test_the_alarm_names_the_kind_of_collapse(entropy, kl, kind):
+    (said,) = symptoms({**TEACHER, "teacher/entropy": entropy, "teacher/kl_from_uniform": kl})
+    assert said.endswith(kind) or f": every image is {kind}" in said
+    assert f"entropy {entropy:.2f} of at most 4.11" in said
+    assert symptoms({"teacher/mutual_information": 0.5, "teacher/entropy": entropy}) == []
+
+
+def test_the_alarm_survives_a_resume(tmp_path, caplog):
+    """As if the run had never stopped: neither the first of two lines nor the alarm itself is forgotten."""
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        first = monitor(tmp_path)
+        watch(first, 5, [FLAT])
+        assert not alarms(caplog)
+        second = monitor(tmp_path, start=5, history=first.state())
+        watch(second, 6, [FLAT])
+        assert len(alarms(caplog)) == 1
+        third = monitor(tmp_path, start=6, history=second.state())
+        watch(third, 7, [FLAT] * 3)
+    assert len(alarms(caplog)) == 1
+    assert third.totals()["collapsed"] is True
+    lines = read_lines(epath.Path(tmp_path) / "metrics.jsonl")
+    assert [line["step"] for line in lines if "collapsed" in line] == [6]
+
+
+def test_the_closing_table_shows_health_and_the_alarm():
+    features = {"rank_me": 12.34, "std": 0.5, "alignment": 0.25, "uniformity": -2.0}
+    values = {f"health/features/{name}": value for name, value in features.items()}
+    line = "features of this run: effective rank 12.3, std 0.5, alignment 0.25, uniformity -2"
+    assert summary.table({**values, "collapsed": False}).splitlines()[1:] == [line]
+    untrained = {f"untrained/{name}": 2 * value for name, value in values.items()}
+    said = summary.table({**values, **untrained, "collapsed": True}).splitlines()[1:]
+    assert said[0].startswith("features of untrained encoder: effective rank 24.7, std 1, ")
+    assert said[1] == line
+    assert said[2].startswith("COLLAPSED: ")
