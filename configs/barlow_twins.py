@@ -65,6 +65,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.final_lr_factor = 1e-3
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=1))
     config.optim.groups = {"biases": common.group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
     return config

@@ -89,5 +89,5 @@ def imagenet() -> ml_collections.ConfigDict:
     }
     config.optim.update({"name": "adamw", "lr": 5e-4, "final_lr_factor": 5e-4, "clip_each_norm": 3.0})
     config.optim.update({"weight_decay": 0.04, "final_weight_decay": 0.4})
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=10))
     return config

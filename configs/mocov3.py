@@ -90,6 +90,6 @@ def imagenet_vit() -> ml_collections.ConfigDict:
     config.method.update({"layers": 3, "predictor_last_batch_norm": True, "temperature": 0.2})
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), (1.0, 0.1), (0.0, 0.2))
     config.optim.update({"name": "adamw", "lr": 1.5e-4, "weight_decay": 0.1})
-    config.optim.update(common.duration("warmup", epochs=40))
+    config.optim.update(common.duration("warmup", percent=13.3))
     config.optim.groups = {"patches": common.group("encoder/patches", lr_factor=0.0)}
     return config

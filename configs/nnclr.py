@@ -64,5 +64,5 @@ def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(nnclr(), batch_size=4096, epochs=1000.0)
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=1))
     return config

@@ -82,5 +82,5 @@ def imagenet() -> ml_collections.ConfigDict:
     }
     config.optim.update({"name": "lars", "lr": 4.8, "lr_scaling": "none", "weight_decay": 1e-6})
     config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})
-    config.optim.update(common.duration("warmup", epochs=10))
+    config.optim.update(common.duration("warmup", percent=2.5))
     return config

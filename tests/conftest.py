@@ -32,18 +32,27 @@ def mesh8():
     return parallel.make_mesh(jax.devices())
 
 
-def tiny_config(**changes):
-    """The shipped digits config, shrunk: a few steps of a narrow network, few evaluations."""
-    config = simclr.get_config("digits")
+SMALL_SIZES = {"hidden": 16, "out": 8, "predictor_hidden": 8, "bottleneck": 8, "prototypes": 12, "queue_size": 64,
+               "negatives": 24}  # fmt: skip
+
+
+def tiny(config):
+    """A shipped digits config, shrunk: a few steps of a narrow network, few evaluations."""
     config.total_epochs, config.total_steps = 0.0, 6
     config.encoder.convnet.width = 4
-    config.method.hidden, config.method.out = 16, 8
+    config.method.update({key: value for key, value in SMALL_SIZES.items() if config.method.get(key)})
     config.data.unlabeled.batch_size = 16
     config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
     config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
     config.evals.linear.enabled = False
     config.checkpoint.update({"every_percent": 0.0, "every_steps": 2})
     config.log.update({"every_steps": 2, "pictures": False, "progress": False})
+    return config
+
+
+def tiny_config(**changes):
+    """SimCLR's, with changes."""
+    config = tiny(simclr.get_config("digits"))
     for key, value in changes.items():
         set_key(config, key, value)
     return config

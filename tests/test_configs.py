@@ -1,14 +1,18 @@
 """The shipped configs, shrunk, on real files: each is built, trained for some steps and evaluated."""
 
+import importlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import jssl
-from configs import common, simclr
-from jssl import durations, optim
+from configs import common, dino, moco, recipes, simclr
+from jssl import durations, program
 from jssl.errors import UserError
-from tests.conftest import set_key
+from jssl.methods import METHODS
+from jssl.program import DataInfo
+from tests.conftest import set_key, tiny
 
 SMALL = {
     "total_epochs": 0.0,
@@ -87,13 +91,48 @@ def test_presets_run_to_a_result(preset, classes, arrays, tmp_path):
     assert result["step"] == 2
 
 
-def test_every_preset_may_be_shortened():
-    """One key makes a run short; its warm-up shrinks along."""
-    for preset in ("digits", "cifar10", "imagenet", "folder"):
-        config = simclr.get_config(preset)
+def built(config, info, mesh):
+    """The program of a config, of a smaller encoder where depth does not matter."""
+    if config.encoder.name.startswith("resnet"):
+        config.encoder.name = "convnet"
+        config.encoder.convnet.batch_norm_groups = config.encoder.resnet.batch_norm_groups
+    return program.make_program(config, info, mesh)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8):
+    """One key makes a run short; warm-up and waiting groups shrink along."""
+    module = importlib.import_module(f"configs.{name}")
+    presets = ["digits", "small", "cifar10", "imagenet"]
+    for preset in presets + [p for p in ("folder", "imagenet_vit") if hasattr(module, p)]:
+        config = module.get_config(preset)
+        assert config.name == f"{name}_{preset}"
         config.total_epochs = 2.0
-        clock = durations.make_clock(config, 10 * config.data.unlabeled.batch_size)
-        optim.make_schedule(config.optim, clock)
+        shape = {"digits": (8, 8, 1), "small": (32, 32, 3), "cifar10": (32, 32, 3)}.get(preset)
+        info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10)
+        if preset == "imagenet_vit":
+            config.encoder.name = "vit_ti"
+        assert built(config, info, mesh8).clock.total_steps == 20
+
+
+def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
+    """Multi-crop with crops of two sizes, a teacher, waiting prototypes, the online probe, and a picture of each."""
+    config = tiny(dino.get_config("digits"))
+    config.data.unlabeled.views["local"] = recipes.digit(6, copies=2)
+    config.total_steps, config.evals.online, config.log.pictures = 3, True, True
+    result = jssl.run(config, tmp_path / "run")
+    assert result["health/teacher/entropy"] > 0
+    assert not (tmp_path / "run" / "attention.png").exists()  # a ConvNet has none
+    assert np.isfinite(result["knn/top1"])
+
+
+@pytest.mark.parametrize("mechanism", ["queue", "memory_bank", "end_to_end"])
+def test_one_key_chooses_where_negatives_come_from(mechanism, mesh8):
+    config = tiny(moco.get_config("digits"))
+    config.method.mechanism = mechanism
+    state = program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10), mesh8).abstract_state()
+    found = set(state.method_state) - {"stats"}
+    assert found == {"queue": {"queue", "target"}, "memory_bank": {"bank"}, "end_to_end": set()}[mechanism]
 
 
 def test_the_papers_recipe_stands_in_the_imagenet_preset():
