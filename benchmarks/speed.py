@@ -31,7 +31,7 @@ from benchmarks.parts import Settings
 from benchmarks.timing import Line
 from configs import recipes, simclr
 from jssl import train
-from jssl.data import pipeline, sources
+from jssl.data import pipeline, sources, tfds_source
 
 BLOCK = 1024  # rows of nt_xent's blockwise form
 DECODED = 10_000  # images of decode_into_memory
@@ -58,12 +58,12 @@ def pipeline_arrays(settings: Settings) -> Iterator[Line]:
     yield timing.throughput("pipeline_arrays", 256, seconds, target=50_000, config=config)
 
 
-def cifar10(settings: Settings, split: str) -> sources.TfdsSource | str:
+def cifar10(settings: Settings, split: str) -> tfds_source.TfdsSource | str:
     """The data set, or why there is none."""
     folder = pathlib.Path(settings.data_dir).expanduser()
     if not (folder / "cifar10").is_dir():
         return f"no folder cifar10 in {folder}: set TFDS_DATA_DIR or --data_dir"
-    return sources.TfdsSource("cifar10", split, str(folder))
+    return tfds_source.TfdsSource("cifar10", split, str(folder))
 
 
 def pipeline_tfds(settings: Settings) -> Iterator[Line]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from jssl.data.augment import ViewSpec
+from jssl.data.view_spec import ViewSpec
 from jssl.errors import unknown
 from jssl.models import encoder_defaults
 

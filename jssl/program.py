@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from jssl import durations, models, optim, parallel, rng
 from jssl.data import augment
+from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
 from jssl.errors import UserError
 from jssl.methods import Context, Method, OnlineProbe, Output, make_method
@@ -52,7 +53,7 @@ class Program:
     info: DataInfo
     mesh: Mesh
     clock: Clock
-    specs: tuple[augment.ViewSpec, ...]
+    specs: tuple[ViewSpec, ...]
     method: Method
     optimizer: optax.GradientTransformation
     schedule: optim.Schedule
@@ -212,9 +213,9 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     return Program(config, info, mesh, clock, specs, method, optimizer, schedule)
 
 
-def make_specs(stream: Any) -> tuple[augment.ViewSpec, ...]:
+def make_specs(stream: Any) -> tuple[ViewSpec, ...]:
     """The view specs of a stream, in order."""
-    return tuple(augment.ViewSpec.from_mapping(name, view) for name, view in stream.views.items())
+    return tuple(ViewSpec.from_mapping(name, view) for name, view in stream.views.items())
 
 
 def crop_on_host(config: Any, info: DataInfo) -> bool:
@@ -240,7 +241,7 @@ def compute_dtype(config: Any, mesh: Mesh) -> str:
     return "float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"
 
 
-def abstract_batch(config: Any, info: DataInfo, specs: tuple[augment.ViewSpec, ...], mesh: Mesh) -> Batch:
+def abstract_batch(config: Any, info: DataInfo, specs: tuple[ViewSpec, ...], mesh: Mesh) -> Batch:
     """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
     rows = parallel.batch_sharding(mesh)
     batch_size = config.data.unlabeled.batch_size
@@ -257,14 +258,14 @@ def abstract_batch(config: Any, info: DataInfo, specs: tuple[augment.ViewSpec, .
     return {"unlabeled": {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}}
 
 
-def augmented(config: Any, key: Array, batch: Batch, specs: tuple[augment.ViewSpec, ...]) -> Batch:
+def augmented(config: Any, key: Array, batch: Batch, specs: tuple[ViewSpec, ...]) -> Batch:
     """Puts `views` in the place of `image`."""
     stream = dict(batch["unlabeled"])
     views = augment.views(key, stream.pop("image"), specs, config.data.mean, config.data.std)
     return {**batch, "unlabeled": {**stream, "views": views}}
 
 
-def view_shapes(config: Any, batch: Batch, specs: tuple[augment.ViewSpec, ...]) -> Batch:
+def view_shapes(config: Any, batch: Batch, specs: tuple[ViewSpec, ...]) -> Batch:
     """Shapes of a batch after augmentation."""
     return jax.eval_shape(lambda b: augmented(config, rng.root(0), b, specs), batch)
 

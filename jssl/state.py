@@ -113,29 +113,13 @@ def enqueue(queue: Queue, keys: Array) -> Queue:
     )
 
 
-def make_bank(num_examples: int, dim: int, multiple: int = 256) -> Array:
-    """An empty memory bank float32[M, dim], a row of zeros for every image.
+def make_bank(key: Array, num_examples: int, dim: int, multiple: int = 256) -> Array:
+    """A memory bank of random unit rows float32[M, dim], a row for every image.
 
     M is num_examples rounded up to a multiple, so that the rows split over any usual number of devices; the
     last M - num_examples rows belong to no image.
     """
-    return jnp.zeros((-(-num_examples // multiple) * multiple, dim))
-
-
-def enter_bank(bank: Array, index: Array, z: Array) -> Array:
-    """Gives the images that come for the first time their embedding as a row.
-
-    The official code begins with random rows instead: each image's first positive is noise, and with a few
-    epochs and a high learning rate the embedding collapses to where that noise is not.
-
-    Args:
-      bank: unit rows, or zeros for images not yet seen, float32[M, D].
-      index: int[N], whose rows.
-      z: unit rows float[N, D].
-    """
-    rows = bank[index]
-    new = jnp.all(rows == 0, axis=-1, keepdims=True)
-    return bank.at[index].set(jnp.where(new, jax.lax.stop_gradient(z), rows))
+    return normalize(jax.random.normal(key, (-(-num_examples // multiple) * multiple, dim)))
 
 
 def update_bank(bank: Array, index: Array, z: Array, momentum: float) -> Array:

@@ -11,6 +11,7 @@ from absl import logging
 
 from jssl.data import sources, splits
 from jssl.data.sources import Source
+from jssl.data.tfds_source import TfdsSource
 from jssl.errors import UserError
 from jssl.program import DataInfo
 
@@ -107,7 +108,7 @@ def signature(source: Source) -> int:
     """A checksum of file names or of pixels: a run must not go on with other data. 0 for records on disk."""
     if isinstance(source, sources.ArraySource):
         return zlib.crc32(source.images.tobytes())
-    if isinstance(source, sources.TfdsSource):
+    if isinstance(source, TfdsSource):
         return 0
     return zlib.crc32("\n".join(source.filename(i) for i in range(len(source))).encode())
 

@@ -13,11 +13,8 @@ from __future__ import annotations
 import abc
 import functools
 import io
-import logging as python_logging
 import os
 import pathlib
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent import futures
@@ -220,55 +217,6 @@ class FolderSource(Source):
         return str(self.paths[index].relative_to(self.root))
 
 
-class TfdsSource(Source):
-    """A prepared TFDS split; records stay encoded until they are asked for."""
-
-    labels_are_cheap = False
-
-    def __init__(self, name: str, split: str, data_dir: str | None):
-        import tensorflow_datasets as tfds
-
-        builder = prepared_builder(name, data_dir)
-        features = builder.info.features
-        self._image_key = feature_key(features, tfds.features.Image, name, "image")
-        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
-        shape = features[self._image_key].shape
-        self.name = name
-        self.channels = 1 if shape[-1] == 1 else 3
-        self.image_shape = None if None in shape else (*shape[:2], self.channels)
-        self.class_names = tuple(features[self._label_key].names) if self._label_key else None
-        decoders = {self._image_key: tfds.decode.SkipDecoding()}
-        try:
-            self._records = builder.as_data_source(split=split, decoders=decoders)
-        except (ValueError, AssertionError) as error:
-            splits = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
-            raise UserError(f"{name} has no split {split!r}: it has {splits}") from error
-        except NotImplementedError as error:
-            raise UserError(
-                f"{name} in {builder.data_path} is not in array_record format: prepare it again with "
-                "builder.download_and_prepare(file_format='array_record')"
-            ) from error
-
-        self._labels = np.full(len(self._records), UNREAD, np.int32)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def handles(self, indices: Sequence[int]) -> list[bytes]:
-        records = self._records.__getitems__(list(indices))
-        if self._label_key:  # noted in passing, because reading records is what costs
-            self._labels[indices] = [record[self._label_key] for record in records]
-        return [record[self._image_key] for record in records]
-
-    def labels(self) -> np.ndarray | None:
-        if self._label_key is None:
-            return None
-        unread = np.flatnonzero(self._labels == UNREAD)
-        for chunk in chunks(len(unread)):
-            self.handles(unread[chunk].tolist())
-        return self._labels
-
-
 class Subset(Source):
     """Some positions of another source, in the order given."""
 
@@ -346,6 +294,8 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
         return sliced(folder(path), split)
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
+    from jssl.data.tfds_source import TfdsSource
+
     return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"))
 
 
@@ -448,67 +398,3 @@ def chunks(length: int) -> Iterator[range]:
     """Consecutive ranges of at most CHUNK positions."""
     for start in range(0, length, CHUNK):
         yield range(start, min(start + CHUNK, length))
-
-
-def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
-    """The first feature of a kind; an error if `what` must be there, None otherwise."""
-    for key, feature in features.items():
-        if isinstance(feature, kind):
-            return str(key)
-    if what:
-        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}")
-    return None
-
-
-def prepared_builder(name: str, data_dir: str | None) -> Any:
-    """A TFDS builder whose data are on disk; downloads them if that is possible, else says what to do.
-
-    TFDS alone retries for minutes where there is no network, so one short request asks first.
-    """
-    import tensorflow_datasets as tfds
-
-    logging.get_absl_logger().addFilter(_is_not_tfds_chatter)
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except Exception as error:  # tfds raises many kinds for a name it does not know
-        near = unknown(
-            "data set", name.partition("/")[0], ["digits", *tfds.list_builders(with_community_datasets=False)]
-        )
-        hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
-        raise UserError(
-            f"{hint} config.data.name takes 'digits', a folder, an .npz file or a TFDS name; "
-            f"looked in {data_dir or '~/tensorflow_datasets'} too ({type(error).__name__})"
-        ) from error
-    if builder.is_prepared():
-        return builder
-    where = data_dir or "~/tensorflow_datasets"
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        raise UserError(
-            f"{name} is not prepared in {where} and must be downloaded by hand: see "
-            f"https://www.tensorflow.org/datasets/catalog/{builder.name}, then prepare it with "
-            "file_format='array_record' and set TFDS_DATA_DIR"
-        )
-    urls = list(builder.url_infos)
-    if urls and not reachable(urls[0]):
-        raise UserError(
-            f"{name} is not prepared in {where} and {urls[0]} cannot be reached: prepare it on a machine "
-            "with a network (file_format='array_record') and set TFDS_DATA_DIR or --config.data.data_dir"
-        )
-    logging.info("preparing %s in %s", name, where)
-    builder.download_and_prepare(file_format="array_record")
-    return builder
-
-
-def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Whether a server answers at all; any answer counts, a refusal too."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-
-
-def _is_not_tfds_chatter(record: Any) -> bool:
-    return record.levelno >= python_logging.ERROR or "tensorflow_datasets" not in record.pathname

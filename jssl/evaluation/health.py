@@ -13,9 +13,9 @@ import numpy as np
 
 from jssl import losses, parallel, rng
 from jssl.data import augment
-from jssl.data.augment import ViewSpec
 from jssl.data.pipeline import TrainBatches
 from jssl.data.sources import Source, subset
+from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.evaluation import diagnostics
 from jssl.program import Program

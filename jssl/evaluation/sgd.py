@@ -12,8 +12,8 @@ import ml_collections
 import optax
 
 from jssl import models, optim
-from jssl.data.augment import ViewSpec
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
 from jssl.errors import UserError
 from jssl.methods import Context, Method, Output

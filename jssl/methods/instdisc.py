@@ -11,7 +11,7 @@ from jssl import losses, models, rng
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
 from jssl.methods.siamese import Siamese, check_above_zero, check_fractions, check_sizes
-from jssl.state import enter_bank, make_bank, update_bank
+from jssl.state import make_bank, update_bank
 from jssl.types import Array, Batch, Params, State
 
 
@@ -19,7 +19,7 @@ from jssl.types import Array, Batch, Params, State
 class InstDisc(Siamese):
     """Every image is a class of its own; its weight is its row in a bank of earlier embeddings.
 
-    One view an image. A row begins as the image's first embedding and is updated after each loss. With `negatives` the softmax is over the own row and
+    One view an image. The bank is updated after the loss. With `negatives` the softmax is over the own row and
     that many drawn ones, where the official ImageNet code estimates the same by NCE.
 
     Attributes:
@@ -64,13 +64,12 @@ class InstDisc(Siamese):
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
-        return params, {**state, "bank": make_bank(self.num_examples, self.out)}
+        return params, {**state, "bank": make_bank(rng.derive(key, "bank"), self.num_examples, self.out)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        stream = batch["unlabeled"]
+        stream, bank = batch["unlabeled"], state["bank"]
         (found,), stats = self.each_view(params, state["stats"], stream["views"], ctx.key)
         z, index = losses.normalize(found["projector"]), stream["index"]
-        bank = enter_bank(state["bank"], index, z)
         if self.negatives:
             key = rng.derive(ctx.key, "negatives")
             drawn = jax.random.randint(key, (self.negatives,), 0, self.num_examples)

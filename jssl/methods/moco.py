@@ -12,7 +12,7 @@ from jssl import losses, models, rng
 from jssl.errors import UserError, unknown
 from jssl.methods.base import Context, Output
 from jssl.methods.siamese import Outputs, WithTarget, check_above_zero, check_fractions, check_sizes
-from jssl.state import enqueue, enter_bank, make_bank, make_queue, update_bank
+from jssl.state import enqueue, make_bank, make_queue, update_bank
 from jssl.types import Array, Batch, Params, State
 
 MECHANISMS = ("queue", "memory_bank", "end_to_end")
@@ -100,7 +100,7 @@ class MoCo(WithTarget):
         if self.mechanism == "queue":
             state["queue"] = make_queue(rng.derive(key, "queue"), self.queue_size, self.out)
         elif self.mechanism == "memory_bank":
-            state["bank"] = make_bank(self.num_examples, self.out)
+            state["bank"] = make_bank(rng.derive(key, "bank"), self.num_examples, self.out)
         return params, state
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
@@ -137,12 +137,12 @@ class MoCo(WithTarget):
         self, state: State, queries: list[Array], index: Array, ctx: Context
     ) -> tuple[Array, State]:
         """The image's own row against rows drawn from the bank; the row then moves towards the query."""
-        z = losses.normalize(queries[0])
-        bank = enter_bank(state["bank"], index, z)
+        bank = state["bank"]
         drawn = jax.random.randint(rng.derive(ctx.key, "negatives"), (self.queue_size,), 0, self.num_examples)
         keys, negatives = bank[index], bank[drawn]
         value = _mean([losses.info_nce(q, keys, negatives, self.temperature) for q in queries])
-        return value, {**state, "bank": update_bank(bank, index, z, self.bank_momentum)}
+        bank = update_bank(bank, index, losses.normalize(queries[0]), self.bank_momentum)
+        return value, {**state, "bank": bank}
 
     def _metrics(self, value: Array, batch_size: int) -> Outputs:
         candidates = batch_size if self.mechanism == "end_to_end" else self.queue_size + 1

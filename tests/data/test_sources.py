@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jssl.data import sources
+from jssl.data import sources, tfds_source
 from jssl.data.sources import ArraySource, BadImage, UserError
 
 TFDS = os.environ.get("TFDS_DATA_DIR", str(pathlib.Path(__file__).parents[3] / "shared" / "tfds"))
@@ -147,7 +147,7 @@ def test_every_mistake_is_named(tmp_path):
 
 
 def test_an_unprepared_set_fails_soon_and_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda url: False)
+    monkeypatch.setattr(tfds_source, "reachable", lambda url: False)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"not prepared in .* cannot be reached.*TFDS_DATA_DIR"):
         sources.load("cifar10", "train", str(tmp_path))
@@ -159,7 +159,7 @@ def test_an_unprepared_set_fails_soon_and_says_what_to_do(tmp_path, monkeypatch)
 
 def test_reachable_asks_once_and_briefly():
     start = time.monotonic()
-    assert not sources.reachable("http://127.0.0.1:9/", timeout=1)  # nobody listens on the discard port
+    assert not tfds_source.reachable("http://127.0.0.1:9/", timeout=1)  # nobody listens on the discard port
     assert time.monotonic() - start < 3
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from jssl import parallel, rng
 from jssl.data import augment, sources
-from jssl.data.augment import ViewSpec
 from jssl.data.datasets import Data, open_data
+from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.evaluation import diagnostics, health, suite
 from jssl.evaluation.health import Health

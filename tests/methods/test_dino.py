@@ -104,7 +104,7 @@ def test_the_teacher_is_a_constant_of_the_gradient(started, step):
 
     def loss(params):
         found, _ = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
-        log_p = jax.nn.log_softmax(jnp.split(found["prototypes"], 4) / jnp.float32(STUDENT_T))
+        log_p = [jax.nn.log_softmax(x / STUDENT_T) for x in jnp.split(found["prototypes"], 4)]
         terms = [
             -jnp.mean(jnp.sum(targets[i] * log_p[j], axis=1)) for i in range(2) for j in range(4) if i != j
         ]

@@ -78,17 +78,10 @@ def test_the_bank_is_a_constant_of_the_gradient(whole):
     same(grads, jax.jit(jax.grad(loss))(params), rtol=1e-3)
 
 
-def test_an_image_that_comes_for_the_first_time_has_its_embedding_as_row(whole):
-    method, params, state, *_ = whole
-    assert not np.any(start(method, vectors(1))[1]["bank"])
-    z, _ = embedded(method, params, state)
-    bank = np.array(state["bank"])
-    bank[INDEX[2:]] = 0
-    (value, output), _ = value_and_grad_of(method, params, {**state, "bank": bank}, vectors(1), context())
-    bank[INDEX[2:]] = z[2:]
-    np.testing.assert_allclose(value, cross_entropy(z @ bank[:100].T / 0.1, INDEX), rtol=1e-5)
-    bank[INDEX] = unit(0.25 * bank[INDEX] + 0.75 * z)
-    np.testing.assert_allclose(output.state["bank"], bank, rtol=1e-4, atol=1e-6)
+def test_the_bank_begins_with_random_unit_rows():
+    bank = start(InstDisc(ENCODER, out=6, num_examples=100), vectors(1))[1]["bank"]
+    np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
+    assert np.abs(np.mean(bank, axis=0)).max() < 0.2
 
 
 @pytest.fixture(scope="module")
@@ -144,5 +137,5 @@ def test_bad_settings(options, message):
 
 def test_it_takes_one_view():
     InstDisc(ENCODER).check(vectors(1))
-    with pytest.raises(UserError, match="InstDisc takes one view of every image.* gives 2"):
+    with pytest.raises(UserError, match=r"InstDisc takes one view of every image.* gives 2"):
         InstDisc(ENCODER).check(vectors(2))

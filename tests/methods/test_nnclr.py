@@ -104,5 +104,5 @@ def test_bad_batches():
         UserError, match=r"method\.queue_size=20 must be a multiple of the batch of 8: try 16"
     ):
         NNCLR(ENCODER, queue_size=20).check(vectors())
-    with pytest.raises(UserError, match="NNCLR takes two views of every image.* gives 3"):
+    with pytest.raises(UserError, match=r"NNCLR takes two views of every image.* gives 3"):
         NNCLR(ENCODER).check(vectors(3))

@@ -12,7 +12,7 @@ WEIGHTS = {"invariance": 3.0, "variance": 5.0, "covariance": 2.0}
 def official(z1, z2, as_in_paper=False):
     """The terms of the official code, with torch's unbiased variance; the paper halves and averages less."""
     z1, z2 = (np.asarray(z, np.float64) for z in (z1, z2))
-    n, d = z1.shape
+    d = z1.shape[1]
     invariance = np.mean((z1 - z2) ** 2) * (d if as_in_paper else 1)
     variance, covariance = 0.0, 0.0
     for z in (z1, z2):

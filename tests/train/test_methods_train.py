@@ -60,9 +60,7 @@ def test_a_resumed_run_is_the_run(name, mesh1, tmp_path):
     for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(states[4])):
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
     assert prog.step._cache_size() == 1
-    moved = jax.tree.map(
-        lambda a, b: bool(np.any(a != b)), states[4].method_state, prog.init().method_state
-    )
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), states[4].method_state, prog.init().method_state)
     assert set(moved) - {"stats"} <= {"target", "queue", "queues", "bank", "center"}
     assert all(any(jax.tree.leaves(part)) for part in moved.values())  # nothing lies there unused
 
