@@ -19,12 +19,13 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MEMORY_FILE = "memory.json"
+V1 = ["--config.method.version=1", "--config.method.temperature=0.1"]
 RUNS = {  # row of the table: config, and what differs from its preset
     "SimCLR": ("simclr", []),
-    "MoCo v1": ("moco", ["--config.method.version=1", "--config.method.temperature=0.1"]),
+    "MoCo v1, queue": ("moco", V1),
+    "MoCo v1, memory bank": ("moco", [*V1, "--config.method.mechanism=memory_bank"]),
+    "MoCo v1, end to end": ("moco", [*V1, "--config.method.mechanism=end_to_end"]),
     "MoCo v2": ("moco", []),
-    "MoCo v2, memory bank": ("moco", ["--config.method.mechanism=memory_bank"]),
-    "MoCo v2, end to end": ("moco", ["--config.method.mechanism=end_to_end"]),
     "MoCo v3": ("mocov3", []),
     "InstDisc": ("instdisc", []),
     "NNCLR": ("nnclr", []),

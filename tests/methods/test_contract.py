@@ -14,7 +14,7 @@ from jssl import methods, models, parallel
 from jssl.methods import METHODS, Context, OnlineProbe, make_method
 from tests.conftest import SMALL_SIZES
 
-ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
+ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
 ROWS = 16
 # The variants of a method that compute something else.
 VARIANTS = {

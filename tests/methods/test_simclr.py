@@ -6,7 +6,9 @@ import pytest
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods import Context, SimCLR
-from tests.methods.test_contract import CONTEXT, ENCODER, batch
+from tests.methods.test_contract import CONTEXT, batch
+
+ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
 
 
 def make(**options):
