@@ -22,9 +22,9 @@ MEMORY_FILE = "memory.json"
 V1 = ["--config.method.version=1", "--config.method.temperature=0.1"]
 RUNS = {  # row of the table: config, and what differs from its preset
     "SimCLR": ("simclr", []),
-    "MoCo v1, queue": ("moco", V1),
-    "MoCo v1, memory bank": ("moco", [*V1, "--config.method.mechanism=memory_bank"]),
-    "MoCo v1, end to end": ("moco", [*V1, "--config.method.mechanism=end_to_end"]),
+    "MoCo v1 queue": ("moco", V1),
+    "MoCo v1 memory bank": ("moco", [*V1, "--config.method.mechanism=memory_bank"]),
+    "MoCo v1 end to end": ("moco", [*V1, "--config.method.mechanism=end_to_end"]),
     "MoCo v2": ("moco", []),
     "MoCo v3": ("mocov3", []),
     "InstDisc": ("instdisc", []),
@@ -67,7 +67,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
 
 
 def folder(out: pathlib.Path, name: str, seed: int | str) -> pathlib.Path:
-    return out / f"{name.lower().replace(',', '').replace(' ', '_')}-{seed}"
+    return out / f"{name.lower().replace(' ', '_')}-{seed}"
 
 
 def run(name: str, seed: int, out: pathlib.Path, more: list[str]) -> None:

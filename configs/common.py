@@ -29,7 +29,10 @@ def view(size: int, **options: Any) -> dict[str, Any]:
 
 
 def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **freeze: float) -> dict[str, Any]:
-    """Parameters whose path begins with a regular expression: their part of the rate, and until when they wait."""
+    """Parameters whose path begins with a regular expression: their part of the rate, and until when they wait.
+
+    Where two groups match, the first one by name counts.
+    """
     return {
         "pattern": pattern,
         "lr_factor": lr_factor,
@@ -67,7 +70,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "max_bad_fraction": 0.01,
         "workers": 0,  # processes that decode; 0: threads
         "threads": 2,
-        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}},
+        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}},  # views by name, in order
     }
     config.encoder = {"name": "resnet18", **encoder_defaults()}
     config.method = {"name": ""}
@@ -90,6 +93,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "eps": 1e-8,
         "trust_coefficient": 0.001,
         "lars_lr_first": True,
+        "lars_clip": False,  # rates adapted by LARS do not exceed the learning rate, as in solo-learn
         "clip_norm": 0.0,  # of the whole gradient; 0: none
         "clip_each_norm": 0.0,  # of every parameter's gradient on its own; 0: none
         "accumulate": 1,  # parts of a batch whose gradients are averaged

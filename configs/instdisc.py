@@ -6,8 +6,8 @@ python -m jssl.main --config=configs/instdisc.py:cifar10     ResNet-18 on CIFAR-
 python -m jssl.main --config=configs/instdisc.py:imagenet    ResNet-50, batch 256, 4096 negatives
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
-digits    2 CPU cores    about a minute see there
-small     2 CPU cores    minutes        see there
+digits    2 CPU cores    not measured   not measured
+small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 """

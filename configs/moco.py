@@ -8,8 +8,8 @@ python -m jssl.main --config=configs/moco.py:imagenet    ResNet-50, batch 256: M
 The three mechanisms of the paper's figure 2: --config.method.mechanism=queue, =memory_bank, =end_to_end
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
-digits    2 CPU cores    about a minute see there
-small     2 CPU cores    minutes        see there
+digits    2 CPU cores    not measured   not measured
+small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 """
@@ -71,7 +71,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official code with its flags for v2; v1 is --config.method.version=1 --config.method.temperature=.07."""
+    """The official code with its flags for v2; version=1 and temperature=.07 give the head of v1, not its views."""
     config = recipes.imagenet(moco(), batch_size=256, epochs=200.0)
     config.encoder.resnet.batch_norm_groups = 8
     config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))

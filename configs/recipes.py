@@ -84,7 +84,9 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.mean, config.data.std = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
     config.total_epochs = 1000.0
     config.encoder.resnet.stem = "cifar"
-    config.optim.update({"name": "lars", "trust_coefficient": 0.02})
+    config.optim.update(
+        {"name": "lars", "trust_coefficient": 0.02, "lars_lr_first": False, "lars_clip": True}
+    )
     config.optim.update(common.duration("warmup", percent=1))
     config.evals.knn.k = 200
     config.evals.sgd.view = common.view(32, crop_area_min=0.08, flip_prob=0.5)
@@ -111,6 +113,7 @@ def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) 
     """ResNet-50 on ImageNet at 224 pixels; linear accuracy by the papers' SGD protocol."""
     config.name += "_imagenet"
     config.data.name = "imagenet2012"
+    config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     config.data.test = "validation"
     config.data.holdout = 0.01
     config.data.workers = 8

@@ -6,8 +6,8 @@ python -m jssl.main --config=configs/swav.py:cifar10     ResNet-18 on CIFAR-10 (
 python -m jssl.main --config=configs/swav.py:imagenet    ResNet-50, batch 4096, 2 global and 6 local crops, 400 epochs
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
-digits    2 CPU cores    about a minute see there
-small     2 CPU cores    minutes        see there
+digits    2 CPU cores    not measured   not measured
+small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 """
@@ -60,7 +60,7 @@ def small() -> ml_collections.ConfigDict:
         "global": recipes.crop(32, "weak", (0.4, 1.0), copies=2),
         "local": recipes.crop(16, "weak", (0.1, 0.4), copies=2),
     }
-    config.method.update({"hidden": 512, "prototypes": 500, "queue_size": 1920})
+    config.method.update({"hidden": 512, "prototypes": 128, "epsilon": 0.03, "queue_size": 1920})
     return config
 
 
@@ -69,7 +69,7 @@ def cifar10() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.cifar10(swav()), steps=313)
     config.data.unlabeled.views = recipes.pair(32, "strong")
     config.method.update({"queue_size": 3840, "queue_start": 0.05})
-    config.optim.update({"lr": 0.6, "weight_decay": 1e-6, "lars_lr_first": False})
+    config.optim.update({"lr": 0.6, "weight_decay": 1e-6})
     return config
 
 

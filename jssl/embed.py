@@ -32,7 +32,7 @@ class Encoder:
     @property
     def params(self):  # type: ignore[no-untyped-def]
         """The encoder's parameters, a pytree."""
-        return self._state.params["encoder"]
+        return self._program.method.kept(self._state.params, self._state.method_state)[0]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features of a batch.

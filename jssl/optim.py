@@ -76,6 +76,16 @@ def path_names(params: Params) -> PyTree:
     )
 
 
+def check(config: Any) -> None:
+    """Raises UserError for a number that must not be negative and is."""
+    names = ("weight_decay", "final_weight_decay", "clip_norm", "clip_each_norm", "final_lr_factor")
+    values = {name: config[name] for name in names}
+    values |= {f"groups.{name}.lr_factor": group.lr_factor for name, group in config.groups.items()}
+    for name, value in values.items():
+        if not value >= 0:
+            raise UserError(f"optim.{name}={value} must not be negative")
+
+
 def clip_each(norm: float) -> optax.GradientTransformation:
     """Shortens every parameter's gradient to a Euclidean norm, on its own, as DINO does."""
 
@@ -95,13 +105,29 @@ def weight_decay(config: Any, total_steps: int) -> optax.GradientTransformation:
     return decay(weight_decay=schedule, mask=is_matrix)
 
 
-def make_direction(config: Any, total_steps: int) -> optax.GradientTransformation:
+def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.GradientTransformation:
+    """solo-learn's LARS: the update times min(coefficient * |p| / |u| / rate, 1), to be multiplied by the rate."""
+
+    def scale(updates: PyTree, step: Array, params: Params) -> PyTree:
+        def one(u: Array, p: Array) -> Array:
+            norm = jnp.linalg.norm(p)
+            ratio = coefficient * norm / jnp.maximum(jnp.linalg.norm(u), 1e-12)
+            return u * jnp.where(norm > 0, jnp.minimum(ratio / schedule(step), 1.0), 1.0)
+
+        return jax.tree.map(one, updates, params)
+
+    return _by_step(scale)
+
+
+def make_direction(config: Any, total_steps: int, schedule: Schedule) -> optax.GradientTransformation:
     """The update of a named optimiser before the learning rate."""
     decay = weight_decay(config, total_steps)
     if config.name == "sgd":
         return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
     if config.name == "lars":
         trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust_coefficient)
+        if config.lars_clip:
+            trust = clipped_trust_ratio(config.trust_coefficient, schedule)
         adapted = optax.chain(decay, optax.masked(trust, is_matrix))
         if config.lars_lr_first:
             return adapted
@@ -129,6 +155,7 @@ def make_optimizer(
     Raises:
       UserError: for unknown names, rates that are not positive, or a group that matches no parameter.
     """
+    check(config)
     schedule = make_schedule(config, clock)
     clip = optax.clip_by_global_norm(config.clip_norm)
     parts = [optax.masked(clip, without_probe)] if config.clip_norm else []
@@ -137,7 +164,7 @@ def make_optimizer(
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
     freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
     directions = {
-        name: waiting(make_direction(config, clock.total_steps), steps)
+        name: waiting(make_direction(config, clock.total_steps, schedule), steps)
         for name, steps in {"": 0, **freeze}.items()
     }
     parts.append(optax.partition(directions, groups))
@@ -182,7 +209,8 @@ def group_rate(group: Any, freeze: int, schedule: Schedule, peak: float) -> Sche
 def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.GradientTransformation:
     """Multiplies every leaf by minus the rate of its group."""
 
-    def scale(updates: PyTree, step: Array) -> PyTree:
+    def scale(updates: PyTree, step: Array, params: Params) -> PyTree:
+        del params
         values = {name: rate(step) for name, rate in rates.items()}
         return jax.tree.map(lambda u, name: (-values[name] * u).astype(u.dtype), updates, groups)
 
@@ -210,8 +238,8 @@ def waiting(inner: optax.GradientTransformation, steps: int) -> optax.GradientTr
     return optax.GradientTransformation(init, update)
 
 
-def _by_step(function: Callable[[PyTree, Array], PyTree]) -> optax.GradientTransformation:
-    """A transformation that is a function of the updates and of how many came before."""
+def _by_step(function: Callable[[PyTree, Array, Params], PyTree]) -> optax.GradientTransformation:
+    """A transformation that is a function of the updates, of how many came before, and of the parameters."""
 
     def init(params: Params) -> optax.ScaleByScheduleState:
         del params
@@ -220,7 +248,6 @@ def _by_step(function: Callable[[PyTree, Array], PyTree]) -> optax.GradientTrans
     def update(
         updates: PyTree, state: optax.ScaleByScheduleState, params: Params | None = None
     ) -> tuple[PyTree, optax.ScaleByScheduleState]:
-        del params
-        return function(updates, state.count), optax.ScaleByScheduleState(state.count + 1)
+        return function(updates, state.count, params), optax.ScaleByScheduleState(state.count + 1)
 
     return optax.GradientTransformation(init, update)

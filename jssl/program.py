@@ -112,6 +112,19 @@ class Program:
             donate_argnums=0,
         )
 
+    def trace(self) -> None:
+        """Goes through the step with shapes only; `compile` needs not do it again.
+
+        Raises:
+          UserError: for what only the networks can tell, such as images that do not divide into patches.
+        """
+        try:
+            jax.eval_shape(self.step, self.abstract_state(), self.abstract_batch())
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"config.method {self.config.method.name}: {error}") from error
+
     def compile(self) -> jax.stages.Compiled:
         """Compiles the step ahead of time; the result takes what `step` takes."""
         return self.step.lower(self.abstract_state(), self.abstract_batch()).compile()  # type: ignore[attr-defined]
@@ -207,7 +220,9 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, abstract_batch(config, info, specs, mesh), specs)
-    method.check(views)
+    method.check(
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
+    )
     params, _ = jax.eval_shape(method.init, rng.root(0), views)
     optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
     return Program(config, info, mesh, clock, specs, method, optimizer, schedule)

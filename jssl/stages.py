@@ -77,6 +77,7 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
         prog = program.make_program(config, data.info)
         train.Timer(config, prog.clock)
         evaluator = suite.Suite(prog, data)
+        prog.trace()
         workdir.prepare(folder, config)
         if parallel.is_main_process():
             workdir.write_splits(folder, data)

@@ -2,13 +2,14 @@
 
 import importlib
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import jssl
-from configs import common, dino, moco, recipes, simclr
-from jssl import durations, program
+from configs import common, dino, moco, recipes, simclr, vicreg
+from jssl import durations, program, stages
 from jssl.errors import UserError
 from jssl.methods import METHODS
 from jssl.program import DataInfo
@@ -33,6 +34,7 @@ SMALL = {
     "evals__every_epochs": 0.0,
     "evals__every_percent": 0.0,
     "evals__linear__enabled": False,
+    "evals__health__enabled": False,
     "evals__per_class": (),
     "log__every_steps": 1,
     "log__progress": False,
@@ -120,10 +122,37 @@ def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     config = tiny(dino.get_config("digits"))
     config.data.unlabeled.views["local"] = recipes.digit(6, copies=2)
     config.total_steps, config.evals.online, config.log.pictures = 3, True, True
+    config.evals.health.enabled, config.evals.baselines = True, False
     result = jssl.run(config, tmp_path / "run")
     assert result["health/teacher/entropy"] > 0
+    encoder = jssl.load(tmp_path / "run")
+    state = stages.open_run(tmp_path / "run")[2]
+    same = jax.tree.map(np.array_equal, encoder.params, state.method_state["target"]["params"]["encoder"])
+    assert all(jax.tree.leaves(same))  # the teacher's, as the features are
     assert not (tmp_path / "run" / "attention.png").exists()  # a ConvNet has none
     assert np.isfinite(result["knn/top1"])
+
+
+def test_global_crops_come_first_in_the_order_of_their_names(mesh8):
+    config = tiny(dino.get_config("digits"))
+    config.data.unlabeled.views = {"wide": recipes.digit(8, copies=2), "close": recipes.digit(4, copies=2)}
+    with pytest.raises(UserError, match=r"global crops first.*in the order of their names, have 4, 4, 8, 8"):
+        program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10), mesh8)
+
+
+def test_what_only_the_networks_can_tell_is_said_before_a_folder_is_made(tmp_path):
+    config = tiny(moco.get_config("digits"))
+    config.encoder.convnet.batch_norm_groups = 3
+    with pytest.raises(UserError, match="a batch of 16 does not divide by 3 groups: change the batch size"):
+        jssl.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_parts_of_an_accumulated_batch_are_checked(mesh1):
+    config = tiny(vicreg.get_config("digits"))
+    config.optim.accumulate = 16
+    with pytest.raises(UserError, match=r"batch_size \(over optim.accumulate\) must be > 1"):
+        program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10), mesh1)
 
 
 @pytest.mark.parametrize("mechanism", ["queue", "memory_bank", "end_to_end"])

@@ -10,7 +10,7 @@ import jax
 from jssl import losses, models, rng
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Siamese, check_above_zero, check_fractions, check_sizes
+from jssl.methods.siamese import Siamese, check_above_zero, check_fractions, check_sizes, unusual_temperature
 from jssl.state import make_bank, update_bank
 from jssl.types import Array, Batch, Params, State
 
@@ -82,5 +82,4 @@ class InstDisc(Siamese):
         return value, self.output(state, batch, found, metrics)
 
     def suspects(self) -> tuple[str, ...]:
-        t = self.temperature
-        return () if 0.02 <= t <= 1 else (f"method.temperature={t}: try 0.07 to 0.2",)
+        return unusual_temperature(self.temperature, 0.02, 1.0)

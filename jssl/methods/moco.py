@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from jssl import losses, models, rng
 from jssl.errors import UserError, unknown
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Outputs, WithTarget, check_above_zero, check_fractions, check_sizes
+from jssl.methods.siamese import (
+    Outputs,
+    WithTarget,
+    check_above_zero,
+    check_fractions,
+    check_sizes,
+    unusual_temperature,
+)
 from jssl.state import enqueue, make_bank, make_queue, update_bank
 from jssl.types import Array, Batch, Params, State
 
@@ -149,9 +156,7 @@ class MoCo(WithTarget):
         return {"contrastive/information": losses.mutual_information_bound(value, candidates)}
 
     def suspects(self) -> tuple[str, ...]:
-        t = self.temperature
-        hot = () if 0.02 <= t <= 1 else (f"method.temperature={t}: try 0.07 to 0.2",)
-        return hot + super().suspects()
+        return unusual_temperature(self.temperature, 0.02, 1.0) + super().suspects()
 
 
 def _mean(values: list[Array]) -> Array:

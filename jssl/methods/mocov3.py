@@ -8,7 +8,7 @@ import functools
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import WithTarget, check_above_zero, check_sizes
+from jssl.methods.siamese import WithTarget, check_above_zero, check_sizes, unusual_temperature
 from jssl.types import Array, Batch, Params, State
 
 
@@ -62,6 +62,4 @@ class MoCoV3(WithTarget):
         return 2 * self.temperature * (one + two), self.output(state, batch, online[0], metrics)
 
     def suspects(self) -> tuple[str, ...]:
-        t = self.temperature
-        hot = () if 0.05 <= t <= 2 else (f"method.temperature={t}: try 0.2 to 1",)
-        return hot + super().suspects()
+        return unusual_temperature(self.temperature, 0.05, 2.0) + super().suspects()

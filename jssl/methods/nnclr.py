@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jssl import losses, models, rng
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Siamese, check_above_zero, check_sizes
+from jssl.methods.siamese import Siamese, check_above_zero, check_sizes, unusual_temperature
 from jssl.state import enqueue, make_queue
 from jssl.types import Array, Batch, Params, State
 
@@ -88,6 +88,9 @@ class NNCLR(Siamese):
             "contrastive/neighbour_similarity": jnp.mean(jnp.sum(z1 * n1, axis=-1)),
         }
         return (one + two) / 2, self.output(state, batch, both[0], metrics)
+
+    def suspects(self) -> tuple[str, ...]:
+        return unusual_temperature(self.temperature, 0.05, 1.0)
 
 
 def nearest(z: Array, rows: Array) -> Array:

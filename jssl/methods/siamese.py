@@ -171,7 +171,9 @@ def check_views(name: str, views: Sequence[Array]) -> None:
         sizes = f"{views[0].shape[1]} and {views[1].shape[1]}"
         raise UserError(f"{name} takes views of one size, not {sizes} pixels")
     if len(views[0]) < 2:
-        raise UserError(f"{name} compares the images of a batch: data.unlabeled.batch_size must be > 1")
+        raise UserError(
+            f"{name} compares the images of a batch: data.unlabeled.batch_size (over optim.accumulate) must be > 1"
+        )
 
 
 def check_crops(name: str, views: Sequence[Array]) -> None:
@@ -179,6 +181,12 @@ def check_crops(name: str, views: Sequence[Array]) -> None:
     if len(views) < 2:
         raise UserError(f"{name} takes two global crops and any number of local ones, not {len(views)} view")
     check_views(name, views)
+    if any(view.shape[1] > views[0].shape[1] for view in views):
+        sizes = ", ".join(str(view.shape[1]) for view in views)
+        raise UserError(
+            f"{name} takes its global crops first, and local ones are not larger; the views, in the order of their "
+            f"names, have {sizes} pixels"
+        )
 
 
 def check_sizes(**sizes: int) -> None:
@@ -200,6 +208,11 @@ def check_fractions(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise UserError(f"method.{name}={value} must be in [0, 1]")
+
+
+def unusual_temperature(value: float, low: float, high: float) -> tuple[str, ...]:
+    """What the alarm says of a temperature outside of the range that the field uses."""
+    return () if low <= value <= high else (f"method.temperature={value}: try {low} to {high}",)
 
 
 def runs_of_one_size(views: Sequence[Array]) -> list[tuple[int, int]]:

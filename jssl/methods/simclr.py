@@ -8,7 +8,7 @@ import functools
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Siamese, check_above_zero, check_sizes
+from jssl.methods.siamese import Siamese, check_above_zero, check_sizes, unusual_temperature
 from jssl.types import Array, Batch, Params, State
 
 
@@ -73,5 +73,4 @@ class SimCLR(Siamese):
         return value, self.output({**state, "stats": stats}, batch, first, metrics)
 
     def suspects(self) -> tuple[str, ...]:
-        t = self.temperature
-        return (f"method.temperature={t}: try 0.1 to 0.5",) if not 0.05 <= t <= 1 else ()
+        return unusual_temperature(self.temperature, 0.05, 1.0)

@@ -8,6 +8,7 @@ import functools
 import jax.numpy as jnp
 
 from jssl import losses, models
+from jssl.errors import UserError
 from jssl.methods.base import Context, Output
 from jssl.methods.siamese import Siamese, check_above_zero, check_sizes
 from jssl.types import Array, Batch, Params, State
@@ -37,6 +38,10 @@ class VICReg(Siamese):
     def __post_init__(self) -> None:
         check_sizes(hidden=self.hidden, out=self.out)
         check_above_zero(invariance=self.invariance)
+        if self.variance < 0 or self.covariance < 0:
+            raise UserError(
+                f"method.variance={self.variance} and method.covariance={self.covariance} must not be negative"
+            )
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:

@@ -55,7 +55,10 @@ class BatchNorm(nn.Module):
         x = x.astype(jnp.float32)
         if train:
             if shape[0] % self.groups:
-                raise UserError(f"a batch of {shape[0]} does not divide by {self.groups} groups")
+                raise UserError(
+                    f"a batch of {shape[0]} does not divide by {self.groups} groups: "
+                    "change the batch size or batch_norm_groups"
+                )
             if self.groups > 1:
                 x = x.reshape(self.groups, shape[0] // self.groups, *shape[1:])
             axes = tuple(range(1 if self.groups > 1 else 0, x.ndim - 1))

@@ -74,6 +74,27 @@ def test_lars_as_simclr_and_as_byol(lr_first):
     same(steps(config(name="lars", weight_decay=0.01, lars_lr_first=lr_first)), by_hand(rule))
 
 
+@pytest.mark.parametrize("coefficient", [0.001, 100.0])
+def test_clipped_lars_does_not_exceed_the_rate(coefficient):
+    """solo-learn's: SGD with momentum on gradients times min(adapted rate / rate, 1)."""
+
+    def rule(p, g, memory):
+        if p.ndim > 1:
+            g = g + 0.01 * p
+            g = min(coefficient * np.linalg.norm(p) / np.linalg.norm(g) / 0.5, 1.0) * g
+        memory["m"] = 0.9 * memory.get("m", 0) + g
+        return -0.5 * memory["m"]
+
+    changes = {"lars_lr_first": False, "lars_clip": True, "trust_coefficient": coefficient}
+    same(steps(config(name="lars", weight_decay=0.01, **changes)), by_hand(rule))
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "final_weight_decay", "clip_norm", "clip_each_norm"])
+def test_what_must_not_be_negative(name):
+    with pytest.raises(UserError, match=f"optim.{name}=-3.0 must not be negative"):
+        optim.make_optimizer(config(**{name: -3.0}), CLOCK, PARAMS)
+
+
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_adamw_and_lamb(name):
     def rule(p, g, memory):

@@ -22,6 +22,7 @@ FULL = {
     "total_steps": 12,
     "evals__every_steps": 4,
     "evals__linear__enabled": True,
+    "evals__health__enabled": True,
     "evals__per_class": (2,),
     "evals__draws": 2,
     "log__pictures": True,
