@@ -41,7 +41,7 @@ COLUMNS = {
     "linear": ("linear/top1", 100),
     "effective rank": ("health/features/rank_me", 1),
     "std": ("health/features/std", 1),
-    "images/s": ("images_per_second", 1),
+    "images/s, best": ("images_per_second", 1),
     "memory, GB": (MEMORY_FILE, 1),
 }
 
@@ -95,12 +95,15 @@ def table(out: pathlib.Path) -> str:
             memory = json.loads((path.parent / MEMORY_FILE).read_text())
             results.append({**json.loads(path.read_text()), MEMORY_FILE: memory})
         if results:
-            cells = [cell([scale * r[key] for r in results]) for key, scale in COLUMNS.values()]
+            cells = [cell(key, [scale * r[key] for r in results]) for key, scale in COLUMNS.values()]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(results)} |")
     return "\n".join(lines)
 
 
-def cell(values: list[float]) -> str:
+def cell(key: str, values: list[float]) -> str:
+    """A mean and its spread; of speeds the best, because other work on the machine can only slow a run down."""
+    if key == "images_per_second":
+        return f"{max(values):,.0f}"
     mean = float(np.mean(values))
     digits = 0 if mean >= 100 else 1 if mean >= 10 else 2
     spread = float(np.max(np.abs(np.array(values) - mean)))
