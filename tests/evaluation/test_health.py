@@ -35,7 +35,9 @@ def data():
 
 
 def make(data, mesh):
-    config = tiny_config(evals__health__images=IMAGES, method__head_batch_norm=False)
+    config = tiny_config(
+        evals__health__enabled=True, evals__health__images=IMAGES, method__head_batch_norm=False
+    )
     program = make_program(config, data.info, mesh)
     own = {f.name: getattr(program.method, f.name) for f in dataclasses.fields(program.method)}
     return dataclasses.replace(program, method=WithPrototypes(**own))
@@ -104,7 +106,9 @@ def test_the_end_has_the_untrained_encoder_beside_it(measured):
 def test_photos_are_cropped_as_for_training_and_broken_ones_left_out(photos):
     (photos / "img07.jpg").write_bytes(b"no image")
     source = sources.load(str(photos), "train")
-    config = tiny_config(data__unlabeled__batch_size=8, evals__health__images=100)
+    config = tiny_config(
+        evals__health__enabled=True, data__unlabeled__batch_size=8, evals__health__images=100
+    )
     first = config.data.unlabeled.views.first
     first.update({"size": 16, "crop_area_min": 0.2, "copies": 1})
     config.data.unlabeled.views.second.update(first)
@@ -133,7 +137,7 @@ def test_the_two_views_are_of_one_size():
 
 def test_settings_that_cannot_be():
     with pytest.raises(UserError, match=r"evals.health.images=1 must be at least 2"):
-        suite.check(tiny_config(evals__health__images=1))
+        suite.check(tiny_config(evals__health__enabled=True, evals__health__images=1))
     suite.check(tiny_config(evals__health__images=1, evals__health__enabled=False))
     config = tiny_config(evals__health__enabled=False, data__labels="none")
     data = open_data(config)

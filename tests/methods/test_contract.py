@@ -75,7 +75,7 @@ def one_step(method):
 def started(request):
     method = make_method(config_of(request.param), ENCODER, "float32", num_examples=100)
     method.check(batch(request.param))
-    params, state = method.init(KEY, batch(request.param))
+    params, state = jax.jit(method.init)(KEY, batch(request.param))
     return Started(request.param, method, params, state, one_step(method))
 
 
@@ -153,7 +153,8 @@ def test_views_may_be_swapped_where_the_loss_is_symmetric(started):
 
 def test_eight_devices_compute_what_one_does(started, mesh8):
     """Two steps, so that what the first leaves in queues, banks, targets and centres counts."""
-
+    if started.name in ("byol alone", "instdisc all", "moco symmetric"):
+        pytest.skip("what is on several devices is that of the method's main variant")
     params, state, batches = started.params, started.state, [started.batch(0), started.batch(1)]
 
     def run(params, state, batches):

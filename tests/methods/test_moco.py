@@ -249,7 +249,7 @@ def test_a_queue_takes_whole_batches(options, message):
     ("views", "message"),
     [
         (vectors(1), "MoCo takes two views of every image, data.unlabeled.views gives 1"),
-        (vectors(rows=1), "batch_size must be > 1"),
+        (vectors(rows=1), "must be > 1"),
         ({"unlabeled": {"views": (jnp.zeros((8, WIDTH)), jnp.zeros((8, 6)))}}, f"not {WIDTH} and 6 pixels"),
     ],
 )

@@ -100,5 +100,5 @@ def test_bad_settings(options, message):
 
 
 def test_a_batch_of_one_has_no_negatives():
-    with pytest.raises(UserError, match="batch_size must be > 1"):
+    with pytest.raises(UserError, match="must be > 1"):
         make()[0].check(batch(rows=1))

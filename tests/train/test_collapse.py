@@ -20,5 +20,6 @@ def test_byol_collapses_without_its_predictor(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     result = jssl.run(config, tmp_path / "run")
     assert result["collapsed"]
+    assert caplog.text.count("the embeddings have collapsed") == 1
     assert "Likely causes: method.predictor=False: without a predictor" in caplog.text
     assert "COLLAPSED" in str(result)

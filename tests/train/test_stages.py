@@ -247,16 +247,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_
         assert np.isfinite(leaf).all()
 
 
-def test_a_collapse_is_announced_once(tmp_path, caplog):
-    # Decay halves the head's kernels at every step, until its biases are all that is left.
-    config = tiny_config(
-        total_steps=14, method__head_batch_norm=False, optim__lr=0.01, optim__weight_decay=50.0
-    )
-    with caplog.at_level(logging.WARNING, logger="absl"):
-        jssl.run(config, tmp_path / "run")
-    assert sum("the embeddings have collapsed" in record.getMessage() for record in caplog.records) == 1
-
-
 def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, photos, caplog):
     config = tiny_config(
         data__name=str(photos), data__holdout=0.0, log__pictures=True, data__unlabeled__batch_size=8,
