@@ -75,7 +75,7 @@ def one_step(method):
 def started(request):
     method = make_method(config_of(request.param), ENCODER, "float32", num_examples=100)
     method.check(batch(request.param))
-    params, state = jax.jit(method.init)(KEY, batch(request.param))
+    params, state = method.init(KEY, batch(request.param))
     return Started(request.param, method, params, state, one_step(method))
 
 
@@ -136,7 +136,7 @@ def test_the_order_of_the_batch_does_not_matter(started):
     value, _, grads, _, _ = started.step(started.params, started.state, started.batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, shuffled, CONTEXT)
     np.testing.assert_allclose(other, value, rtol=1e-5)
-    close(grads, other_grads, rtol=1e-3)
+    close(grads, other_grads, rtol=1e-2, atol=1e-4)
 
 
 def test_views_may_be_swapped_where_the_loss_is_symmetric(started):
