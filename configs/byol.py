@@ -6,7 +6,7 @@ python -m jssl.main --config=configs/byol.py:cifar10     ResNet-18 on CIFAR-10 (
 python -m jssl.main --config=configs/byol.py:imagenet    ResNet-50, batch 4096, LARS, 100 epochs
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
-digits    2 CPU cores    not measured   not measured
+digits    1 CPU core     2 minutes      linear 98.1 %, kNN 94.4 % (2026-11-21)
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured

@@ -6,7 +6,7 @@ python -m jssl.main --config=configs/dino.py:cifar10     ResNet-18 on CIFAR-10 (
 python -m jssl.main --config=configs/dino.py:imagenet    ViT-S/16, batch 1024, 2 global and 8 local crops, 100 epochs
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
-digits    2 CPU cores    not measured   not measured
+digits    2 CPU cores    1 minute       linear 96.9 %, kNN 95.6 % (2026-11-21)
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
@@ -55,6 +55,8 @@ def digits() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.digits(dino()))
     config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
     config.method.update({"hidden": 256, "bottleneck": 64, "prototypes": 512, "ema": 0.99})
+    # Without batch norm, or at .07, the teacher becomes uniform in these few steps.
+    config.method.update({"head_batch_norm": True, "teacher_temperature": 0.04})
     return config
 
 
