@@ -331,7 +331,7 @@ def symptoms(values: Mapping[str, float]) -> list[str]:
         kind = (
             "all images are on one prototype"
             if entropy < 0.1 * most
-            else "every image is spread evenly over the prototypes"
+            else "every image is spread evenly over the prototypes, sharper targets would help"
             if entropy > 0.9 * most
             else "all images have the same targets"
         )

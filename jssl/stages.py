@@ -191,34 +191,29 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
-    if not prog.config.log.pictures:
-        return
+    size, data, encoder = prog.specs[0].size, prog.config.data, prog.method.encoder
+    kept = prog.method.kept(state.params, state.method_state)
+    channels = prog.info.channels
+    shapes = jax.eval_shape(
+        encoder.attention, *kept, jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
+    )
+    side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - 1)
+    if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
+        return  # a class token stands beside a square of patches
     count = min(SHOWN, len(source))
     some = subset(source, np.arange(count) * len(source) // count)
-    size, data = prog.specs[0].size, prog.config.data
-    crop = prog.host_crops or source.image_shape is None
-    batches = EvalBatches(
-        some, count, size if crop else None, prog.config.evals.crop_fraction, process=0, processes=1
-    )
-    batch = batches[0]
+    crop = size if prog.host_crops or source.image_shape is None else None
+    batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
 
-    def look(params: Params, method_state: State, images: Array) -> tuple[Array, Array | None]:
+    def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
         seen = augment.center_resize(images, size)
-        pixels = augment.to_float(seen, data.mean, data.std)
-        return seen, prog.method.encoder.attention(*prog.method.kept(params, method_state), pixels)
+        return seen, encoder.attention(params, stats, augment.to_float(seen, data.mean, data.std))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
-    whole = parallel.replicated(prog.mesh)
-    shown, weights = jax.jit(look, out_shardings=whole)(state.params, state.method_state, images)
-    side = 0 if weights is None else math.isqrt(weights.shape[-1] - 1)
-    if (
-        weights is None or not side or side**2 + 1 != weights.shape[-1]
-    ):  # no class token beside a square of patches
-        return
+    shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*kept, images)
     if parallel.is_main_process() and len(shown):
         from jssl.report import pictures
 
         maps = np.asarray(weights)[:, :, 0, 1:]
-        pictures.attention(
-            folder / "attention.png", np.asarray(shown), maps.reshape(*maps.shape[:2], side, side)
-        )
+        maps = maps.reshape(*maps.shape[:2], side, side)
+        pictures.attention(folder / "attention.png", np.asarray(shown), maps)

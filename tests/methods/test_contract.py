@@ -25,7 +25,7 @@ VARIANTS = {
     "instdisc all": {"negatives": 0},
     "byol alone": {"predictor": False},
 }
-NOT_SYMMETRIC = ("moco", "moco memory_bank", "moco end_to_end", "nnclr")  # nnclr: the queue takes view 1
+NOT_SYMMETRIC = ("moco", "moco end_to_end")
 LOCAL_CROPS = ("dino", "swav")
 KEY = jax.random.key(0)
 CONTEXT = Context(jax.random.key(1), jnp.zeros((), jnp.int32), jnp.zeros(()))
@@ -129,32 +129,31 @@ def test_it_is_a_pure_function_compiled_once(started):
 
 
 def test_the_order_of_the_batch_does_not_matter(started):
-    if getattr(started.method, "shuffle", False):
-        pytest.skip("MoCo permutes its keys: the order is part of the random numbers")
     order = np.random.default_rng(0).permutation(ROWS)
     shuffled = jax.tree.map(lambda x: x[order], started.batch())
     value, _, grads, _, _ = started.step(started.params, started.state, started.batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, shuffled, CONTEXT)
     np.testing.assert_allclose(other, value, rtol=1e-5)
-    close(grads, other_grads, rtol=1e-2, atol=1e-4)
+    close(grads, other_grads, rtol=1e-3, atol=5e-5)  # single precision, through batch statistics of 16 rows
 
 
-def test_views_may_be_swapped_where_the_loss_is_symmetric(started):
+def test_views_may_be_swapped_exactly_where_the_loss_is_symmetric(started):
     views = started.batch()["unlabeled"]["views"]
-    if started.name in NOT_SYMMETRIC or len(views) == 1:
-        pytest.skip("not symmetric in its views")
+    if len(views) == 1:
+        pytest.skip("it takes one view: there is nothing to swap")
     swapped = started.batch()
     swapped["unlabeled"]["views"] = (views[1], views[0], *views[2:])
     value, _, grads, _, _ = started.step(started.params, started.state, started.batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, swapped, CONTEXT)
+    if started.name in NOT_SYMMETRIC:  # a query is no key
+        assert abs(other - value) > 1e-3 * abs(value)
+        return
     np.testing.assert_allclose(other, value, rtol=1e-5)
     close(grads, other_grads, rtol=1e-3)
 
 
 def test_eight_devices_compute_what_one_does(started, mesh8):
     """Two steps, so that what the first leaves in queues, banks, targets and centres counts."""
-    if started.name in ("byol alone", "instdisc all", "moco symmetric"):
-        pytest.skip("what is on several devices is that of the method's main variant")
     params, state, batches = started.params, started.state, [started.batch(0), started.batch(1)]
 
     def run(params, state, batches):
@@ -185,11 +184,10 @@ def test_features_are_those_of_the_image_alone(started):
     assert teacher is None or teacher.shape == (ROWS, SMALL_SIZES["prototypes"])
 
 
+@pytest.mark.parametrize("started", ["simclr", "dino"], indirect=True)  # a plain one, one with a teacher
 def test_a_probe_beside_it_changes_nothing(started):
     for name in ("sharded", "suspects", "check"):
         assert getattr(OnlineProbe, name) is not getattr(methods.Method, name)
-    if started.name not in ("simclr", "dino"):
-        pytest.skip("tried with a plain method and one with a teacher: the probe knows nothing of the method")
     params, state = started.params, started.state
     probed = OnlineProbe(started.method.encoder, started.method, 3)
     with_probe, same_state = probed.init(KEY, started.batch())
