@@ -35,6 +35,8 @@ def moco() -> ml_collections.ConfigDict:
         "hidden": 2048,
         "out": 128,
         "temperature": 0.2,
+        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "block_size": 0,  # rows of them at a time, 0: chosen
         "queue_size": 65536,
         "ema": 0.999,
         "ema_end": 0.999,

@@ -42,7 +42,8 @@ def simclr() -> ml_collections.ConfigDict:
         "hidden": 2048,
         "out": 128,
         "temperature": 0.1,
-        "block_size": 0,
+        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "block_size": 0,  # rows of them at a time, 0: chosen
         "head_batch_norm": True,
     }
     return config

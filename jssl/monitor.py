@@ -17,7 +17,7 @@ import tqdm
 from absl import logging
 from etils import epath
 
-from jssl import parallel
+from jssl import chips, parallel
 from jssl.errors import UserError
 from jssl.types import Metrics
 
@@ -27,20 +27,6 @@ COLLAPSED_RANK = 1.5
 COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
 YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 IN_FLIGHT = 2  # steps that may be queued on the device
-
-# Peak dense bf16 FLOP/s of one device, from the vendors' data sheets.
-PEAK_FLOPS = {
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-}
 
 NO_HISTORY = {
     "train_seconds": 0.0,
@@ -117,7 +103,7 @@ class Monitor:
       total_steps, steps_per_epoch, batch_size: for the progress line.
       start: first step of this session; later lines of an interrupted session are dropped.
       history: what `state()` returned when the checkpoint was saved.
-      flops_per_step: of all devices, if the compiler tells; for utilisation.
+      flops_per_step: of all devices; for utilisation.
       suspects: what in the settings would explain a collapse, likeliest first.
     """
 
@@ -344,11 +330,10 @@ def symptoms(values: Mapping[str, float]) -> list[str]:
 
 def utilisation(flops_per_second: float) -> dict[str, float]:
     """FLOP/s of all devices and, where the device's peak is known, the part of it that was used."""
-    kind = jax.devices()[0].device_kind
-    peak = next((value for name, value in PEAK_FLOPS.items() if kind.startswith(name)), None)
+    chip = chips.chip(jax.devices()[0].device_kind)
     result = {"flops_per_second": flops_per_second}
-    if peak is not None:
-        result["utilisation"] = flops_per_second / (peak * jax.device_count())
+    if chip is not None:
+        result["utilisation"] = flops_per_second / (chip.peak * jax.device_count())
     return result
 
 

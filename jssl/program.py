@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jssl import durations, models, optim, parallel, rng
+from jssl import durations, flops, models, optim, parallel, rng
 from jssl.data import augment
 from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
@@ -119,15 +119,25 @@ class Program:
           UserError: for what only the networks can tell, such as images that do not divide into patches.
         """
         try:
-            jax.eval_shape(self.step, self.abstract_state(), self.abstract_batch())
+            _ = self.traced
         except UserError:
             raise
         except ValueError as error:
             raise UserError(f"config.method {self.config.method.name}: {error}") from error
 
+    @functools.cached_property
+    def traced(self) -> jax.stages.Traced:
+        """The step as a jaxpr."""
+        return self.step.trace(self.abstract_state(), self.abstract_batch())  # type: ignore[attr-defined]
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a step in matrix products and convolutions, over all devices."""
+        return flops.count(self.traced.jaxpr)
+
     def compile(self) -> jax.stages.Compiled:
         """Compiles the step ahead of time; the result takes what `step` takes."""
-        return self.step.lower(self.abstract_state(), self.abstract_batch()).compile()  # type: ignore[attr-defined]
+        return self.traced.lower().compile()
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = rng.derive(rng.root(self.config.seed), "step", state.step)
@@ -216,7 +226,7 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     specs = make_specs(stream)
     dtype = compute_dtype(config, mesh)
     encoder = models.encoder(config.encoder, dtype=dtype)
-    method = make_method(config.method, encoder, dtype, info.num_examples)
+    method = make_method(config.method, encoder, dtype, info.num_examples, mesh)
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, abstract_batch(config, info, specs, mesh), specs)

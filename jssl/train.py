@@ -99,7 +99,7 @@ def train(
         batch_size=clock.batch_size,
         start=begin,
         history=extra.get("monitor"),
-        flops_per_step=flops(step_fn) * config.optim.accumulate * program.mesh.size,
+        flops_per_step=program.flops,
         suspects=program.method.suspects(),
     )
     monitor.say(
@@ -239,8 +239,3 @@ def sigterm_stops(step: int) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-
-def flops(compiled: jax.stages.Compiled) -> float:
-    """Floating-point operations of one device as XLA counts them (loops once), 0 if it does not tell."""
-    analysis = compiled.cost_analysis()
-    return float(analysis.get("flops", 0.0)) if isinstance(analysis, dict) else 0.0

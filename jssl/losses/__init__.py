@@ -10,9 +10,14 @@ from jssl.losses.contrastive import (
 )
 from jssl.losses.distillation import dino_cross_entropy, negative_cosine, sharpened
 from jssl.losses.geometry import alignment, mutual_information_bound, uniformity
+from jssl.losses.pairs import GATHERED, Blocks, Gathered, Pairs
 from jssl.losses.redundancy import barlow_twins, vicreg
 
 __all__ = [
+    "GATHERED",
+    "Blocks",
+    "Gathered",
+    "Pairs",
     "alignment",
     "barlow_twins",
     "contrastive_accuracy",

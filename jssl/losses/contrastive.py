@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.losses.checks import check_pair, check_positive
+from jssl.losses.pairs import GATHERED, PRECISION, Gathered, Pairs, similarities
 from jssl.types import Array
-
-PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
 
 
 def normalize(z: Array) -> Array:
@@ -20,7 +19,7 @@ def normalize(z: Array) -> Array:
     return z * jnp.where(square > 1e-24, jax.lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
 
 
-def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | None = None) -> Array:
+def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, pairs: Pairs = GATHERED) -> Array:
     """Normalised temperature-scaled cross entropy of SimCLR.
 
     Each of the 2N embeddings has its other view as the positive and all 2N - 1 others in the denominator.
@@ -29,14 +28,13 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | No
     Args:
       z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
       temperature: positive.
-      block_size: rows of the 2N x 2N similarity matrix held at a time; the value and the gradient are the
-        same, in O(N * block_size) memory, at the price of one more matrix product. None holds all of them.
+      pairs: how the 2N x 2N similarities are computed; the value and the gradient are the same.
 
     Returns:
       Mean over the 2N anchors, float[], at least 0.
 
     Raises:
-      ValueError: if the shapes differ or are not rank 2, or temperature or block_size are not positive.
+      ValueError: if the shapes differ or are not rank 2, or temperature is not positive.
 
     References:
       Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.
@@ -44,59 +42,41 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, block_size: int | No
     """
     check_pair("nt_xent", z1, z2)
     check_positive(temperature=temperature)
-    if block_size is not None:
-        check_positive(block_size=block_size)
-    z = normalize(jnp.concatenate([z1, z2]))
-    n = z1.shape[0]
-    positives = jnp.sum(z[:n] * z[n:], axis=-1) / temperature
-    rows = 2 * n if block_size is None else min(block_size, 2 * n)
-    return jnp.mean(_log_sum_exp_of_others(z, 1 / temperature, rows)) - jnp.mean(positives)
+    z1, z2 = normalize(z1), normalize(z2)
+    # The views of an image side by side: where rows are split over devices, none has to move.
+    z = jnp.stack([z1, z2], axis=1).reshape(-1, z1.shape[1])
+    positives = jnp.sum(z1 * z2, axis=-1) / temperature
+    if isinstance(pairs, Gathered):
+        return jnp.mean(_log_sum_exp_of_others(z, 1 / temperature)) - jnp.mean(positives)
+    return jnp.mean(pairs.log_sum_exp(z, z, 1 / temperature, others=True)) - jnp.mean(positives)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _log_sum_exp_of_others(z: Array, scale: float, block: int) -> Array:
-    """log sum_{j != i} exp(scale <z_i, z_j>) for every row i of float[M, D], `block` rows at a time."""
-    return _forward(z, scale, block)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _log_sum_exp_of_others(z: Array, scale: float) -> Array:
+    """log sum_{j != i} exp(scale <z_i, z_j>) for every row i of float[M, D]."""
+    return _forward(z, scale)[0]
 
 
-def _forward(z: Array, scale: float, block: int) -> tuple[Array, tuple[Array, Array]]:
-    def log_sum_exp(rows: Array, index: Array) -> Array:
-        return jax.nn.logsumexp(_similarities(rows, index, z, scale), axis=-1)
-
-    lse = _by_blocks(log_sum_exp, block, z, jnp.arange(len(z)))
+def _forward(z: Array, scale: float) -> tuple[Array, tuple[Array, Array]]:
+    lse = jax.nn.logsumexp(similarities(z, z, scale, True), axis=-1)
     return lse, (z, lse)
 
 
-def _backward(scale: float, block: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
+def _backward(scale: float, residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
     # The similarities are symmetric, so that dz_i = scale * sum_j (g_i P_ij + g_j P_ji) z_j with
     # P_ij = exp(S_ij - lse_i): one matrix product where automatic differentiation needs two.
     z, lse = residuals
-
-    def gradient(rows: Array, index: Array, g_rows: Array, lse_rows: Array) -> Array:
-        s = _similarities(rows, index, z, scale)
-        weights = g_rows[:, None] * jnp.exp(s - lse_rows[:, None]) + g * jnp.exp(s - lse)
-        return scale * jnp.matmul(weights, z, precision=PRECISION)
-
-    return (_by_blocks(gradient, block, z, jnp.arange(len(z)), g, lse),)
+    s = similarities(z, z, scale, True)
+    weights = g[:, None] * jnp.exp(s - lse[:, None]) + g * jnp.exp(s - lse)
+    return (scale * jnp.matmul(weights, z, precision=PRECISION),)
 
 
 _log_sum_exp_of_others.defvjp(_forward, _backward)
 
 
-def _similarities(rows: Array, index: Array, z: Array, scale: float) -> Array:
-    """Scaled inner products of some rows with all, minus infinity for a row with itself."""
-    s = scale * jnp.matmul(rows, z.T, precision=PRECISION)
-    return jnp.where(index[:, None] == jnp.arange(len(z)), -jnp.inf, s)
-
-
-def _by_blocks(function, block: int, *arrays: Array) -> Array:  # type: ignore[no-untyped-def]
-    """`function` of blocks of rows, one after the other."""
-    if block == len(arrays[0]):
-        return function(*arrays)
-    return jax.lax.map(lambda row: function(*(x[None] for x in row))[0], arrays, batch_size=block)
-
-
-def info_nce(query: Array, key: Array, queue: Array | None, temperature: float = 0.07) -> Array:
+def info_nce(
+    query: Array, key: Array, queue: Array | None, temperature: float = 0.07, pairs: Pairs = GATHERED
+) -> Array:
     """Cross entropy of picking a query's own key among others.
 
     Args:
@@ -105,6 +85,7 @@ def info_nce(query: Array, key: Array, queue: Array | None, temperature: float =
       queue: the negatives of all queries, float[K, D], as MoCo keeps them; None takes the other N - 1 keys of
         the batch instead. They are l2-normalised too.
       temperature: positive.
+      pairs: how queries are compared with the other keys, or with the queue.
 
     Returns:
       Mean over the batch, float[], at least 0. The gradient flows to all three: what must not get one is
@@ -119,15 +100,13 @@ def info_nce(query: Array, key: Array, queue: Array | None, temperature: float =
     check_pair("info_nce", query, key)
     check_positive(temperature=temperature)
     q, k = normalize(query), normalize(key)
+    positive = jnp.sum(q * k, axis=-1) / temperature
     if queue is None:
-        logits = jnp.matmul(q, k.T, precision=PRECISION) / temperature
-        positive = jnp.diagonal(logits)
-        return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positive)
+        return jnp.mean(pairs.log_sum_exp(q, k, 1 / temperature) - positive)
     if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
         raise ValueError(f"info_nce takes a queue float[K, {query.shape[1]}], not {queue.shape}")
-    positive = jnp.sum(q * k, axis=-1) / temperature
-    negatives = jnp.matmul(q, normalize(queue).T, precision=PRECISION) / temperature
-    return jnp.mean(jnp.logaddexp(jax.nn.logsumexp(negatives, axis=-1), positive) - positive)
+    negatives = pairs.log_sum_exp(q, normalize(queue), 1 / temperature)
+    return jnp.mean(jnp.logaddexp(negatives, positive) - positive)
 
 
 def instance_discrimination(
@@ -165,20 +144,19 @@ def instance_discrimination(
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - own)
 
 
-def contrastive_accuracy(z1: Array, z2: Array, block_size: int | None = None) -> tuple[Array, Array, Array]:
+def contrastive_accuracy(z1: Array, z2: Array, pairs: Pairs = GATHERED) -> tuple[Array, Array, Array]:
     """How often the other view is the nearest of the other N - 1 images and it, from view 1 to view 2.
 
     Args:
       z1, z2: embeddings, float[N, D]; need not be normalised.
-      block_size: rows compared at a time, as in nt_xent.
+      pairs: how they are compared, as in nt_xent.
 
     Returns:
       (accuracy in [0, 1], mean cosine of the pairs, mean cosine of the others), each float[] without gradient.
     """
     a, b = (jax.lax.stop_gradient(normalize(z)) for z in (z1, z2))
-    n = len(a)
-    rows = n if block_size is None else min(block_size, n)
-    nearest = _by_blocks(lambda x: jnp.argmax(jnp.matmul(x, b.T, precision=PRECISION), axis=1), rows, a)
-    positive = jnp.sum(a * b) / n
+    n, own = len(a), jnp.sum(a * b, axis=-1)
+    positive = jnp.mean(own)
     total = jnp.sum(jnp.sum(a, axis=0) * jnp.sum(b, axis=0))
-    return jnp.mean(nearest == jnp.arange(n)), positive, (total - n * positive) / max(1, n * (n - 1))
+    nearest = jnp.mean(own >= pairs.largest_other(a, b))
+    return nearest, positive, (total - n * positive) / max(1, n * (n - 1))

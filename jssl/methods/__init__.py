@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jax.sharding import Mesh
+
 from jssl.errors import unknown
 from jssl.methods.barlow_twins import BarlowTwins
 from jssl.methods.base import Context, Method, Output
@@ -37,10 +39,12 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = ["METHODS", "Context", "Method", "OnlineProbe", "Output", "make_method"]
 
-NOT_IN_CONFIG = ("encoder", "dtype", "num_examples")  # fields that the program fills in
+NOT_IN_CONFIG = ("encoder", "dtype", "num_examples", "mesh")  # fields that the program fills in
 
 
-def make_method(config: Any, encoder: Network, dtype: str, num_examples: int) -> Method:
+def make_method(
+    config: Any, encoder: Network, dtype: str, num_examples: int, mesh: Mesh | None = None
+) -> Method:
     """Builds `config.method`: its `name`, and the fields of that class.
 
     Args:
@@ -48,6 +52,7 @@ def make_method(config: Any, encoder: Network, dtype: str, num_examples: int) ->
       encoder: what the method trains.
       dtype: of matrix products outside the encoder.
       num_examples: size of the training set, for methods with a memory of every image.
+      mesh: for methods whose losses speak of devices; None is one device.
 
     Raises:
       UserError: for a name or a field that does not exist (it names the nearest valid one), or a bad value.
@@ -60,5 +65,5 @@ def make_method(config: Any, encoder: Network, dtype: str, num_examples: int) ->
     for key in settings:
         if key not in fields or key in NOT_IN_CONFIG:
             raise unknown(f"key of method {config.name!r}", key, set(fields) - set(NOT_IN_CONFIG))
-    given: dict[str, Any] = {"encoder": encoder, "dtype": dtype, "num_examples": num_examples}
+    given: dict[str, Any] = {"encoder": encoder, "dtype": dtype, "num_examples": num_examples, "mesh": mesh}
     return method(**{key: value for key, value in given.items() if key in fields}, **settings)

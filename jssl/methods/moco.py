@@ -12,6 +12,7 @@ from jssl import losses, models, rng
 from jssl.errors import UserError, unknown
 from jssl.methods.base import Context, Output
 from jssl.methods.siamese import (
+    Contrasting,
     Outputs,
     WithTarget,
     check_above_zero,
@@ -26,7 +27,7 @@ MECHANISMS = ("queue", "memory_bank", "end_to_end")
 
 
 @dataclasses.dataclass(frozen=True)
-class MoCo(WithTarget):
+class MoCo(Contrasting, WithTarget):
     """A query of one view picks its key, which a momentum encoder makes of the other view, out of a queue.
 
     The logits are those with the queue as it was; this batch's keys enter it afterwards. The momentum update
@@ -122,7 +123,8 @@ class MoCo(WithTarget):
             value, state = self._with_bank(state, queries, batch["unlabeled"]["index"], ctx)
         else:
             pairs = [(queries[0], queries[1]), (queries[1], queries[0])][: 2 if self.symmetric else 1]
-            value = _mean([losses.info_nce(q, k, None, self.temperature) for q, k in pairs])
+            form = self.compared(len(queries[0]))
+            value = _mean([losses.info_nce(q, k, None, self.temperature, form) for q, k in pairs])
         return value, self.output(state, batch, online[0], self._metrics(value, len(views[0])))
 
     def _with_queue(

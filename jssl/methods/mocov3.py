@@ -8,12 +8,18 @@ import functools
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import WithTarget, check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.siamese import (
+    Contrasting,
+    WithTarget,
+    check_above_zero,
+    check_sizes,
+    unusual_temperature,
+)
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class MoCoV3(WithTarget):
+class MoCoV3(Contrasting, WithTarget):
     """Predictions of each view pick the momentum encoder's key of the other among those of the global batch.
 
     Attributes:
@@ -56,7 +62,8 @@ class MoCoV3(WithTarget):
         online, stats = self.each_view(params, state["stats"], views, ctx.key)
         targets, target_stats = self.each_view(target["params"], target["stats"], views)
         (q1, q2), (k1, k2) = [o["predictor"] for o in online], [o["projector"] for o in targets]
-        one, two = (losses.info_nce(q, k, None, self.temperature) for q, k in ((q1, k2), (q2, k1)))
+        pairs = self.compared(len(q1))
+        one, two = (losses.info_nce(q, k, None, self.temperature, pairs) for q, k in ((q1, k2), (q2, k1)))
         state = {**state, "stats": stats, "target": {**target, "stats": target_stats}}
         metrics = {"contrastive/information": losses.mutual_information_bound((one + two) / 2, len(q1))}
         return 2 * self.temperature * (one + two), self.output(state, batch, online[0], metrics)

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from jssl import losses, models, rng
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Siamese, check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.siamese import Contrasting, check_above_zero, check_sizes, unusual_temperature
 from jssl.state import enqueue, make_queue
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class NNCLR(Siamese):
+class NNCLR(Contrasting):
     """The positive of one view's prediction is not the other view but its nearest neighbour in a queue.
 
     The negatives are the predictions of the batch's other images. The queue takes the first view's embeddings
@@ -41,6 +41,7 @@ class NNCLR(Siamese):
     queue_size: int = 98304
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes(
             hidden=self.hidden,
             out=self.out,
@@ -80,8 +81,9 @@ class NNCLR(Siamese):
         z1, z2 = (losses.normalize(o["projector"]) for o in both)
         p1, p2 = (o["predictor"] for o in both)
         n1, n2 = (nearest(z, queue.rows) for z in (z1, z2))
-        one = losses.info_nce(n1, p2, None, self.temperature)
-        two = losses.info_nce(n2, p1, None, self.temperature)
+        pairs = self.compared(len(z1))
+        one = losses.info_nce(n1, p2, None, self.temperature, pairs)
+        two = losses.info_nce(n2, p1, None, self.temperature, pairs)
         state = {**state, "stats": stats, "queue": enqueue(queue, z1)}
         metrics = {
             "contrastive/information": losses.mutual_information_bound((one + two) / 2, len(z1)),

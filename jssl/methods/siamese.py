@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from jssl import rng
+from jssl import losses, ring, rng
 from jssl.errors import UserError
 from jssl.evaluation import diagnostics
 from jssl.methods.base import Context, Method, Output
@@ -32,6 +33,9 @@ class Siamese(Method):
     """
 
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Subclasses check their fields here."""
 
     @property
     @abc.abstractmethod
@@ -100,14 +104,13 @@ class Siamese(Method):
         encoded: list[Array] = []
         for number, (first, last) in enumerate(runs_of_one_size(views)):
             own = None if key is None else rng.derive(key, "size", number)
-            together = jnp.concatenate(views[first:last])
-            found, stats = self.forward(params, stats, together, ["encoder"], own)
-            encoded.append(found["encoder"])
-        h = jnp.concatenate(encoded)
+            found, stats = self.forward(params, stats, together(views[first:last]), ["encoder"], own)
+            encoded += apart(found["encoder"], last - first)
+        h = together(encoded)
         own = None if key is None else rng.derive(key, "heads")
         heads = [name for name in self.heads if name in params]
         found, stats = self.forward(params, stats, h, heads, own)
-        split = {name: jnp.split(x, len(views)) for name, x in {"encoder": h, **found}.items()}
+        split = {name: apart(x, len(views)) for name, x in {"encoder": h, **found}.items()}
         return [{name: parts[i] for name, parts in split.items()} for i in range(len(views))], stats
 
     def embed(self, params: Params, state: State, images: Array) -> Array:
@@ -137,6 +140,7 @@ class WithTarget(Siamese):
     ema_end: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fractions(ema=self.ema, ema_end=self.ema_end)
 
     @property
@@ -163,6 +167,44 @@ class WithTarget(Siamese):
     def suspects(self) -> tuple[str, ...]:
         moves = self.ema < 1 or not self.averaged
         return () if moves else (f"method.ema={self.ema}: the target never moves; try 0.99",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrasting(Siamese):
+    """A Siamese method that compares every image of the global batch with every other.
+
+    Attributes:
+      pairs: how the similarities are computed: 'gathered' holds a device's rows of them, 'ring' passes the
+        embeddings from device to device, 'blocks' holds some rows at a time, 'auto' decides by size. The loss
+        and its gradient are the same.
+      block_size: rows held at a time in a block, or in a device's part of the ring; 0 chooses.
+      mesh: the program knows it.
+    """
+
+    pairs: str = "auto"
+    block_size: int = 0
+    mesh: Mesh | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ring.choose(self.pairs, 1, 1, 0, None)  # a typo is told now
+        if self.block_size < 0:
+            raise UserError(f"method.block_size={self.block_size} must be at least 0")
+
+    def compared(self, rows: int) -> losses.Pairs:
+        """The form for so many rows with as many."""
+        return ring.choose(self.pairs, rows, rows, self.block_size, self.mesh)
+
+
+def together(arrays: Sequence[Array]) -> Array:
+    """One batch of several: row i of each, side by side. Where rows are split over devices none has to move."""
+    return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
+
+
+def apart(x: Array, count: int) -> list[Array]:
+    """What `together` put into one."""
+    x = x.reshape(-1, count, *x.shape[1:])
+    return [x[:, i] for i in range(count)]
 
 
 def check_views(name: str, views: Sequence[Array]) -> None:

@@ -8,12 +8,12 @@ import functools
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.siamese import Siamese, check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.siamese import Contrasting, check_above_zero, check_sizes, unusual_temperature
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class SimCLR(Siamese):
+class SimCLR(Contrasting):
     """Two views of an image attract, those of all other images in the global batch repel.
 
     As in the official code both views pass the encoder in one batch, every layer of the head has batch
@@ -24,7 +24,6 @@ class SimCLR(Siamese):
       hidden: width of the head's hidden layers.
       out: width of the embedding that the loss sees.
       temperature: of the softmax.
-      block_size: rows of the similarity matrix held at a time; 0 holds all.
       head_batch_norm: False gives the plain head of solo-learn.
 
     References:
@@ -36,16 +35,14 @@ class SimCLR(Siamese):
     hidden: int = 2048
     out: int = 128
     temperature: float = 0.1
-    block_size: int = 0
     head_batch_norm: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.version not in (1, 2):
             raise UserError(f"method.version={self.version}: SimCLR has versions 1 and 2")
         check_above_zero(temperature=self.temperature)
         check_sizes(hidden=self.hidden, out=self.out)
-        if self.block_size < 0:
-            raise UserError(f"method.block_size={self.block_size} must be at least 0")
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -62,8 +59,9 @@ class SimCLR(Siamese):
         views = batch["unlabeled"]["views"]
         (first, second), stats = self.crops(params, state["stats"], views, ctx.key)
         z1, z2 = first["projector"], second["projector"]
-        value = losses.nt_xent(z1, z2, self.temperature, self.block_size or None)
-        accuracy, positive, negative = losses.contrastive_accuracy(z1, z2, self.block_size or None)
+        pairs = self.compared(2 * len(z1))
+        value = losses.nt_xent(z1, z2, self.temperature, pairs)
+        accuracy, positive, negative = losses.contrastive_accuracy(z1, z2, pairs)
         metrics = {
             "contrastive/accuracy": accuracy,
             "contrastive/positive_similarity": positive,

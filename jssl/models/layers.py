@@ -62,10 +62,7 @@ class BatchNorm(nn.Module):
             if self.groups > 1:
                 x = x.reshape(self.groups, shape[0] // self.groups, *shape[1:])
             axes = tuple(range(1 if self.groups > 1 else 0, x.ndim - 1))
-            mean = jnp.mean(x, axes, keepdims=True)
-            # Two passes over x. E[x^2] - E[x]^2 needs one, but loses all digits where |mean| >> deviation,
-            # and the whole training step was at most 2 % faster with it (ConvNet, 2 CPU cores).
-            var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+            mean, var = _moments(x, axes, running_mean.value, in_one_pass=len(shape) > 2)
             if not self.is_initializing():
                 for running, value in ((running_mean, mean), (running_var, var)):
                     value = value.reshape(-1, *channels).mean(0)
@@ -79,6 +76,21 @@ class BatchNorm(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         return y.reshape(shape).astype(self.dtype)
+
+
+def _moments(x: Array, axes: tuple[int, ...], shift: Array, in_one_pass: bool) -> tuple[Array, Array]:
+    """Mean and variance over some axes.
+
+    In one pass the two come out of one exchange between devices, of which a ResNet-50 has a hundred a step. E[x^2] -
+    E[x]^2 loses all digits where |mean| >> deviation, so they are taken about a shift that is near the mean. Heads
+    have few layers, and inputs that hardly differ between images at first: they take two passes.
+    """
+    if not in_one_pass:
+        mean = jnp.mean(x, axes, keepdims=True)
+        return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+    first = jnp.mean(x - shift, axes, keepdims=True)
+    second = jnp.mean(jnp.square(x - shift), axes, keepdims=True)
+    return shift + first, jnp.maximum(second - jnp.square(first), 0.0)
 
 
 class DropPath(nn.Module):

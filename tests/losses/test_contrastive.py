@@ -37,17 +37,17 @@ def numeric_gradient(function, z, step=1e-5):
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.1, 0.5])
-@pytest.mark.parametrize("block_size", [None, 1, 7, 24, 1000])
-def test_nt_xent_is_equation_one(temperature, block_size):
+@pytest.mark.parametrize("pairs", [losses.GATHERED, *map(losses.Blocks, (1, 7, 24, 1000))])
+def test_nt_xent_is_equation_one(temperature, pairs):
     z1, z2 = embeddings()
-    value = losses.nt_xent(z1, z2, temperature, block_size)
+    value = losses.nt_xent(z1, z2, temperature, pairs)
     np.testing.assert_allclose(value, oracle(z1, z2, temperature), rtol=2e-5)
 
 
-@pytest.mark.parametrize("block_size", [None, 7])
-def test_the_gradient_is_the_numeric_one_through_both_sides(block_size):
+@pytest.mark.parametrize("pairs", [losses.GATHERED, losses.Blocks(7)])
+def test_the_gradient_is_the_numeric_one_through_both_sides(pairs):
     z1, z2 = embeddings()
-    g1, g2 = jax.grad(losses.nt_xent, argnums=(0, 1))(z1, z2, 0.2, block_size)
+    g1, g2 = jax.grad(losses.nt_xent, argnums=(0, 1))(z1, z2, 0.2, pairs)
     np.testing.assert_allclose(g1, numeric_gradient(lambda z: oracle(z, z2, 0.2), z1), atol=2e-6)
     np.testing.assert_allclose(g2, numeric_gradient(lambda z: oracle(z1, z, 0.2), z2), atol=2e-6)
 
@@ -95,13 +95,13 @@ def test_half_precision_is_computed_in_single():
 def test_blocks_need_memory_of_blocks():
     z = jax.ShapeDtypeStruct((2048, 16), jnp.float32)
 
-    def compiled_bytes(block_size):
-        step = jax.jit(jax.grad(lambda a, b: losses.nt_xent(a, b, 0.1, block_size)))
+    def compiled_bytes(pairs):
+        step = jax.jit(jax.grad(lambda a, b: losses.nt_xent(a, b, 0.1, pairs)))
         return step.lower(z, z).compile().memory_analysis().temp_size_in_bytes
 
     matrix = 4 * 4096**2
-    assert compiled_bytes(None) >= matrix
-    assert compiled_bytes(64) < matrix / 8
+    assert compiled_bytes(losses.GATHERED) >= matrix
+    assert compiled_bytes(losses.Blocks(64)) < matrix / 8
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,13 @@ def test_blocks_need_memory_of_blocks():
         (np.ones((3, 2)), np.ones((4, 2)), {}, "one shape"),
         (np.ones(3), np.ones(3), {}, "one shape"),
         (np.ones((3, 2)), np.ones((3, 2)), {"temperature": 0.0}, "temperature=0.0 must be positive"),
-        (np.ones((3, 2)), np.ones((3, 2)), {"block_size": 0}, "block_size=0 must be positive"),
     ],
 )
 def test_bad_arguments(z1, z2, options, message):
     with pytest.raises(ValueError, match=message):
         losses.nt_xent(z1, z2, **options)
+    with pytest.raises(ValueError, match="size=0 must be positive"):
+        losses.Blocks(0)
 
 
 def test_contrastive_accuracy():
@@ -129,8 +130,8 @@ def test_contrastive_accuracy():
     np.testing.assert_allclose(accuracy, np.mean(s.argmax(1) == np.arange(N)))
     np.testing.assert_allclose(positive, np.diag(s).mean(), rtol=1e-5)
     np.testing.assert_allclose(negative, s[~np.eye(N, dtype=bool)].mean(), rtol=1e-4)
-    for block_size in (5, 100):
-        blocks = losses.contrastive_accuracy(z1, z2, block_size)
+    for size in (5, 100):
+        blocks = losses.contrastive_accuracy(z1, z2, losses.Blocks(size))
         np.testing.assert_allclose(blocks, [accuracy, positive, negative], rtol=1e-5)
     assert not np.any(jax.grad(lambda z: sum(losses.contrastive_accuracy(z, z2)))(z1))
 

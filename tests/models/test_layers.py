@@ -64,10 +64,13 @@ def test_groups_are_normalised_apart_and_the_running_statistics_are_their_mean()
     assert np.all(reach[4:] == 0)
 
 
-def test_variance_survives_a_large_mean():
-    x = batch(offset=3e4)
+@pytest.mark.parametrize(("offset", "running"), [(3e4, 3e4 - 10), (30.0, 0.0)])
+def test_variance_survives_a_large_mean(offset, running):
+    """Any mean that the running one knows; before it knows any, one of some deviations."""
+    x = batch(offset=offset)
     network = Network(BatchNorm())
-    y, _ = network.apply(*network.init(jax.random.key(0), x), x, train=True)
+    params, stats = network.init(jax.random.key(0), x)
+    y, _ = network.apply(params, {**stats, "mean": stats["mean"] + running}, x, train=True)
     exact = x.astype(np.float64)
     want = normalised(exact, exact.mean((0, 1, 2)), exact.var((0, 1, 2)))
     np.testing.assert_allclose(y, want, atol=5e-3)

@@ -1,0 +1,57 @@
+"""python -m jssl.plan --config=configs/simclr.py:imagenet --topology=v5e:4x4,v5e:8x8: what a run needs, before it is rented."""
+
+from __future__ import annotations
+
+import json
+
+from absl import flags
+from ml_collections import config_flags
+
+from jssl import cli
+from jssl.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with a preset after a colon.")
+TOPOLOGY = flags.DEFINE_list("topology", [], "TPU slices, generation and shape in chips: v5e:4x4,v4:2x2x4.")
+PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cpu"], "What to compile for.")
+DEVICES = flags.DEFINE_integer("devices", 8, "With --platform=cpu: how many devices to pretend.")
+CHIP = flags.DEFINE_string("chip", None, "With --platform=cpu: whose memory and speed to reckon with, 'TPU v4', say.")
+OUT = flags.DEFINE_string("out", None, "A JSON file for the plans.")
+
+MODEL = (
+    "A model, not a measurement: memory as the compiler lays it out; time as if matrix units, memory and links ran at\n"
+    "the speed of their data sheets, with computing and memory traffic overlapping and communication not. A real step\n"
+    "takes longer, unless XLA hides communication. Data loading and evaluation are not in it."
+)
+
+
+def main(_: list[str]) -> None:
+    """Compiles for every topology and prints the table."""
+    import jax
+
+    from jssl import chips, parallel, planner
+    from jssl.errors import unknown
+
+    jax.config.update("jax_platforms", "cpu")  # nothing here touches an accelerator that may be there
+    jax.config.update("jax_num_cpu_devices", max(1, DEVICES.value))
+
+    if PLATFORM.value == "tpu" and not TOPOLOGY.value:
+        raise UserError("--topology=v5e:4x4 is missing (or plan for a CPU: --platform=cpu --devices=8)")
+    if PLATFORM.value == "cpu" and TOPOLOGY.value:
+        raise UserError("--topology names TPU slices: leave it out with --platform=cpu")
+    if CHIP.value is not None and CHIP.value not in chips.CHIPS:
+        raise unknown("--chip", CHIP.value, chips.CHIPS)
+    config, info = CONFIG.value, planner.data_info(CONFIG.value)
+    chip = chips.CHIPS[CHIP.value] if CHIP.value else None
+    meshes = {name: planner.tpu_mesh(name) for name in TOPOLOGY.value}  # typos are told before any long work
+    plans = []
+    for name, mesh in (meshes or {f"cpu:{DEVICES.value}": parallel.make_mesh()}).items():
+        print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
+        plans.append(planner.plan(config, info, name, mesh, chip))
+    print(f"\n{config.name}, one device and one step\n\n{planner.table(plans)}\n\n{MODEL}")
+    if OUT.value:
+        with open(OUT.value, "w") as file:
+            json.dump([plan.as_json() for plan in plans], file, indent=2)
+
+
+if __name__ == "__main__":
+    cli.run(main, required=["config"])

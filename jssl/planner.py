@@ -1,0 +1,269 @@
+"""A model of what a run costs, from the compiled step alone: memory, operations, communication, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jssl import chips, hlo, parallel
+from jssl.chips import GIB, Chip
+from jssl.data import splits
+from jssl.errors import UserError
+from jssl.hlo import Collective
+from jssl.program import DataInfo, Program, make_program
+from jssl.types import PyTree
+
+HOP = 1e-6  # seconds that a message takes from one chip to the next
+# Shapes of data sets that need not be there to plan with them.
+KNOWN = {
+    "cifar10": DataInfo(50_000, (32, 32, 3), 3, 10),
+    "cifar100": DataInfo(50_000, (32, 32, 3), 3, 100),
+    "imagenet2012": DataInfo(1_281_167, None, 3, 1000),
+}
+RESERVED = 0.98  # of a chip's memory that a program can have; the runtime keeps the rest
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one step costs one device, and the run all of them.
+
+    Attributes:
+      topology: as it was asked for.
+      devices: of the mesh.
+      chip: what each can do; None if it is not in the table.
+      batch_size: over all devices.
+      memory: bytes by part: 'parameters', 'optimizer', 'method state', 'batch', 'temporaries', 'program'.
+      needed: bytes in all; more than the parts where the compiler gave up.
+      compiled: False if the compiler found that the program does not fit: then what follows is zero.
+      flops: of matrix products and convolutions.
+      hbm_bytes: to and from memory, as XLA estimates.
+      collectives: by kind.
+      steps: of the run.
+    """
+
+    topology: str
+    devices: int
+    chip: Chip | None
+    batch_size: int
+    memory: dict[str, float]
+    needed: float
+    compiled: bool
+    flops: float
+    hbm_bytes: float
+    collectives: dict[str, Collective]
+    steps: int
+
+    @property
+    def room(self) -> float:
+        """Bytes that a program can have; infinite for chips that are not in the table."""
+        return RESERVED * self.chip.hbm if self.chip else math.inf
+
+    @property
+    def fits(self) -> bool:
+        """Whether the program fits in the memory of the chip."""
+        return self.compiled and self.needed <= self.room
+
+    @property
+    def largest_batch(self) -> int:
+        """About the largest batch that fits, if what is not state grows with the batch; 0 if it is not known."""
+        state = sum(self.memory[part] for part in ("parameters", "optimizer", "method state", "program"))
+        growing = self.needed - state
+        if not (math.isfinite(self.room) and growing > 0):
+            return 0
+        local = self.batch_size / self.devices * (self.room - state) / growing
+        return max(0, math.floor(local)) * self.devices
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each resource alone would take for a step; empty where the chip is not known."""
+        if self.chip is None or not self.compiled:
+            return {}
+        messages = sum(collective.count for collective in self.collectives.values())
+        sent = sum(collective.sent for collective in self.collectives.values())
+        return {
+            "compute": self.flops / self.chip.peak,
+            "memory": self.hbm_bytes / self.chip.hbm_bandwidth,
+            "network": sent / self.chip.network,
+            "latency": messages * HOP * hops(self.topology, self.devices),
+        }
+
+    @property
+    def step_seconds(self) -> float:
+        """The roofline: the slower of computing and memory, and what waits for the network, one after the other."""
+        seconds = self.seconds
+        if not seconds:
+            return math.nan
+        return max(seconds["compute"], seconds["memory"]) + seconds["network"] + seconds["latency"]
+
+    @property
+    def limit(self) -> str:
+        """The resource that takes most."""
+        return max(self.seconds, key=lambda name: self.seconds[name]) if self.seconds else "unknown"
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all devices."""
+        return self.batch_size / self.step_seconds
+
+    @property
+    def hours(self) -> float:
+        """Of the whole run, training alone."""
+        return self.steps * self.step_seconds / 3600
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for a file."""
+        names = ("fits", "largest_batch", "seconds", "step_seconds", "limit", "images_per_second", "hours")
+        values = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
+        values["chip_hours"] = self.hours * self.devices
+        return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
+
+
+def hops(topology: str, devices: int) -> int:
+    """How far a message goes and comes back on the longest way of a torus; a ring where no shape is given."""
+    sides = [int(side) for side in re.findall(r"\d+", topology.partition(":")[2])] or [devices]
+    return max(1, sum(side for side in sides if side > 1))
+
+
+def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | None) -> Plan:
+    """Compiles the train step of a config for a mesh and reads off what it costs.
+
+    Raises:
+      UserError: for what is wrong with the config, as a run would say it.
+    """
+    program = make_program(config, info, mesh)
+    chip = chip or chips.chip(mesh.devices.flat[0].device_kind)
+    memory = state_memory(program)
+    common = {
+        "topology": topology,
+        "devices": mesh.size,
+        "chip": chip,
+        "batch_size": program.clock.batch_size,
+        "steps": program.clock.total_steps,
+    }
+    try:
+        compiled = program.compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = out_of_memory(str(error))
+        if used is None:
+            raise
+        nothing: dict[str, Any] = {"flops": 0.0, "hbm_bytes": 0.0, "collectives": {}, "compiled": False}
+        memory |= {"temporaries": max(0.0, used - sum(memory.values())), "program": 0.0}
+        return Plan(**common, memory=memory, needed=used, **nothing)
+    stats, costs, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    memory["temporaries"] = float(stats.temp_size_in_bytes)
+    memory["program"] = float(stats.generated_code_size_in_bytes)
+    return Plan(
+        **common,
+        memory=memory,
+        needed=sum(memory.values()),
+        compiled=True,
+        flops=program.flops / mesh.size,
+        hbm_bytes=float(costs["bytes accessed"]) * hlo.loops_factor(text),
+        collectives=hlo.collectives(text, mesh.size),
+    )
+
+
+def state_memory(program: Program) -> dict[str, float]:
+    """Bytes per device of what a step is given, by part."""
+    state = program.abstract_state()
+    parts = {"parameters": state.params, "optimizer": state.opt_state, "method state": state.method_state}
+    return {**{name: local_bytes(part) for name, part in parts.items()}, "batch": local_bytes(program.abstract_batch())}
+
+
+def local_bytes(tree: PyTree) -> float:
+    """Bytes that one device holds of shapes with shardings."""
+    shards = [(x.sharding.shard_shape(x.shape), x.dtype.itemsize) for x in jax.tree.leaves(tree)]
+    return float(sum(math.prod(shape) * size for shape, size in shards))
+
+
+def out_of_memory(message: str) -> float | None:
+    """The bytes that a program would have needed, from the compiler's complaint; None for other complaints."""
+    found = re.search(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm", message)
+    if found is None:
+        return None
+    return float(found[1]) * {"K": 2.0**10, "M": 2.0**20, "G": GIB}[found[2]]
+
+
+def data_info(config: Any) -> DataInfo:
+    """The shape of the training set: of a well-known data set by its name, of others by opening them."""
+    if config.data.name not in KNOWN:
+        from jssl.data.datasets import open_data
+
+        return open_data(config).info
+    info = KNOWN[config.data.name]
+    rest, _ = splits.holdout(info.num_examples, None, config.data.holdout, config.data.split_seed)
+    classes = 0 if config.data.labels == "none" else info.num_classes
+    return dataclasses.replace(info, num_examples=len(rest), num_classes=classes)
+
+
+def tpu_mesh(topology: str) -> Mesh:
+    """A mesh over the devices of a TPU slice that is not there, for compiling ahead of time.
+
+    Args:
+      topology: generation and shape in chips: 'v5e:4x4', 'v4:2x2x4'.
+
+    Raises:
+      UserError: if libtpu is not installed, or does not know the topology.
+    """
+    from jax.experimental import topologies
+
+    # libtpu asks the machine what it is, unless it is told that there is no TPU.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    options: dict[str, Any] = {}
+    if topology.startswith("v4:"):
+        options["chip_config_name"] = "megacore"  # two cores are one device, as on a Cloud TPU VM
+    if re.fullmatch(r"v\w+:1x1(x1)?", topology):
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        description = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+    except Exception as error:  # JaxRuntimeError, or RuntimeError without libtpu
+        text = " ".join(str(error).split())
+        if "libtpu" in text and "topology" not in text.lower():
+            raise UserError("planning for TPUs needs libtpu, also without a TPU: pip install 'jssl[tpu]'") from error
+        raise UserError(f"--topology={topology}: {text[:200]}; write it as v5e:4x4, v5p:2x2x4 or v6e:16x16") from error
+    return parallel.make_mesh(np.asarray(description.devices).tolist())
+
+
+def table(plans: Sequence[Plan]) -> str:
+    """Markdown: a column for every plan."""
+    rows: dict[str, list[str]] = {"": [plan.topology for plan in plans]}
+    rows["devices"] = [str(plan.devices) for plan in plans]
+    rows["batch"] = [f"{plan.batch_size:,}" for plan in plans]
+    for part in plans[0].memory:
+        rows[f"{part}, GiB"] = [f"{plan.memory[part] / GIB:.2f}" for plan in plans]
+    rows["memory of a chip, GiB"] = [f"{plan.chip.hbm / GIB:.1f}" if plan.chip else "?" for plan in plans]
+    rows["needed, GiB"] = [f"{plan.needed / GIB:.2f}" for plan in plans]
+    rows["fits"] = ["?" if plan.chip is None else "yes" if plan.fits else "NO" for plan in plans]
+    rows["largest batch, about"] = [f"{plan.largest_batch:,}" if plan.largest_batch else "?" for plan in plans]
+    rows["TFLOP"] = [_given(plan, plan.flops / 1e12, ".3g") for plan in plans]
+    rows["GB to and from memory"] = [_given(plan, plan.hbm_bytes / 1e9, ".3g") for plan in plans]
+    for kind in sorted({kind for plan in plans for kind in plan.collectives}):
+        found = [plan.collectives.get(kind, Collective()) for plan in plans]
+        rows[f"{kind}s, MB"] = [f"{c.count:.0f}, {c.payload / 1e6:,.1f}" for c in found]
+    for term in ("compute", "memory", "network", "latency"):
+        rows[f"{term}, ms"] = [_given(plan, 1e3 * plan.seconds.get(term, math.nan), ".1f") for plan in plans]
+    rows["limit"] = [plan.limit for plan in plans]
+    rows["step, ms"] = [_given(plan, 1e3 * plan.step_seconds, ".1f") for plan in plans]
+    rows["images/s"] = [_given(plan, plan.images_per_second, ",.0f") for plan in plans]
+    best = max((plan.images_per_second / plan.devices for plan in plans if plan.seconds), default=math.nan)
+    each = [plan.images_per_second / plan.devices / best for plan in plans]
+    rows["images/s and device, of the best"] = [_given(plan, 100 * e, ".0f", " %") for plan, e in zip(plans, each)]
+    rows["hours"] = [_given(plan, plan.hours, ".2f") for plan in plans]
+    rows["chip-hours"] = [_given(plan, plan.hours * plan.devices, ".0f") for plan in plans]
+    lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    return "\n".join([lines[0], "|---" * (len(plans) + 1) + "|", *lines[1:]])
+
+
+def _given(plan: Plan, value: float, form: str, unit: str = "") -> str:
+    """A figure, or a dash where the program did not compile or the chip is not known."""
+    return f"{value:{form}}{unit}" if plan.compiled and not math.isnan(value) else "-"
