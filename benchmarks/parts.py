@@ -119,7 +119,9 @@ def augmenting(config: Any, batch: int) -> Work:
 
 def nt_xent(n: int, block: int | None) -> tuple[Work, int | None]:
     """Forward and backward of a batch of n pairs, and the bytes that the compiled program needs for itself."""
-    loss = functools.partial(losses.nt_xent, temperature=TEMPERATURE, pairs=losses.Blocks(block) if block else losses.GATHERED)
+    loss = functools.partial(
+        losses.nt_xent, temperature=TEMPERATURE, pairs=losses.Blocks(block) if block else losses.GATHERED
+    )
     first, second = jax.random.normal(rng.root(0), (2, n, EMBEDDING))
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(first, second).compile()
     memory = compiled.memory_analysis()

@@ -108,7 +108,7 @@ def train_step(settings: Settings) -> Iterator[Line]:
     model = parts.training(settings)
     seconds = settings.measure(model.stepping)
     memory = model.step.memory_analysis()
-    flops = train.flops(model.step) * model.program.mesh.size
+    flops = model.program.flops
     yield timing.throughput(
         "train_step",
         settings.batch,

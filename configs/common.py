@@ -96,8 +96,13 @@ def base(name: str) -> ml_collections.ConfigDict:
         "lars_clip": False,  # rates adapted by LARS do not exceed the learning rate, as in solo-learn
         "clip_norm": 0.0,  # of the whole gradient; 0: none
         "clip_each_norm": 0.0,  # of every parameter's gradient on its own; 0: none
-        "accumulate": 1,  # parts of a batch whose gradients are averaged
+        "accumulate": 1,  # parts of a batch whose gradients are averaged; a loss sees a part
+        "grad_cache": 1,  # parts in which a batch passes the encoder; a loss sees the whole batch
         "groups": {},
+    }
+    config.mesh = {
+        "fsdp": False,  # split parameters, targets and the optimiser's state over the devices: large ViTs
+        "fsdp_min_size": 2**16,  # elements below which an array stays whole
     }
     config.checkpoint = {
         **duration("every", percent=10),

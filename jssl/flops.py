@@ -32,7 +32,9 @@ def _equation(equation: Any) -> float:
     inner = [count(value) for value in _jaxprs(params)]
     if name == "cond":
         return max(inner, default=0.0)
-    times = {"scan": lambda: params["length"], "shard_map": lambda: params["mesh"].size}.get(name, lambda: 1)()
+    times = {"scan": lambda: params["length"], "shard_map": lambda: params["mesh"].size}.get(
+        name, lambda: 1
+    )()
     return times * sum(inner)
 
 

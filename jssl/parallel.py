@@ -68,6 +68,43 @@ def row_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(sharding, tree)
 
 
+def split_shardings(tree: PyTree, mesh: Mesh, min_size: int) -> PyTree:
+    """Arrays of at least so many elements split over the devices, along the longest axis that splits evenly (FSDP).
+
+    References:
+      Rajbhandari et al., ZeRO, 2020, stage 3. https://arxiv.org/abs/1910.02054
+    """
+
+    def sharding(x: Any) -> NamedSharding:
+        axes = [axis for axis, length in enumerate(x.shape) if length % mesh.size == 0]
+        if x.size < min_size or not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, DATA_AXIS))
+
+    return jax.tree.map(sharding, tree)
+
+
+def gathered(tree: PyTree, shardings: PyTree, mesh: Mesh) -> PyTree:
+    """The split arrays whole, for use within jit; their gradient comes back split, summed on the way.
+
+    Left to itself the partitioner would also move activations instead, which are larger.
+    """
+
+    def whole(tree: PyTree) -> PyTree:
+        return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+
+    @jax.custom_vjp
+    def gather(tree: PyTree) -> PyTree:
+        return whole(tree)
+
+    gather.defvjp(
+        lambda tree: (whole(tree), None),
+        lambda _, gradient: (jax.lax.with_sharding_constraint(gradient, shardings),),
+    )
+    return gather(tree)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, what: str) -> None:
     """Raises UserError unless a global batch splits evenly over the mesh."""
     if batch_size <= 0 or batch_size % mesh.size:

@@ -1,4 +1,7 @@
-"""python -m jssl.plan --config=configs/simclr.py:imagenet --topology=v5e:4x4,v5e:8x8: what a run needs, before it is rented."""
+"""python -m jssl.plan --config=configs/simclr.py:imagenet --topology=v5e:4x4,v5e:8x8
+
+What a run needs, before it is rented.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, wi
 TOPOLOGY = flags.DEFINE_list("topology", [], "TPU slices, generation and shape in chips: v5e:4x4,v4:2x2x4.")
 PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cpu"], "What to compile for.")
 DEVICES = flags.DEFINE_integer("devices", 8, "With --platform=cpu: how many devices to pretend.")
-CHIP = flags.DEFINE_string("chip", None, "With --platform=cpu: whose memory and speed to reckon with, 'TPU v4', say.")
+CHIP = flags.DEFINE_string(
+    "chip", None, "With --platform=cpu: whose memory and speed to reckon with, 'TPU v4', say."
+)
 OUT = flags.DEFINE_string("out", None, "A JSON file for the plans.")
 
 MODEL = (

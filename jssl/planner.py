@@ -40,7 +40,7 @@ class Plan:
       devices: of the mesh.
       chip: what each can do; None if it is not in the table.
       batch_size: over all devices.
-      memory: bytes by part: 'parameters', 'optimizer', 'method state', 'batch', 'temporaries', 'program'.
+      memory: bytes by part: 'parameters', 'optimizer', 'method state', 'inputs', 'temporaries', 'program'.
       needed: bytes in all; more than the parts where the compiler gave up.
       compiled: False if the compiler found that the program does not fit: then what follows is zero.
       flops: of matrix products and convolutions.
@@ -141,7 +141,7 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
     program = make_program(config, info, mesh)
     chip = chip or chips.chip(mesh.devices.flat[0].device_kind)
     memory = state_memory(program)
-    common = {
+    common: dict[str, Any] = {
         "topology": topology,
         "devices": mesh.size,
         "chip": chip,
@@ -158,6 +158,9 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
         memory |= {"temporaries": max(0.0, used - sum(memory.values())), "program": 0.0}
         return Plan(**common, memory=memory, needed=used, **nothing)
     stats, costs, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    assert stats is not None
+    assert costs is not None
+    assert text is not None
     memory["temporaries"] = float(stats.temp_size_in_bytes)
     memory["program"] = float(stats.generated_code_size_in_bytes)
     return Plan(
@@ -175,7 +178,10 @@ def state_memory(program: Program) -> dict[str, float]:
     """Bytes per device of what a step is given, by part."""
     state = program.abstract_state()
     parts = {"parameters": state.params, "optimizer": state.opt_state, "method state": state.method_state}
-    return {**{name: local_bytes(part) for name, part in parts.items()}, "batch": local_bytes(program.abstract_batch())}
+    return {
+        **{name: local_bytes(part) for name, part in parts.items()},
+        "inputs": local_bytes(program.abstract_batch()),
+    }
 
 
 def local_bytes(tree: PyTree) -> float:
@@ -228,9 +234,13 @@ def tpu_mesh(topology: str) -> Mesh:
         description = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
     except Exception as error:  # JaxRuntimeError, or RuntimeError without libtpu
         text = " ".join(str(error).split())
-        if "libtpu" in text and "topology" not in text.lower():
-            raise UserError("planning for TPUs needs libtpu, also without a TPU: pip install 'jssl[tpu]'") from error
-        raise UserError(f"--topology={topology}: {text[:200]}; write it as v5e:4x4, v5p:2x2x4 or v6e:16x16") from error
+        if "not installed" in text or "libtpu.so" in text:
+            raise UserError(
+                "planning for TPUs needs libtpu, also without a TPU: pip install 'jssl[tpu]'"
+            ) from error
+        raise UserError(
+            f"--topology={topology}: {text[:200]}; write it as v5e:4x4, v5p:2x2x4 or v6e:16x16"
+        ) from error
     return parallel.make_mesh(np.asarray(description.devices).tolist())
 
 
@@ -240,13 +250,15 @@ def table(plans: Sequence[Plan]) -> str:
     rows["devices"] = [str(plan.devices) for plan in plans]
     rows["batch"] = [f"{plan.batch_size:,}" for plan in plans]
     for part in plans[0].memory:
-        rows[f"{part}, GiB"] = [f"{plan.memory[part] / GIB:.2f}" for plan in plans]
-    rows["memory of a chip, GiB"] = [f"{plan.chip.hbm / GIB:.1f}" if plan.chip else "?" for plan in plans]
-    rows["needed, GiB"] = [f"{plan.needed / GIB:.2f}" for plan in plans]
+        rows[part] = [size(plan.memory[part]) for plan in plans]
+    rows["memory, needed"] = [size(plan.needed) for plan in plans]
+    rows["memory of a chip"] = [size(plan.chip.hbm) if plan.chip else "?" for plan in plans]
     rows["fits"] = ["?" if plan.chip is None else "yes" if plan.fits else "NO" for plan in plans]
-    rows["largest batch, about"] = [f"{plan.largest_batch:,}" if plan.largest_batch else "?" for plan in plans]
-    rows["TFLOP"] = [_given(plan, plan.flops / 1e12, ".3g") for plan in plans]
-    rows["GB to and from memory"] = [_given(plan, plan.hbm_bytes / 1e9, ".3g") for plan in plans]
+    rows["largest batch, about"] = [
+        f"{plan.largest_batch:,}" if plan.largest_batch else "?" for plan in plans
+    ]
+    rows["GFLOP"] = [_given(plan, plan.flops / 1e9, ",.5g") for plan in plans]
+    rows["memory traffic, GB"] = [_given(plan, plan.hbm_bytes / 1e9, ",.3g") for plan in plans]
     for kind in sorted({kind for plan in plans for kind in plan.collectives}):
         found = [plan.collectives.get(kind, Collective()) for plan in plans]
         rows[f"{kind}s, MB"] = [f"{c.count:.0f}, {c.payload / 1e6:,.1f}" for c in found]
@@ -257,11 +269,19 @@ def table(plans: Sequence[Plan]) -> str:
     rows["images/s"] = [_given(plan, plan.images_per_second, ",.0f") for plan in plans]
     best = max((plan.images_per_second / plan.devices for plan in plans if plan.seconds), default=math.nan)
     each = [plan.images_per_second / plan.devices / best for plan in plans]
-    rows["images/s and device, of the best"] = [_given(plan, 100 * e, ".0f", " %") for plan, e in zip(plans, each)]
-    rows["hours"] = [_given(plan, plan.hours, ".2f") for plan in plans]
-    rows["chip-hours"] = [_given(plan, plan.hours * plan.devices, ".0f") for plan in plans]
+    rows["images/s and device, of the best"] = [
+        _given(plan, 100 * e, ".0f", " %") for plan, e in zip(plans, each)
+    ]
+    rows["hours"] = [_given(plan, plan.hours, ".3g") for plan in plans]
+    rows["chip-hours"] = [_given(plan, plan.hours * plan.devices, ",.3g") for plan in plans]
     lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     return "\n".join([lines[0], "|---" * (len(plans) + 1) + "|", *lines[1:]])
+
+
+def size(count: float) -> str:
+    """Bytes for people: '14.0 GiB', '310 KiB'."""
+    power = min(3, int(math.log2(max(count, 1)) // 10))
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def _given(plan: Plan, value: float, form: str, unit: str = "") -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jssl import durations, flops, models, optim, parallel, rng
+from jssl import chunks, durations, flops, models, optim, parallel, rng
 from jssl.data import augment
 from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
@@ -77,10 +77,15 @@ class Program:
 
     @functools.cached_property
     def shardings(self) -> TrainState:
-        """Where the state lives: whole on every device, but for the rows of what the method says is sharded."""
-        shapes = jax.eval_shape(self._init)
-        split = {name: shapes.method_state[name] for name in self.method.sharded}
+        """Where the state lives: whole on every device, but for the rows of what the method says is sharded.
+
+        With `mesh.fsdp` parameters, targets and the optimiser's state are split over the devices too.
+        """
+        shapes, config = jax.eval_shape(self._init), self.config.mesh
         everywhere = jax.tree.map(lambda _: parallel.replicated(self.mesh), shapes)
+        if config.fsdp:
+            everywhere = parallel.split_shardings(shapes, self.mesh, config.fsdp_min_size)
+        split = {name: shapes.method_state[name] for name in self.method.sharded}
         state = {**everywhere.method_state, **parallel.row_shardings(split, self.mesh)}
         return dataclasses.replace(everywhere, method_state=state)
 
@@ -164,7 +169,7 @@ class Program:
         def part(state: State, batch: Batch, number: Array | int) -> tuple[Array, Output, Params]:
             key = rng.derive(ctx.key, "part", number)
             seen = augmented(self.config, rng.derive(key, "augment"), batch, self.specs)
-            loss = functools.partial(self.method.loss, batch=seen, ctx=ctx._replace(key=key))
+            loss = functools.partial(self._loss, batch=seen, ctx=ctx._replace(key=key))
             (value, output), grads = jax.value_and_grad(loss, has_aux=True)(params, state)
             return value, output._replace(features=None, labels=None), grads
 
@@ -177,12 +182,19 @@ class Program:
             total = jax.tree.map(lambda t, g: t + g / parts, total, grads)
             return (output.state, total), (value, output.metrics)
 
-        # Row i goes to part i % parts, so that every device has rows of every part.
-        split = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
         start = (state, jax.tree.map(jnp.zeros_like, params))
-        (state, grads), (values, metrics) = jax.lax.scan(body, start, (jnp.arange(parts), split))
+        numbered = (jnp.arange(parts), chunks.split_rows(batch, parts))
+        (state, grads), (values, metrics) = jax.lax.scan(body, start, numbered)
         metrics = jax.tree.map(jnp.mean, metrics)
         return jnp.mean(values), Output(state, metrics), grads
+
+    def _loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        """The method's, of parameters and targets that `mesh.fsdp` had split."""
+        if self.config.mesh.fsdp:
+            params = parallel.gathered(params, self.shardings.params, self.mesh)
+            shared = {name: part for name, part in state.items() if name not in self.method.sharded}
+            state = {**state, **jax.lax.with_sharding_constraint(shared, parallel.replicated(self.mesh))}
+        return self.method.loss(params, state, batch, ctx)
 
     def first_views(self, batch: Batch) -> Batch:
         """The views that the first step makes of the first batch (with optim.accumulate=1), to be looked at."""
@@ -216,16 +228,13 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
             f"config.data.unlabeled.batch_size={stream.batch_size} is larger than the training set of "
             f"{info.num_examples} images: a batch must not hold an image twice"
         )
-    parts = config.optim.accumulate
-    if parts < 1 or stream.batch_size % (parts * mesh.size):
-        raise UserError(
-            f"config.optim.accumulate={parts} must divide the batch of {stream.batch_size} "
-            f"into parts that split evenly over {mesh.size} device(s)"
-        )
+    parts = check_parts("accumulate", config.optim.accumulate, stream.batch_size, mesh)
+    check_parts("grad_cache", config.optim.grad_cache, stream.batch_size // parts, mesh)
     clock = durations.make_clock(config, info.num_examples)
     specs = make_specs(stream)
     dtype = compute_dtype(config, mesh)
     encoder = models.encoder(config.encoder, dtype=dtype)
+    encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
     method = make_method(config.method, encoder, dtype, info.num_examples, mesh)
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
@@ -236,6 +245,16 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     params, _ = jax.eval_shape(method.init, rng.root(0), views)
     optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
     return Program(config, info, mesh, clock, specs, method, optimizer, schedule)
+
+
+def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> int:
+    """Raises UserError unless a batch divides into so many parts that split evenly over the devices."""
+    if parts < 1 or batch_size % (parts * mesh.size):
+        raise UserError(
+            f"config.optim.{name}={parts} must divide the batch of {batch_size} "
+            f"into parts that split evenly over {mesh.size} device(s)"
+        )
+    return parts
 
 
 def make_specs(stream: Any) -> tuple[ViewSpec, ...]:
@@ -286,7 +305,8 @@ def abstract_batch(config: Any, info: DataInfo, specs: tuple[ViewSpec, ...], mes
 def augmented(config: Any, key: Array, batch: Batch, specs: tuple[ViewSpec, ...]) -> Batch:
     """Puts `views` in the place of `image`."""
     stream = dict(batch["unlabeled"])
-    views = augment.views(key, stream.pop("image"), specs, config.data.mean, config.data.std)
+    data, images = config.data, stream.pop("image")
+    views = augment.views(key, images, specs, data.mean, data.std, config.optim.grad_cache)
     return {**batch, "unlabeled": {**stream, "views": views}}
 
 

@@ -238,4 +238,3 @@ def sigterm_stops(step: int) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-

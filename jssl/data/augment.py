@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl import chunks
 from jssl.data import image_ops
 from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
@@ -351,6 +352,7 @@ def views(
     specs: Specs,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    parts: int = 1,
 ) -> tuple[Array, ...]:
     """Makes all views of a batch.
 
@@ -364,6 +366,7 @@ def views(
       specs: the ViewSpecs in order, as a sequence or by name.
       mean: subtracted from every view at the end; one number, or one a channel.
       std: then divided by, > 0.
+      parts: of the batch, which are augmented one after the other to save memory; B must divide by it.
 
     Returns:
       num_views(specs) arrays, float32[B, size, size, C] each.
@@ -390,7 +393,13 @@ def views(
             own_key = jax.random.fold_in(jax.random.fold_in(key, v), i)
             return to_float(augment(own_key, to_float(image), spec, crop), mean, std)
 
-        by_example = jax.vmap(make, (None, 0, 0))
+        def by_example(v: Array, i: Array, images: Array, make: Callable[..., Array] = make) -> Array:
+            together = jax.vmap(make, (None, 0, 0))
+            if parts == 1:
+                return together(v, i, images)
+            split = chunks.split_rows((i, images), parts)
+            return chunks.join_rows(jax.lax.map(lambda part: together(v, *part), split))
+
         by_view = jax.vmap(by_example, (0, None, None if crop else 0))
         made = by_view(jnp.asarray(numbers), jnp.arange(sources[numbers[0]].shape[0]), same)
         for place, v in enumerate(numbers):

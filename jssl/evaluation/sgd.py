@@ -106,7 +106,7 @@ def probe_specs(config: Any) -> tuple[ViewSpec, ...]:
 def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
     config = ml_collections.ConfigDict(program.config.to_dict())
     config.data.unlabeled.batch_size = recipe.batch_size
-    config.optim.accumulate = 1
+    config.optim.accumulate = config.optim.grad_cache = 1
     config.optim.update(
         {
             "name": "sgd",

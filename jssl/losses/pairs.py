@@ -84,9 +84,7 @@ def _backward(
 _log_sum_exp.defvjp(_forward, _backward)
 
 
-def similarities(
-    a: Array, b: Array, scale: float, others: bool | Array, index: Array | None = None
-) -> Array:
+def similarities(a: Array, b: Array, scale: float, others: bool | Array, index: Array | None = None) -> Array:
     """scale <a_i, b_j>, float32[N, M]; with `others` minus infinity where j is i, or index[i]."""
     s = scale * jnp.matmul(a, b.T, precision=PRECISION)
     if others is False:

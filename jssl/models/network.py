@@ -8,8 +8,10 @@ from typing import cast
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from jssl import chunks
 from jssl.types import Array, Params, State
 
 STATS = "batch_stats"  # Flax collection of the running statistics
@@ -24,16 +26,25 @@ class Network:
     Both functions work on abstract values (`jax.eval_shape`). The object is hashable, so a closure over
     it, or a static argument, compiles once.
 
-    Args:
+    Attributes:
       module: a Flax module called as `module(x, train)`.
+      chunks: parts in which a batch passes in training, one after the other. The backward pass computes each again,
+        so that the memory is that of one part, while whoever uses the outputs sees the whole batch (GradCache).
+        Gradients are those of the whole batch, but for batch normalisation: every part has statistics of its own,
+        and the running ones move once a part.
+
+    References:
+      Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021.
+      https://arxiv.org/abs/2101.06983
     """
 
     module: nn.Module
+    chunks: int = 1
 
     def without_drop_path(self) -> Network:
         """The same network, with the same parameters, that drops nothing in training: what targets are."""
         dropping = getattr(self.module, "drop_path", 0.0)
-        return Network(self.module.clone(drop_path=0.0)) if dropping else self
+        return dataclasses.replace(self, module=self.module.clone(drop_path=0.0)) if dropping else self
 
     def init(self, key: Array, x: Array) -> tuple[Params, State]:
         """Draws the parameters for inputs like `x`.
@@ -69,11 +80,26 @@ class Network:
         Raises:
           ValueError: if the network drops paths, `train` is True and no key is given.
         """
-        variables = {"params": params, STATS: stats}
         if not train:
-            out = self.module.apply(variables, x, False)
+            out = self.module.apply({"params": params, STATS: stats}, x, False)
             return cast(Array, out), stats
+        if self.chunks == 1:
+            return self._train(params, stats, x, key)
+
+        @jax.checkpoint
+        def part(stats: State, rows_and_number: tuple[Array, Array]) -> tuple[State, Array]:
+            rows, number = rows_and_number
+            own = None if key is None else jax.random.fold_in(key, number)
+            out, stats = self._train(params, stats, rows, own)
+            return stats, out
+
+        split = (chunks.split_rows(x, self.chunks), jnp.arange(self.chunks))
+        stats, out = jax.lax.scan(part, stats, split)
+        return chunks.join_rows(out), stats
+
+    def _train(self, params: Params, stats: State, x: Array, key: Array | None) -> tuple[Array, State]:
         rngs = None if key is None else {DROP_PATH: key}
+        variables = {"params": params, STATS: stats}
         out, updated = self.module.apply(variables, x, True, mutable=[STATS], rngs=rngs)
         return cast(Array, out), updated.get(STATS, {})
 

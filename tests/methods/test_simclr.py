@@ -40,7 +40,9 @@ def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
     z, _ = method.heads["projector"].apply(params["projector"], state["stats"]["projector"], h, train=True)
     np.testing.assert_allclose(value, losses.nt_xent(z[:16], z[16:], 0.2), rtol=1e-5)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), output.state["stats"]["encoder"], stats
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        output.state["stats"]["encoder"],
+        stats,
     )
     np.testing.assert_allclose(output.features, h[:16], rtol=1e-5, atol=1e-6)
 

@@ -1,0 +1,237 @@
+"""The planner: what it counts against programs whose costs are known, its arithmetic, its command line."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from configs import dino, simclr
+from jssl import chips, flops, hlo, parallel, planner, program
+from jssl.chips import Chip
+from jssl.errors import UserError
+from jssl.hlo import Collective
+from jssl.program import DataInfo
+from tests.commands import SIMCLR, TINY, called
+from tests.conftest import tiny_config
+
+INFO = DataInfo(1600, (8, 8, 1), 1, 10)
+AXIS = parallel.DATA_AXIS
+NEXT = [(i, (i + 1) % 8) for i in range(8)]
+
+
+def compiled(function, mesh):
+    """A function of a device's part of float32[64, 32]."""
+    rows = PartitionSpec(AXIS)
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
+    struct = jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=parallel.batch_sharding(mesh))
+    return jax.jit(mapped).lower(struct).compile().as_text()
+
+
+LOCAL = 8 * 32 * 4  # bytes of a device's part
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "payload", "sent"),
+    [
+        (lambda x: jax.lax.psum(x, AXIS), "all-reduce", LOCAL, 2 * 7 / 8 * LOCAL),
+        (lambda x: jax.lax.all_gather(x, AXIS, tiled=True)[:8], "all-gather", 8 * LOCAL, 7 * LOCAL),
+        (lambda x: jax.lax.psum_scatter(x, AXIS, tiled=True), "reduce-scatter", LOCAL, 7 / 8 * LOCAL),
+        (lambda x: jax.lax.all_to_all(x, AXIS, 0, 0, tiled=True), "all-to-all", LOCAL, 7 / 8 * LOCAL),
+        (lambda x: jax.lax.ppermute(x, AXIS, NEXT), "collective-permute", LOCAL, LOCAL),
+    ],
+)
+def test_communication_is_counted_by_kind_and_loops_as_often_as_they_run(
+    mesh8, function, kind, payload, sent
+):
+    found = hlo.collectives(compiled(function, mesh8), 8)
+    assert found.keys() == {kind}
+    np.testing.assert_allclose(dataclasses.astuple(found[kind]), (1, payload, sent))
+
+    def loop(x):
+        return jax.lax.fori_loop(0, 5, lambda i, x: jnp.tile(function(jnp.sin(x)), (8, 1))[:8], x)
+
+    found = hlo.collectives(compiled(loop, mesh8), 8)
+    np.testing.assert_allclose(dataclasses.astuple(found[kind]), (5, 5 * payload, 5 * sent))
+
+
+def test_memory_traffic_in_a_loop_counts_as_often_as_it_runs(mesh1):
+    def loop(x):
+        return jax.lax.fori_loop(0, 50, lambda i, x: jnp.sin(jnp.sort(x, axis=0)), x)
+
+    assert 25 < hlo.loops_factor(compiled(loop, mesh1)) <= 50
+    assert hlo.loops_factor(compiled(jnp.sin, mesh1)) == 1
+
+
+def convolution(x, kernel, stride=1):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def test_operations_are_those_of_products_and_convolutions():
+    a, b = jnp.zeros((3, 4, 5)), jnp.zeros((3, 5, 6))
+    one = 2 * 3 * 4 * 5 * 6
+    assert flops.count(jax.make_jaxpr(jnp.matmul)(a, b)) == one
+    assert flops.count(jax.make_jaxpr(jax.jit(lambda a, b: jnp.sin(a @ b)))(a, b)) == one
+    square = jnp.zeros((8, 8))
+    loop = jax.make_jaxpr(lambda x: jax.lax.scan(lambda c, _: (c @ c, None), x, length=7)[0])(square)
+    assert flops.count(loop) == 7 * 2 * 8**3
+    x, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 10))
+    for stride in (1, 2):
+        forward = 2 * 2 * (8 // stride) ** 2 * 10 * 27
+        loss = lambda x, k, stride=stride: jnp.sum(convolution(x, k, stride))  # noqa: E731
+        assert flops.count(jax.make_jaxpr(loss)(x, kernel)) == forward
+        assert flops.count(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel)) == 3 * forward
+
+
+def test_the_step_of_a_resnet_50_has_the_operations_of_the_textbook(mesh1):
+    """4.1 billion multiplications and additions an image and pass, three passes, two views."""
+    config = simclr.get_config("imagenet")
+    config.encoder.resnet.conv = "xla"
+    prog = program.make_program(config, planner.data_info(config), mesh1)
+    assert prog.clock.num_examples == 1_281_167 - 12_812
+    np.testing.assert_allclose(prog.flops, 3 * 2 * 4.1e9 * 2 * 4096, rtol=0.02)
+
+
+@pytest.fixture(scope="module")
+def small_plan(mesh8):
+    return planner.plan(tiny_config(), INFO, "cpu:8", mesh8, chips.CHIPS["TPU v4"])
+
+
+def test_memory_by_part_is_that_of_the_state(small_plan, mesh8):
+    state = program.make_program(tiny_config(), INFO, mesh8).init()
+    assert small_plan.memory["parameters"] == sum(x.nbytes for x in jax.tree.leaves(state.params))
+    assert small_plan.memory["optimizer"] == sum(x.nbytes for x in jax.tree.leaves(state.opt_state))
+    assert small_plan.memory["inputs"] == 16 * (8 * 8 + 4 + 4) / 8  # rows are split
+    assert small_plan.fits
+    assert small_plan.largest_batch > 16
+    assert small_plan.collectives["all-reduce"].payload >= small_plan.memory["parameters"]  # the gradient
+
+
+def test_split_state_takes_a_device_its_part(mesh8):
+    programs = []
+    for fsdp in (False, True):
+        config = dino.get_config("small")
+        config.encoder.name = "vit_ti"
+        config.encoder.vit.update({"patch_size": 8, "image_size": 32})
+        config.mesh.update({"fsdp": fsdp, "fsdp_min_size": 1024})
+        programs.append(program.make_program(config, DataInfo(50_000, (32, 32, 3), 3, 10), mesh8))
+    whole, split = map(planner.state_memory, programs)
+    for part in ("parameters", "optimizer", "method state"):
+        assert whole[part] / 8 <= split[part] < whole[part] / 7
+
+
+CHIP = Chip(peak=1e12, hbm=1e9, hbm_bandwidth=1e9, network=1e8, source="")
+PLAN = planner.Plan(
+    topology="v5e:4x8",
+    devices=32,
+    chip=CHIP,
+    batch_size=3200,
+    memory={
+        "parameters": 1e8,
+        "optimizer": 1e8,
+        "method state": 0.0,
+        "inputs": 1e7,
+        "temporaries": 3.8e8,
+        "program": 1e7,
+    },
+    needed=6e8,
+    compiled=True,
+    flops=2e12,
+    hbm_bytes=1e9,
+    collectives={"all-reduce": Collective(10, 4e6, 7e6), "all-gather": Collective(2, 1e6, 1e6)},
+    steps=3600,
+)
+
+
+def test_the_arithmetic_of_a_plan():
+    assert PLAN.seconds == pytest.approx(
+        {"compute": 2.0, "memory": 1.0, "network": 0.08, "latency": 12 * 12e-6}
+    )
+    assert PLAN.step_seconds == pytest.approx(2.080144)
+    assert PLAN.limit == "compute"
+    assert PLAN.images_per_second == pytest.approx(3200 / 2.080144)
+    assert PLAN.hours == pytest.approx(2.080144)
+    # 590 MB of 980 may grow from 100 images a device: (980 - 210) / 390.
+    assert PLAN.largest_batch == math.floor(100 * (0.98e9 - 2.1e8) / 3.9e8) * 32
+    assert PLAN.fits
+    assert not dataclasses.replace(PLAN, needed=0.99e9).fits
+    json.dumps(PLAN.as_json())
+    failed = dataclasses.replace(PLAN, compiled=False, needed=2e9, collectives={})
+    assert not failed.fits
+    assert failed.largest_batch < PLAN.batch_size
+    assert json.loads(json.dumps(failed.as_json()))["step_seconds"] is None
+    text = planner.table([PLAN, failed])
+    assert "| fits | yes | NO |" in text
+    assert "| images/s | 1,538 | - |" in text
+    assert text.count("\n|") == len(text.splitlines()) - 1
+
+
+def test_what_the_compiler_says_of_memory_is_understood():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 27.46G of 15.75G hbm. Exceeded hbm ..."
+    assert planner.out_of_memory(message) == 27.46 * 2**30
+    assert planner.out_of_memory("INVALID_ARGUMENT: whatever") is None
+
+
+@pytest.mark.parametrize(
+    ("topology", "hops"), [("v5e:4x4", 8), ("v4:2x2x4", 8), ("v6e:16x16", 32), ("cpu:8", 8), ("v5e:1x1", 1)]
+)
+def test_the_longest_way_there_and_back(topology, hops):
+    assert planner.hops(topology, 8) == hops
+
+
+def test_chips_are_found_by_the_longest_name():
+    assert chips.chip("TPU v5 lite") == chips.CHIPS["TPU v5e"]
+    assert chips.chip("TPU v5p") == chips.CHIPS["TPU v5"]
+    assert chips.chip("NVIDIA H100 80GB HBM3") == chips.CHIPS["NVIDIA H100"]
+    assert chips.chip("cpu") is None
+
+
+def test_the_command_line_plans_for_devices_that_are_not_there(tmp_path):
+    out = tmp_path / "plan.json"
+    command = (SIMCLR, *TINY, "--config.total_steps=10", "--platform=cpu", "--devices=4", "--chip=TPU v4")
+    status, text, err = called(*command, f"--out={out}", module="jssl.plan")
+    assert status == 0, err
+    assert "| devices | 4 |" in text
+    assert "not a measurement" in text
+    (plan,) = json.loads(out.read_text())
+    assert plan["devices"] == 4
+    assert plan["steps"] == 10
+    assert plan["flops"] > 0
+    assert plan["collectives"]["all-reduce"]["count"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--topology=v5e:4x4 is missing"),
+        (("--platform=cpu", "--topology=v5e:4x4"), "leave it out with --platform=cpu"),
+        (("--platform=cpu", "--chip=TPU v44"), "did you mean 'TPU v4'"),
+        (("--platform=cpu", "--devices=3", *TINY, "--config.total_steps=9"), "multiple of the 3 device"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message):
+    status, _, err = called(SIMCLR, *arguments, module="jssl.plan")
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_real_slice_is_compiled_for_where_libtpu_is():
+    if importlib.util.find_spec("libtpu") is None:
+        with pytest.raises(UserError, match="needs libtpu"):
+            planner.tpu_mesh("v5e:2x2")
+        pytest.skip("libtpu is not installed: pip install 'jssl[tpu]'")
+    status, text, err = called(SIMCLR, "--topology=v5e:2x2", module="jssl.plan")
+    assert status == 0, err
+    assert "| devices | 4 |" in text
+    assert "| fits | yes |" in text
+    status, _, err = called(SIMCLR, "--topology=v5e:3x3", module="jssl.plan")
+    assert status == 2
+    assert "write it as v5e:4x4" in err
