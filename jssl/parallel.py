@@ -68,6 +68,12 @@ def row_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(sharding, tree)
 
 
+def column_sharding(x: Any, mesh: Mesh) -> NamedSharding:
+    """Columns of an array [D, K] split if they split evenly, the array whole everywhere if not."""
+    split = x.ndim == 2 and x.shape[1] % mesh.size == 0
+    return NamedSharding(mesh, PartitionSpec(None, DATA_AXIS)) if split else replicated(mesh)
+
+
 def split_shardings(tree: PyTree, mesh: Mesh, min_size: int) -> PyTree:
     """Arrays of at least so many elements split over the devices, along the longest axis that splits evenly (FSDP).
 
@@ -85,14 +91,19 @@ def split_shardings(tree: PyTree, mesh: Mesh, min_size: int) -> PyTree:
     return jax.tree.map(sharding, tree)
 
 
-def gathered(tree: PyTree, shardings: PyTree, mesh: Mesh) -> PyTree:
-    """The split arrays whole, for use within jit; their gradient comes back split, summed on the way.
+def gathered(tree: PyTree, shardings: PyTree, mesh: Mesh, but: Sequence[str] = ()) -> PyTree:
+    """The split arrays whole, for use within jit, but those below some names; their gradient comes back split.
 
     Left to itself the partitioner would also move activations instead, which are larger.
     """
 
     def whole(tree: PyTree) -> PyTree:
-        return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+        return jax.lax.with_sharding_constraint(tree, wanted)
+
+    def want(path: Any, split: NamedSharding) -> NamedSharding:
+        return split if any(getattr(key, "key", None) in but for key in path) else replicated(mesh)
+
+    wanted = jax.tree_util.tree_map_with_path(want, shardings)
 
     @jax.custom_vjp
     def gather(tree: PyTree) -> PyTree:

@@ -77,16 +77,22 @@ class Program:
 
     @functools.cached_property
     def shardings(self) -> TrainState:
-        """Where the state lives: whole on every device, but for the rows of what the method says is sharded.
+        """Where the state lives: whole on every device, but for what the method says is sharded.
 
         With `mesh.fsdp` parameters, targets and the optimiser's state are split over the devices too.
         """
-        shapes, config = jax.eval_shape(self._init), self.config.mesh
+        shapes, config, names = jax.eval_shape(self._init), self.config.mesh, self.method.sharded
         everywhere = jax.tree.map(lambda _: parallel.replicated(self.mesh), shapes)
         if config.fsdp:
             everywhere = parallel.split_shardings(shapes, self.mesh, config.fsdp_min_size)
-        split = {name: shapes.method_state[name] for name in self.method.sharded}
-        state = {**everywhere.method_state, **parallel.row_shardings(split, self.mesh)}
+
+        def place(path: Any, x: Any, usual: Any) -> Any:
+            found = any(getattr(key, "key", None) in names for key in path)
+            return parallel.column_sharding(x, self.mesh) if found else usual
+
+        everywhere = jax.tree_util.tree_map_with_path(place, shapes, everywhere)
+        rows = {name: part for name, part in shapes.method_state.items() if name in names}
+        state = {**everywhere.method_state, **parallel.row_shardings(rows, self.mesh)}
         return dataclasses.replace(everywhere, method_state=state)
 
     def init(self) -> TrainState:
@@ -191,9 +197,8 @@ class Program:
     def _loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         """The method's, of parameters and targets that `mesh.fsdp` had split."""
         if self.config.mesh.fsdp:
-            params = parallel.gathered(params, self.shardings.params, self.mesh)
-            shared = {name: part for name, part in state.items() if name not in self.method.sharded}
-            state = {**state, **jax.lax.with_sharding_constraint(shared, parallel.replicated(self.mesh))}
+            params = parallel.gathered(params, self.shardings.params, self.mesh, self.method.sharded)
+            state = parallel.gathered(state, self.shardings.method_state, self.mesh, self.method.sharded)
         return self.method.loss(params, state, batch, ctx)
 
     def first_views(self, batch: Batch) -> Batch:

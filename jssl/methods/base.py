@@ -55,7 +55,10 @@ class Method(abc.ABC):
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        """Entries of the state whose rows are split over the devices, as those of a batch are: queues, banks."""
+        """What is split over the devices: entries of the state by rows (queues, banks), networks by columns (prototypes).
+
+        A network's targets and its part of the optimiser's state are split with it.
+        """
         return ()
 
     @abc.abstractmethod

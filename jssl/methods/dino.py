@@ -85,6 +85,10 @@ class DINO(WithTarget):
     def averaged(self) -> tuple[str, ...]:
         return tuple(self.networks)
 
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        return ("prototypes",)
+
     def check(self, batch: Batch) -> None:
         check_crops("DINO", batch["unlabeled"]["views"])
 

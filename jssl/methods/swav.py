@@ -74,7 +74,7 @@ class SwAV(Siamese):
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        return ("queues",)
+        return ("queues", "prototypes")
 
     def check(self, batch: Batch) -> None:
         check_crops("SwAV", batch["unlabeled"]["views"])

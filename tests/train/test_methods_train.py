@@ -65,12 +65,30 @@ def test_a_resumed_run_is_the_run(name, mesh1, tmp_path):
     assert all(any(jax.tree.leaves(part)) for part in moved.values())  # nothing lies there unused
 
 
-@pytest.mark.parametrize("name", ["moco", "instdisc"])
-def test_queue_and_bank_are_split_over_devices_and_move_to_other_meshes(name, mesh1, mesh8, tmp_path):
-    one, eight = (program.make_program(shrunk(name), INFO, mesh) for mesh in (mesh1, mesh8))
+LARGE = {
+    "moco": ("queue",),
+    "instdisc": ("bank",),
+    "dino": ("prototypes", "kernel"),
+    "swav": ("prototypes", "kernel"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_what_is_large_is_split_over_devices_never_whole_on_one_and_moves_to_other_meshes(
+    name, mesh1, mesh8, tmp_path
+):
+    config = shrunk(name)
+    config.method.update({"prototypes": 168} if "prototypes" in config.method else {})
+    one, eight = (program.make_program(config, INFO, mesh) for mesh in (mesh1, mesh8))
     state = saved_and_restored(tmp_path, one, one.init(), eight)
-    rows = state.method_state["queue"].rows if name == "moco" else state.method_state["bank"]
-    assert rows.addressable_shards[0].data.shape[0] == len(rows) // 8
+    large = state.params if "prototypes" in LARGE[name] else state.method_state
+    for key in LARGE[name]:
+        large = large[key]
+    large = large.rows if name == "moco" else large
+    assert large.addressable_shards[0].data.size == large.size // 8
+    text = eight.compile().as_text()
+    for shape in (large.shape, large.shape[::-1]):
+        assert "f32[{},{}]".format(*shape) not in text, "a device holds all of it"
     state, metrics = eight.step(state, batch(0, mesh8))
     expected, expected_metrics = one.step(one.init(), batch(0, mesh1))
     np.testing.assert_allclose(metrics["loss"], expected_metrics["loss"], rtol=1e-5)
