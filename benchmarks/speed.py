@@ -30,7 +30,6 @@ from benchmarks import parts, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
 from configs import recipes, simclr
-from jssl import train
 from jssl.data import pipeline, sources, tfds_source
 
 BLOCK = 1024  # rows of nt_xent's blockwise form

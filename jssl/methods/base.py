@@ -55,9 +55,9 @@ class Method(abc.ABC):
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        """What is split over the devices: entries of the state by rows (queues, banks), networks by columns (prototypes).
+        """What is split over the devices: entries of the state by rows (queues, banks), networks by columns.
 
-        A network's targets and its part of the optimiser's state are split with it.
+        A network's targets and its part of the optimiser's state are split with it: prototypes, say.
         """
         return ()
 

@@ -131,12 +131,16 @@ class MoCo(Contrasting, WithTarget):
         self, state: State, queries: list[Array], views: tuple[Array, ...], ctx: Context
     ) -> tuple[Array, State]:
         """Keys of the momentum encoder against the queue, which then takes them in."""
-        order = jax.random.permutation(rng.derive(ctx.key, "shuffle"), len(views[0]))
-        order = order if self.shuffle else jnp.arange(len(order))
         target, queue = state["target"], state["queue"]
+        order: Array | slice = slice(None)
+        back = order
+        if (
+            self.shuffle and self.encoder.batch_norm_groups > 1
+        ):  # with one group it would only move images about
+            order = jax.random.permutation(rng.derive(ctx.key, "shuffle"), len(views[0]))
+            back = jnp.argsort(order)
         shuffled = [view[order] for view in views]
         outputs, stats = self.each_view(target["params"], target["stats"], shuffled)
-        back = jnp.argsort(order)
         keys = [losses.normalize(o["projector"][back]) for o in outputs]
         value = _mean([losses.info_nce(q, k, queue.rows, self.temperature) for q, k in zip(queries, keys)])
         queue = enqueue(queue, jnp.concatenate(keys))

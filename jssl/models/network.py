@@ -41,6 +41,11 @@ class Network:
     module: nn.Module
     chunks: int = 1
 
+    @property
+    def batch_norm_groups(self) -> int:
+        """Runs of samples that batch normalisation treats as batches of their own, see `layers.BatchNorm`."""
+        return getattr(self.module, "batch_norm_groups", 1)
+
     def without_drop_path(self) -> Network:
         """The same network, with the same parameters, that drops nothing in training: what targets are."""
         dropping = getattr(self.module, "drop_path", 0.0)
