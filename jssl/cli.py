@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging as python_logging
-import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -50,17 +50,27 @@ def _load_configs() -> None:
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    from jssl import peers
     from jssl.train import Interrupted
 
     try:
         main(argv)
     except UserError as error:
-        fail(str(error), alone=False)
+        if error.__cause__ is not None:
+            peers.suspect()
+        peers.leave(" ".join(str(error).split()), 2)
     except Interrupted as interrupted:
         from jssl import parallel
 
         if parallel.is_main_process():
             print(f"saved at step {interrupted.step}; run the same command again to go on", flush=True)
+    except Exception as error:
+        if not peers.watching():
+            raise
+        peers.suspect()
+        traceback.print_exc()
+        peers.leave(" ".join(f"{type(error).__name__}: {error}".split()), 1)
+    peers.stop()
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> str:
@@ -79,16 +89,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> str:
     return str(error)
 
 
-def fail(message: str, alone: bool = True) -> NoReturn:
-    """One line, exit status 2.
-
-    With `alone` False there may be other processes: then this one ends at once, without JAX's farewell, in
-    which it would wait for the others and they for it.
-    """
+def fail(message: str) -> NoReturn:
+    """One line, exit status 2."""
     print(f"jssl: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    if not alone:
-        import jax
-
-        if jax.process_count() > 1:
-            os._exit(2)
     sys.exit(2)

@@ -10,17 +10,25 @@ from jssl import cli
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with a preset after a colon.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; default runs/NAME.")
 PROFILE = flags.DEFINE_integer("profile", 0, "Write a jax.profiler trace of this many steps.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or 'auto' on a TPU pod.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of this run.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, or 'auto' on TPU VMs, GKE and SLURM; else JSSL_COORDINATOR."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of this run; else JSSL_NUM_PROCESSES.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0; else JSSL_PROCESS_ID.")
+START_TIMEOUT = flags.DEFINE_integer("start_timeout", 300, "Seconds in which all processes must have come.")
+PEER_TIMEOUT = flags.DEFINE_integer(
+    "peer_timeout", 30, "Seconds without a sign of life after which a process counts as dead."
+)
 
 
 def main(_: list[str]) -> None:
     """Joins the other processes, runs the config, prints the result."""
-    from jssl import parallel, stages
+    from jssl import distributed, parallel, stages
     from jssl.report import summary
 
-    parallel.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    distributed.initialize(
+        COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, START_TIMEOUT.value, PEER_TIMEOUT.value
+    )
     config = CONFIG.value
     folder = WORKDIR.value or f"runs/{config.name}"
     result = stages.run(config, folder, PROFILE.value)

@@ -1,4 +1,4 @@
-"""Mesh, shardings, several processes, and what must cross them."""
+"""Mesh, shardings, and what must cross processes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,6 @@ from jssl.errors import UserError
 from jssl.types import Array, PyTree
 
 DATA_AXIS = "data"
-
-
-def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins the processes of one run; call before anything touches a device.
-
-    With nothing given this is a single process. On a TPU pod or under SLURM `coordinator='auto'` lets
-    JAX find the others.
-
-    Raises:
-      UserError: if some of the three are given and others are not.
-    """
-    if coordinator == "auto":
-        jax.distributed.initialize()
-        return
-    given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if any(given) and not all(given):
-        raise UserError(
-            "--coordinator, --num_processes and --process_id belong together: give all three or none"
-        )
-    if coordinator is not None:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
 def is_main_process() -> bool:
