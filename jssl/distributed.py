@@ -61,7 +61,9 @@ def settings(
     if not count.isdigit() or int(count) < 1:
         raise UserError(f"--num_processes={count} must be at least 1")
     if not number.isdigit() or int(number) >= int(count):
-        raise UserError(f"--process_id={number} must be from 0 to {int(count) - 1}, for --num_processes={count}")
+        raise UserError(
+            f"--process_id={number} must be from 0 to {int(count) - 1}, for --num_processes={count}"
+        )
     return Settings(host, int(port), int(count), int(number))
 
 

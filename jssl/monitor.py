@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from etils import epath
 
 from jssl import chips, parallel
 from jssl.errors import UserError
+from jssl.files import GrowingFile, LocalFolder, is_remote, write_whole
 from jssl.types import Metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -56,6 +58,8 @@ class Tracker(Protocol):
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
 
+    def sync(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -65,14 +69,20 @@ class TensorBoard:
     def __init__(self, workdir: epath.Path):
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(workdir / "tensorboard"))
+        self._folder = LocalFolder(workdir / "tensorboard")
+        self._writer = SummaryWriter(self._folder.path)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
+    def sync(self) -> None:
+        self._writer.flush()
+        self._folder.sync()
+
     def close(self) -> None:
         self._writer.close()
+        self._folder.close()
 
 
 class Wandb:
@@ -83,12 +93,14 @@ class Wandb:
 
         name = str(config["name"])
         run_id = f"{name}-{zlib.crc32(str(workdir.absolute()).encode()):08x}"
-        self._run = wandb.init(
-            project="jssl", name=name, id=run_id, dir=str(workdir), config=config, resume="allow"
-        )
+        local = tempfile.gettempdir() if is_remote(workdir) else str(workdir)
+        self._run = wandb.init(project="jssl", name=name, id=run_id, dir=local, config=config, resume="allow")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
+
+    def sync(self) -> None:
+        """It sends by itself."""
 
     def close(self) -> None:
         self._run.finish()
@@ -139,6 +151,7 @@ class Monitor:
         self._lap = time.perf_counter()
         if self._main:
             truncate(self._path, start)
+            self._file = GrowingFile(self._path)
         self._trackers: list[Tracker] = []
         if self._main and config.log.tensorboard:
             self._trackers.append(TensorBoard(workdir))
@@ -234,16 +247,28 @@ class Monitor:
         if not self._main:
             return
         line = json.dumps({"step": step, **{k: float(v) for k, v in values.items()}})
+        with self._writing():
+            self._file.append(line)
+        for tracker in self._trackers:
+            tracker.write(step, values)
+
+    def sync(self) -> None:
+        """Returns when everything is where it belongs; what a checkpoint follows must be."""
+        if self._main:
+            with self._writing():
+                self._file.sync()
+            for tracker in self._trackers:
+                tracker.sync()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            with self._path.open("a") as file:
-                file.write(line + "\n")
+            yield
         except OSError as error:
             raise UserError(
                 f"cannot write to {self._path}: {error}. Make room and run the same command again to go on "
                 "from the last checkpoint"
             ) from error
-        for tracker in self._trackers:
-            tracker.write(step, values)
 
     def say(self, text: str) -> None:
         """Prints a line that does not break the progress bar."""
@@ -292,6 +317,7 @@ class Monitor:
     def close(self) -> None:
         """Closes bar and trackers."""
         self._bar.close()
+        self.sync()
         for tracker in self._trackers:
             tracker.close()
 
@@ -342,10 +368,7 @@ def truncate(path: epath.Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_lines(path) if line["step"] <= step]
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write("".join(json.dumps(line) + "\n" for line in kept))
-    part.replace(path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_lines(path: epath.Path) -> list[dict[str, float]]:

@@ -18,6 +18,7 @@ from jssl import parallel
 from jssl.checkpoint import Checkpointer
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
 from jssl.errors import UserError
+from jssl.files import LocalFolder
 from jssl.monitor import Monitor
 from jssl.program import Program
 from jssl.state import TrainState
@@ -108,6 +109,7 @@ def train(
 
     def save(step: int, score: float | None = None) -> None:
         monitor.flush()  # a state that is not finite is never saved
+        monitor.sync()
         extra = {"data": data.get_state(), "monitor": monitor.state(), "history": history}
         checkpointer.save(step, state, extra, score)
 
@@ -191,13 +193,14 @@ class Profiler:
     def __init__(self, steps: int, begin: int, workdir: epath.Path):
         self._first = begin + 4 if steps else -1
         self._last = self._first + steps
-        self._folder = workdir / "profile"
+        self._workdir = workdir
         self._running = False
 
     def before(self, step: int) -> None:
         """Starts or stops the trace."""
         if step == self._first:
-            jax.profiler.start_trace(str(self._folder))
+            self._folder = LocalFolder(self._workdir / "profile")
+            jax.profiler.start_trace(self._folder.path)
             self._running = True
         elif step == self._last:
             self.close()
@@ -206,6 +209,7 @@ class Profiler:
         """Writes the trace if one is running."""
         if self._running:
             jax.profiler.stop_trace()
+            self._folder.close()
             self._running = False
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jssl import parallel
+from jssl import files, parallel
 from jssl.data.datasets import Data
 from jssl.errors import UserError
 from jssl.program import DataInfo
@@ -39,7 +39,11 @@ def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     """Raises UserError if the folder holds another config's run, or something that is no run; touches nothing."""
     path = workdir / CONFIG_FILE
-    if path.exists():
+    try:
+        found = path.exists()
+    except ImportError as error:
+        raise UserError(f"--workdir={workdir} needs: pip install 'jssl[gcs]' ({error})") from error
+    if found:
         theirs, ours = flatten(read_json(path)), flatten(as_json(config))
         differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
         if differing:
@@ -123,9 +127,7 @@ def read_json(path: epath.Path) -> dict[str, Any]:
 
 def write_json(path: epath.Path, values: dict[str, Any]) -> None:
     """Writes whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(values, indent=2) + "\n")
-    part.replace(path)
+    files.write_whole(path, json.dumps(values, indent=2) + "\n")
 
 
 def _tuples(value: Any) -> Any:

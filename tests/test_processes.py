@@ -1,19 +1,26 @@
-"""Two processes with one device each are one process with two devices: same numbers, same files."""
+"""Processes with one device each are one with all of them: same numbers, same files, whatever happens to them."""
 
 import contextlib
 import json
+import re
 import signal
 import socket
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 
+from jssl import distributed
+from jssl.distributed import Settings, settings
+from jssl.errors import UserError
 from jssl.monitor import read_lines
-from tests.commands import SIMCLR, TIMING, TINY, called, started
+from tests.commands import ROOT, SIMCLR, TIMING, TINY, called, environment, started
 
-STEPS = 40  # processes agree on a stop at every twentieth
+STEPS = 80
 TEST_IMAGES = 360
 
 
@@ -25,20 +32,18 @@ def free_port():
 
 
 @contextlib.contextmanager
-def two_processes(*arguments):
-    """Both processes of a run."""
-    address = f"--coordinator=127.0.0.1:{free_port()}"
+def processes(count, *arguments):
+    """All processes of a run."""
+    together = (f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}", "--peer_timeout=10")
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(
-                started(*arguments, address, "--num_processes=2", f"--process_id={number}", seconds=400)
-            )
-            for number in range(2)
+            stack.enter_context(started(*arguments, *together, f"--process_id={number}", seconds=400))
+            for number in range(count)
         ]
 
 
 def ends(children):
-    """Waits for both; both must exit with 0. Gives what each printed, without gloo's greeting."""
+    """Waits for all; all must exit with 0. Gives what each printed, without gloo's greeting."""
     printed = []
     for child in children:
         lines = child.stdout.read().splitlines()
@@ -79,33 +84,85 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_two_processes_stop_together_go_on_and_equal_one_process_of_two_devices(tmp_path):
-    with two_processes(*digits(tmp_path / "two")) as children:
-        assert f"0 of {STEPS} steps done" in first_line(children[0])
+def finished(folder):
+    """Steps of the finished checkpoints."""
+    return sorted(int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdigit())
+
+
+def begins(child):
+    """The steps that a session finds done."""
+    line = first_line(child)
+    found = re.search(rf"; (\d+) of {STEPS} steps done$", line)
+    assert found, f"{line}{child.errors() if not line else ''}"
+    return int(found[1])
+
+
+def killed(folder, count, victim):
+    """A session that loses a process after its first checkpoint: the others say so and end; gives where it began."""
+    before = finished(folder)
+    with processes(count, *digits(folder)) as children:
+        begin = begins(children[0])
+        while finished(folder)[-1:] <= before[-1:] and children[victim].poll() is None:
+            time.sleep(0.001)
+        children[victim].send_signal(signal.SIGKILL)
+        died = time.monotonic()
+        for number, child in enumerate(children):
+            if number == victim:
+                assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
+                continue
+            assert child.wait() == 75, child.errors()
+            assert time.monotonic() - died < 60
+            last = child.errors().splitlines()[-1]
+            assert last.startswith("jssl: another process of this run has died"), child.errors()
+            assert "run the same command again to go on from the last checkpoint" in last
+            assert child.errors().count("jssl: ") == 1
+            assert "Traceback" not in child.errors()
+        print(f"{count} processes, {victim} killed: the others ended after {time.monotonic() - died:.1f} s")
+    return begin
+
+
+def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_stopped(tmp_path):
+    """2 processes, 0 is killed; 2, stopped; 1, stopped; 4, another is killed; 2 to the end. And 1 without a stop."""
+    folder = tmp_path / "many"
+    assert killed(folder, 2, victim=0) == 0
+    intact = finished(folder)[-1]
+    with processes(2, *digits(folder)) as children:
+        assert begins(children[0]) == intact
         for child in children:
             child.send_signal(signal.SIGTERM)
         printed = ends(children)
-    assert printed[0][-1] == "saved at step 20; run the same command again to go on"
+    together = finished(folder)[-1]
+    assert intact < together < STEPS
+    assert together % 20 == 0, "processes agree on a stop now and then"
+    assert printed[0][-1] == f"saved at step {together}; run the same command again to go on"
     assert printed[1] == [], "only process 0 prints"
-    assert (tmp_path / "two" / "checkpoints" / "20").is_dir()
-    with two_processes(*digits(tmp_path / "two")) as children:
-        assert f"20 of {STEPS} steps done" in first_line(children[0])
+    with started(*digits(folder)) as child:
+        assert begins(child) == together
+        child.send_signal(signal.SIGTERM)
+        child.stdout.read()
+        assert child.wait() == 0, child.errors()
+    alone = finished(folder)[-1]
+    assert together < alone < STEPS
+    assert killed(folder, 4, victim=2) == alone
+    assert alone < finished(folder)[-1] < STEPS
+    with processes(2, *digits(folder)) as children:
+        assert begins(children[0]) == finished(folder)[-1]
         printed = ends(children)
     assert any(line.startswith("this run") for line in printed[0])
     assert printed[1] == [], "only process 0 prints"
 
     status, _, err = called(*digits(tmp_path / "one"), devices=2)
     assert status == 0, err
-    same_lines(metrics(tmp_path / "one"), metrics(tmp_path / "two"))
-    written = [line["step"] for line in metrics(tmp_path / "two")]
+    same_lines(metrics(tmp_path / "one"), metrics(folder))
+    written = [line["step"] for line in metrics(folder)]
     assert written == [1, *range(5, STEPS + 1, 5)], "each once"
-    assert files(tmp_path / "one") == files(tmp_path / "two")
-    one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two"))
-    assert one.keys() == two.keys()
+    assert files(tmp_path / "one") == files(folder)
+    one, many = (json.loads((path / "result.json").read_text()) for path in (tmp_path / "one", folder))
+    assert one.keys() == many.keys()
     accuracies = [key for key in one if "/top" in key]
     assert {"knn/top1", "pixels/knn/top1", "untrained/knn/top1"} <= set(accuracies)
     for key in accuracies:
-        assert abs(one[key] - two[key]) <= 1.001 / TEST_IMAGES, key
+        assert abs(one[key] - many[key]) <= 1.001 / TEST_IMAGES, key
 
 
 def first_line(child):
@@ -129,7 +186,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_two_processes_see_photos_in_the_order_of_one(photos, tmp_path):
+def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     """20 images and batches of 8: a batch runs on across the border of epochs."""
     changes = {
         "data.name": photos,
@@ -141,12 +198,86 @@ def test_two_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     }
     for view in ("first", "second"):
         changes |= {f"data.unlabeled.views.{view}.size": 8, f"data.unlabeled.views.{view}.crop_area_min": 0.2}
-    with two_processes(*digits(tmp_path / "two", **changes)) as children:
-        printed = ends(children)
-    assert printed[1] == []
+    done = subprocess.run(
+        ["launch/local.sh", f"--logs={tmp_path / 'logs'}", "4", *digits(tmp_path / "four", **changes)],
+        cwd=ROOT,
+        env=environment(PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "step 8/8" in done.stdout
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert [log.name for log in logs] == ["process-1.log", "process-2.log", "process-3.log"]
+    for log in logs:
+        assert all(line.startswith("[Gloo]") for line in log.read_text().splitlines()), log.read_text()
     status, _, err = called(*digits(tmp_path / "one", **changes), devices=2)
     assert status == 0, err
-    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    one, four = metrics(tmp_path / "one"), metrics(tmp_path / "four")
     assert len(one) == 8
     assert len({line["loss"] for line in one}) == 8
-    same_lines(one, two)
+    same_lines(one, four)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ((None, None, None), {}, None),
+        (("auto", None, None), {}, "auto"),
+        ((None, None, None), {"JSSL_COORDINATOR": "auto"}, "auto"),
+        (("host:8476", 4, 0), {}, Settings("host", 8476, 4, 0)),
+        ((None, None, None), {"JSSL_COORDINATOR": "[::1]:80", "JSSL_NUM_PROCESSES": "2", "JSSL_PROCESS_ID": "1"},
+         Settings("[::1]", 80, 2, 1)),
+        ((None, None, 0), {"JSSL_COORDINATOR": "h:80", "JSSL_NUM_PROCESSES": "2", "JSSL_PROCESS_ID": "1"},
+         Settings("h", 80, 2, 0)),
+    ],
+)  # fmt: skip
+def test_flags_win_over_the_environment(flags, environment, expected):
+    assert settings(*flags, environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "words"),
+    [
+        (("host:80", None, None), {}, "belong together"),
+        ((None, 2, 0), {}, "belong together"),
+        ((None, None, None), {"JSSL_PROCESS_ID": "0"}, "belong together"),
+        (("host", 2, 0), {}, "--coordinator=host must be HOST:PORT"),
+        (("host:99999", 2, 0), {}, "must be HOST:PORT"),
+        (("host:80", 0, 0), {}, "--num_processes=0 must be at least 1"),
+        (("host:80", 2, 2), {}, "--process_id=2 must be from 0 to 1"),
+        (("host:80", 2, -1), {}, "--process_id=-1 must be from 0 to 1"),
+        (("host:80", 2, None), {"JSSL_PROCESS_ID": "one"}, "--process_id=one must be from 0 to 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_the_users_mistake(flags, environment, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        settings(*flags, environment)
+
+
+def test_nobody_waits_for_ever_for_the_others():
+    """Process 1 without a coordinator, process 0 without the others, a port that is taken, no cluster at all."""
+    port = free_port()
+    for arguments, words in [
+        (
+            (f"--coordinator=127.0.0.1:{port}", "--num_processes=2", "--process_id=1"),
+            f"the coordinator 127.0.0.1:{port} did not answer for 2 s",
+        ),
+        (
+            (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", "--process_id=0"),
+            "not all of the 2 processes came within 2 s",
+        ),
+        (("--coordinator=auto",), "--coordinator=auto finds no cluster"),
+    ]:
+        status, out, err = called(SIMCLR, "--start_timeout=2", *arguments, seconds=60)
+        assert status == 2, err
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith("jssl: ")
+        assert words in line
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="cannot listen on port"):
+            distributed.initialize(f"127.0.0.1:{taken.getsockname()[1]}", 2, 0)

@@ -6,6 +6,8 @@
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz or .npy file arrays `images` uint8[N, H, W, C] and, optionally, `labels` int[N]
   anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
+
+Folders and arrays may lie in an object store: gs://bucket/folder.
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ import pathlib
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from absl import logging
+from etils import epath
 from PIL import Image, ImageOps
 
+from jssl import files
 from jssl.errors import UserError, unknown
+
+Path: TypeAlias = pathlib.Path | epath.Path
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -92,10 +98,12 @@ class Source(abc.ABC):
             raise BadImage(f"{self.filename(index)}: {error}") from error
 
 
-def open_image(handle: pathlib.Path | bytes | np.ndarray) -> Image.Image:
+def open_image(handle: Path | bytes | np.ndarray) -> Image.Image:
     """Opens lazily: for files only the header is read."""
     if isinstance(handle, np.ndarray):
         return Image.fromarray(handle[..., 0] if handle.shape[-1] == 1 else handle)
+    if not isinstance(handle, bytes) and files.is_remote(handle):
+        handle = handle.read_bytes()
     return Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
 
 
@@ -179,7 +187,7 @@ class FolderSource(Source):
     image_shape = None
     channels = 3
 
-    def __init__(self, root: pathlib.Path):
+    def __init__(self, root: Path):
         self.name = root.name
         self.root = root
         self.paths = sorted(find_images(root))
@@ -207,7 +215,7 @@ class FolderSource(Source):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def handles(self, indices: Sequence[int]) -> list[pathlib.Path]:
+    def handles(self, indices: Sequence[int]) -> list[Path]:
         return [self.paths[i] for i in indices]
 
     def labels(self) -> np.ndarray | None:
@@ -285,7 +293,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     """
     if not name:
         raise UserError("config.data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
-    path = pathlib.Path(name).expanduser()
+    path = files.located(name)
     if name == "digits":
         return sliced(digits(), split)
     if path.suffix in ARRAY_SUFFIXES:
@@ -301,7 +309,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
 
 def has_split(name: str, split: str) -> bool:
     """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
-    path = pathlib.Path(name).expanduser()
+    path = files.located(name)
     if not split or (path.suffix not in ARRAY_SUFFIXES and not path.is_dir()):
         return bool(split)
     splits = arrays(path) if path.suffix in ARRAY_SUFFIXES else folder(path)
@@ -345,20 +353,22 @@ def digits() -> dict[str, Source]:
     }
 
 
-def arrays(path: pathlib.Path) -> dict[str, Source]:
+def arrays(path: Path) -> dict[str, Source]:
     """`images`/`labels` of an .npz as `train`; `test_images`/`test_labels`, if there, as `test`."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    return _arrays(path, path.stat().st_mtime_ns)
+    about = path.stat()
+    return _arrays(path, about.st_mtime_ns if isinstance(about, os.stat_result) else about.mtime)
 
 
 @functools.lru_cache(maxsize=2)
-def _arrays(path: pathlib.Path, modified: int) -> dict[str, Source]:
+def _arrays(path: Path, modified: int) -> dict[str, Source]:
     """Reads once what train and test are asked of, and anew when the file was written anew."""
     del modified
     try:
-        content = np.load(path, allow_pickle=False)
-        stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if "images" not in stored:
@@ -374,7 +384,7 @@ def _arrays(path: pathlib.Path, modified: int) -> dict[str, Source]:
     return result
 
 
-def folder(path: pathlib.Path) -> dict[str, Source]:
+def folder(path: Path) -> dict[str, Source]:
     """`train` (all of the folder, or its train/) and `test` (its test/, val/ or validation/)."""
     train = next((path / name for name in TRAIN_FOLDERS if (path / name).is_dir()), None)
     if train is None:
@@ -384,14 +394,29 @@ def folder(path: pathlib.Path) -> dict[str, Source]:
     return splits if test is None else {**splits, "test": FolderSource(test)}
 
 
-def find_images(root: pathlib.Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[pathlib.Path]:
+def find_images(root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
     """Image files below a folder, hidden files and folders left out."""
-    for parent, folders, files in os.walk(root, followlinks=True):
+    if files.is_remote(root):
+        yield from _find_objects(root, suffixes)
+        return
+    for parent, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
+        for name in names:
             path = pathlib.Path(parent, name)
             if path.suffix.lower() in suffixes and not name.startswith("."):
                 yield path
+
+
+def _find_objects(root: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """As `find_images`, in an object store; asking what an entry is costs a request, so the name tells if it can."""
+    for path in root.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in IMAGE_SUFFIXES | UNDECODED:
+            if path.suffix.lower() in suffixes:
+                yield path
+        elif path.is_dir():
+            yield from _find_objects(path, suffixes)
 
 
 def chunks(length: int) -> Iterator[range]:

@@ -1,0 +1,91 @@
+"""Files that may lie in an object store (gs://, s3://): objects are written whole, there is no appending."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+from absl import logging
+from etils import epath
+
+REWRITE_SECONDS = 30.0  # a growing object is written again at most this often
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of an object store."""
+    return "://" in os.fspath(path)
+
+
+def located(name: str) -> pathlib.Path | epath.Path:
+    """The path that a name of the user's means."""
+    return epath.Path(name) if is_remote(name) else pathlib.Path(name).expanduser()
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes all or nothing: an object appears when it is complete, a file is renamed when it is."""
+    if is_remote(path):
+        path.write_text(text)
+        return
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+class GrowingFile:
+    """A text file that grows by lines: a file at once, an object now and then and at `sync`."""
+
+    def __init__(self, path: epath.Path):
+        self._path = path
+        self._remote = is_remote(path)
+        self._text = path.read_text() if self._remote and path.exists() else ""
+        self._fresh = True  # the object has all lines
+        self._written = time.monotonic()
+
+    def append(self, line: str) -> None:
+        """Adds a line; an object store that fails for the moment is no reason to stop."""
+        if not self._remote:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+            return
+        self._text += line + "\n"
+        self._fresh = False
+        if time.monotonic() - self._written > REWRITE_SECONDS:
+            try:
+                self.sync()
+            except Exception as error:
+                logging.warning("cannot write %s for now: %s", self._path, error)
+                self._written = time.monotonic()
+
+    def sync(self) -> None:
+        """Returns when all lines are in the store."""
+        if not self._fresh:
+            self._path.write_text(self._text)
+            self._fresh, self._written = True, time.monotonic()
+
+
+class LocalFolder:
+    """A folder for libraries that write local files only; `sync` copies them to where they belong."""
+
+    def __init__(self, target: epath.Path):
+        self._target = target
+        self._temporary = tempfile.mkdtemp(prefix="jssl_") if is_remote(target) else None
+        self.path = str(target) if self._temporary is None else self._temporary
+
+    def sync(self) -> None:
+        """Copies what is there by now."""
+        if self._temporary is None:
+            return
+        for source in pathlib.Path(self._temporary).rglob("*"):
+            if source.is_file():
+                target = self._target / str(source.relative_to(self._temporary))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+
+    def close(self) -> None:
+        """The last copy."""
+        self.sync()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary)
