@@ -40,9 +40,9 @@ if $dry_run; then
   exit
 fi
 
-child='' stopped=false
+child='' stopped=false interrupted=false
 stop() {
-  stopped=true
+  stopped=true interrupted=true
   [[ -z $child ]] || kill -TERM "$child" 2>/dev/null
 }
 trap stop TERM
@@ -57,9 +57,10 @@ for ((attempt = 0; ; attempt++)); do
   "$@" &
   child=$!
   while :; do # a signal ends `wait` before the command ends
+    interrupted=false
     wait "$child"
     status=$?
-    kill -0 "$child" 2>/dev/null || break
+    $interrupted || break
   done
   $stopped && end stopped "$status"
   ((status == 0 || status == 2 || attempt >= times)) && end "ended $status" "$status"

@@ -15,6 +15,7 @@ from etils import epath
 from PIL import Image
 
 from jssl import distributed
+from jssl.data import sources
 from jssl.distributed import Settings, settings
 from jssl.errors import UserError
 from jssl.monitor import read_lines
@@ -54,9 +55,9 @@ def ends(children):
     return printed
 
 
-def digits(workdir, **changes):
-    """The command line of a run on digits."""
-    settings = {"total_steps": STEPS, "checkpoint.every_steps": 10, **changes}
+def command(workdir, data, **changes):
+    """The command line of a run."""
+    settings = {"data.name": data, "total_steps": STEPS, "checkpoint.every_steps": 10, **changes}
     return (
         SIMCLR,
         *TINY,
@@ -97,10 +98,19 @@ def begins(child):
     return int(found[1])
 
 
-def killed(folder, count, victim):
+@pytest.fixture
+def digits(tmp_path):
+    """The digits as arrays, which a session opens faster than scikit-learn."""
+    train, test = (sources.load("digits", split) for split in ("train", "test"))
+    arrays = {"images": train.images, "labels": train.labels()}
+    np.savez(tmp_path / "digits.npz", **arrays, test_images=test.images, test_labels=test.labels())
+    return tmp_path / "digits.npz"
+
+
+def killed(folder, data, count, victim):
     """A session that loses a process after its first checkpoint: the others say so and end; gives where it began."""
     before = finished(folder)
-    with processes(count, *digits(folder)) as children:
+    with processes(count, *command(folder, data)) as children:
         begin = begins(children[0])
         while finished(folder)[-1:] <= before[-1:] and children[victim].poll() is None:
             time.sleep(0.001)
@@ -121,12 +131,12 @@ def killed(folder, count, victim):
     return begin
 
 
-def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_stopped(tmp_path):
+def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_stopped(digits, tmp_path):
     """2 processes, 0 is killed; 2, stopped; 1, stopped; 4, another is killed; 2 to the end. And 1 without a stop."""
     folder = tmp_path / "many"
-    assert killed(folder, 2, victim=0) == 0
+    assert killed(folder, digits, 2, victim=0) == 0
     intact = finished(folder)[-1]
-    with processes(2, *digits(folder)) as children:
+    with processes(2, *command(folder, digits)) as children:
         assert begins(children[0]) == intact
         for child in children:
             child.send_signal(signal.SIGTERM)
@@ -136,22 +146,22 @@ def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_sto
     assert together % 20 == 0, "processes agree on a stop now and then"
     assert printed[0][-1] == f"saved at step {together}; run the same command again to go on"
     assert printed[1] == [], "only process 0 prints"
-    with started(*digits(folder)) as child:
+    with started(*command(folder, digits)) as child:
         assert begins(child) == together
         child.send_signal(signal.SIGTERM)
         child.stdout.read()
         assert child.wait() == 0, child.errors()
     alone = finished(folder)[-1]
     assert together < alone < STEPS
-    assert killed(folder, 4, victim=2) == alone
+    assert killed(folder, digits, 4, victim=2) == alone
     assert alone < finished(folder)[-1] < STEPS
-    with processes(2, *digits(folder)) as children:
+    with processes(2, *command(folder, digits)) as children:
         assert begins(children[0]) == finished(folder)[-1]
         printed = ends(children)
     assert any(line.startswith("this run") for line in printed[0])
     assert printed[1] == [], "only process 0 prints"
 
-    status, _, err = called(*digits(tmp_path / "one"), devices=2)
+    status, _, err = called(*command(tmp_path / "one", digits), devices=2)
     assert status == 0, err
     same_lines(metrics(tmp_path / "one"), metrics(folder))
     written = [line["step"] for line in metrics(folder)]
@@ -189,7 +199,6 @@ def photos(tmp_path):
 def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     """20 images and batches of 8: a batch runs on across the border of epochs."""
     changes = {
-        "data.name": photos,
         "data.holdout": 0,
         "data.unlabeled.batch_size": 8,
         "evals.batch_size": 8,
@@ -199,7 +208,12 @@ def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     for view in ("first", "second"):
         changes |= {f"data.unlabeled.views.{view}.size": 8, f"data.unlabeled.views.{view}.crop_area_min": 0.2}
     done = subprocess.run(
-        ["launch/local.sh", f"--logs={tmp_path / 'logs'}", "4", *digits(tmp_path / "four", **changes)],
+        [
+            "launch/local.sh",
+            f"--logs={tmp_path / 'logs'}",
+            "4",
+            *command(tmp_path / "four", photos, **changes),
+        ],
         cwd=ROOT,
         env=environment(PYTHON=sys.executable),
         capture_output=True,
@@ -212,7 +226,7 @@ def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     assert [log.name for log in logs] == ["process-1.log", "process-2.log", "process-3.log"]
     for log in logs:
         assert all(line.startswith("[Gloo]") for line in log.read_text().splitlines()), log.read_text()
-    status, _, err = called(*digits(tmp_path / "one", **changes), devices=2)
+    status, _, err = called(*command(tmp_path / "one", photos, **changes), devices=2)
     assert status == 0, err
     one, four = metrics(tmp_path / "one"), metrics(tmp_path / "four")
     assert len(one) == 8

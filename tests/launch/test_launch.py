@@ -125,8 +125,17 @@ def test_a_dry_run_prints_what_would_be_called(stage):
     for script, arguments, word in [
         (
             "gke_xpk.sh",
-            ("run", "--name=mine", "--cluster=c", "--zone=z", "--type=t", "--workdir=gs://b/r", *FLAGS),
-            "xpk",
+            (
+                "run",
+                "--dry-run",
+                "--name=m",
+                "--cluster=c",
+                "--zone=z",
+                "--type=t",
+                "--workdir=gs://b/r",
+                *FLAGS,
+            ),
+            "'xpk' 'workload' 'create'",
         ),
         ("slurm.sbatch", ("--dry-run", "--config=x", "--workdir=y"), "srun"),
         ("local.sh", ("--dry-run", "2", "--config=x"), "JSSL_PROCESS_ID=1"),
