@@ -13,6 +13,7 @@ SIMCLR = "--config=configs/simclr.py"
 TINY = (
     "--config.total_epochs=0",
     "--config.encoder.convnet.width=4",
+    "--config.encoder.convnet.strides=(2,)",
     "--config.method.hidden=16",
     "--config.method.out=8",
     "--config.data.unlabeled.batch_size=16",
