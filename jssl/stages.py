@@ -47,6 +47,10 @@ class Result:
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
+    def metrics(self) -> list[dict[str, float]]:
+        """What was measured on the way: the lines of metrics.jsonl, each with its `step`."""
+        return read_lines(self.workdir / METRICS_FILE)
+
     def __str__(self) -> str:
         return summary.table(self.values)
 

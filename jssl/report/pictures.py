@@ -1,4 +1,7 @@
-"""Pictures in the workdir. Drawing never stops a run: these take NumPy arrays and write PNG files."""
+"""Pictures in the workdir. Drawing never stops a run: these take NumPy arrays and write PNG files.
+
+Nothing here goes through pyplot, whose backend and open figures are the notebook's.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 from etils import epath
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,10 +19,9 @@ MAX_ROWS = 8  # images on the picture of the attention
 
 
 def save(figure: Figure, path: epath.Path) -> None:
-    """Writes a PNG and forgets the figure."""
+    """Writes a PNG."""
     with path.open("wb") as file:
-        figure.savefig(file, dpi=DPI, bbox_inches="tight")
-    plt.close(figure)
+        figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
 
 
 def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
@@ -46,7 +44,8 @@ def views_grid(path: epath.Path, originals: np.ndarray | None, views: Sequence[n
     columns = [] if originals is None else [("original", originals)]
     columns += [(f"view {number}", view) for number, view in enumerate(views, 1)]
     rows = len(columns[0][1])
-    figure, grid = plt.subplots(rows, len(columns), figsize=(1.3 * len(columns), 1.3 * rows), squeeze=False)
+    figure = Figure(figsize=(1.3 * len(columns), 1.3 * rows))
+    grid = figure.subplots(rows, len(columns), squeeze=False)
     for column, (title, images) in enumerate(columns):
         for row in range(rows):
             show(grid[row, column], images[row], title if row == 0 else "")
@@ -59,7 +58,8 @@ def curves(path: epath.Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Loss and accuracies over steps, from the lines of metrics.jsonl."""
     losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     names = sorted({name for line in lines for name in line if name.endswith("top1")})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    figure = Figure(figsize=(9, 3.4))
+    left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses), color="tab:blue") if losses else None
     left.set(title="training loss", xlabel="step")
     for name in names:
@@ -92,12 +92,13 @@ def feature_map(
     place = centred @ axes_of_x[:2].T
     place = np.pad(place, [(0, 0), (0, 2 - place.shape[1])])
     part = np.square(scale[:2]).sum() / max(float(np.square(scale).sum()), 1e-12)
-    figure, axes = plt.subplots(figsize=(6, 5))
+    figure = Figure(figsize=(6, 5))
+    axes = figure.subplots()
     if class_names is None:
         axes.scatter(place[:, 0], place[:, 1], s=8, color="tab:blue")
     else:
         few = len(class_names) <= 20
-        colours = plt.get_cmap("tab10" if len(class_names) <= 10 else "tab20" if few else "viridis")
+        colours = matplotlib.colormaps["tab10" if len(class_names) <= 10 else "tab20" if few else "viridis"]
         span = (0, colours.N - 1) if few else (0, len(class_names) - 1)
         points = axes.scatter(
             place[:, 0], place[:, 1], s=8, c=labels, cmap=colours, vmin=span[0], vmax=span[1]
@@ -130,7 +131,8 @@ def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, c
     similarity[np.arange(len(asked)), asked] = -np.inf
     nearest = np.argsort(-similarity, axis=1)[:, : min(count, len(x) - 1)]
     width = nearest.shape[1] + 1
-    figure, grid = plt.subplots(len(asked), width, figsize=(1.1 * width, 1.25 * len(asked)), squeeze=False)
+    figure = Figure(figsize=(1.1 * width, 1.25 * len(asked)))
+    grid = figure.subplots(len(asked), width, squeeze=False)
     for row, query in enumerate(asked):
         show(grid[row, 0], images[query], "image" if row == 0 else "")
         for column, index in enumerate(nearest[row], 1):
@@ -151,7 +153,8 @@ def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
     images, maps = images[:MAX_ROWS], maps[:MAX_ROWS]
     height, width = images.shape[1:3]
     shape = (len(images), 1 + maps.shape[1])
-    figure, grid = plt.subplots(*shape, figsize=(1.3 * shape[1], 1.3 * shape[0]), squeeze=False)
+    figure = Figure(figsize=(1.3 * shape[1], 1.3 * shape[0]))
+    grid = figure.subplots(*shape, squeeze=False)
     for row, image in enumerate(images):
         show(grid[row, 0], image, "image" if row == 0 else "")
         for head, weights in enumerate(maps[row], 1):
