@@ -2,7 +2,8 @@
 
 Reads a line of JSON {"what": NAME, "count": N} and answers {"seconds": S}. Imports nothing of jssl, so that its
 interpreter needs only torch, torchvision and lightly. As lightly's own examples do: PIL images are augmented in
-the workers of a DataLoader, each view passes the network by itself, tensors are float32 and NCHW.
+the workers of a DataLoader, each view passes the network by itself. On a CPU tensors are float32 and NCHW; for a GPU
+the task may ask for channels last, bfloat16 autocast and torch.compile.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-WORKERS = 2  # of the DataLoader
-BUFFERED = 2 * WORKERS  # batches that torch's DataLoader reads ahead by default
+READ_AHEAD = 2  # batches a worker of torch's DataLoader, its default
 
 
 def import_torchvision() -> None:
@@ -55,23 +56,51 @@ class Lightly:
         from lightly.models.modules import heads
 
         self.task, self.torch = task, torch
+        self.buffered = READ_AHEAD * task["workers"]
+        self.device = torch.device(task["device"])
+        self.layout = torch.channels_last if task["channels_last"] else torch.contiguous_format
         torch.manual_seed(0)
+        torch.backends.cudnn.benchmark = True
         encoder, features = make_encoder(task)
         head = heads.SimCLRProjectionHead(features, task["hidden"], task["out"], batch_norm=False)
-        self.model = torch.nn.Sequential(encoder, head).train()
+        self.model = torch.nn.Sequential(encoder, head).to(self.device, memory_format=self.layout).train()
         self.criterion = loss.NTXentLoss(task["temperature"])
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), 0.01, momentum=task["momentum"], weight_decay=task["weight_decay"]
         )
-        shape = (task["num_examples"], 32, 32, 3)
-        self.images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        if task["images"]:
+            self.images = json.loads(pathlib.Path(task["images"]).read_text())
+        else:
+            shape = (task["num_examples"], task["side"], task["side"], 3)
+            self.images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         self.transform = transforms.SimCLRTransform(
             task["size"],
             min_scale=task["area_min"],
-            gaussian_blur=0.0,
+            gaussian_blur=task["blur"],
             normalize={"mean": task["mean"], "std": task["std"]},
         )
         self._stream: Iterator[Any] | None = None
+        self.compiled = task["compile"] and self.compile()
+
+    def compile(self) -> bool:
+        """Has torch.compile do the network, if it can; the workers are forked before, without its threads."""
+        views = next(self.batches())
+        model, self.model = self.model, self.torch.compile(self.model)
+        try:
+            self.step(views)
+        except Exception as error:
+            print(f"torch.compile does not work here: {type(error).__name__}", file=sys.stderr)
+            self.model = model
+            return False
+        return True
+
+    def views(self) -> Any:
+        """Noise in the place of two views, on the device."""
+        size = (2, self.task["batch"], 3, self.task["size"], self.task["size"])
+        return [self.moved(view) for view in self.torch.randn(*size)]
+
+    def moved(self, view: Any) -> Any:
+        return view.to(self.device, memory_format=self.layout, non_blocking=True)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,7 +109,10 @@ class Lightly:
         """Both views of an image; the DataLoader's workers call this."""
         from PIL import Image
 
-        return self.transform(Image.fromarray(self.images[index]))
+        image = self.images[index]
+        return self.transform(
+            Image.open(image).convert("RGB") if isinstance(image, str) else Image.fromarray(image)
+        )
 
     def batches(self) -> Iterator[Any]:
         """An endless stream, by the same workers for good."""
@@ -94,7 +126,8 @@ class Lightly:
             self.task["batch"],
             shuffle=True,
             drop_last=True,
-            num_workers=WORKERS,
+            num_workers=self.task["workers"],
+            pin_memory=self.device.type == "cuda",
             persistent_workers=True,
             multiprocessing_context="fork",
         )
@@ -103,8 +136,9 @@ class Lightly:
 
     def step(self, views: Any) -> None:
         """One update."""
-        first, second = (self.model(view) for view in views)
-        value = self.criterion(first, second)
+        with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.task["autocast"]):
+            first, second = (self.model(self.moved(view)) for view in views)
+            value = self.criterion(first, second)
         value.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -112,48 +146,65 @@ class Lightly:
     def augmentation(self, count: int) -> float:
         """Batches of views; what the workers had ready is not timed."""
         stream = self.batches()
-        return timed(lambda: next(stream), count, BUFFERED + 1)
+        return self.timed(lambda: next(stream), count, self.buffered + 1)
 
     def train_step_without_augmentation(self, count: int) -> float:
         """Updates by a fixed batch."""
-        views = self.torch.randn(2, self.task["batch"], 3, self.task["size"], self.task["size"])
-        return timed(lambda: self.step(views), count)
+        views = self.views()
+        return self.timed(lambda: self.step(views), count)
 
     def end_to_end(self, count: int) -> float:
         """Batches and updates; what the workers had ready is not timed."""
         stream = self.batches()
-        return timed(lambda: self.step(next(stream)), count, BUFFERED + 1)
+        return self.timed(lambda: self.step(next(stream)), count, self.buffered + 1)
+
+    def matmul(self, n: int, count: int) -> float:
+        """A square matrix product in the precision of the network."""
+        dtype = self.torch.bfloat16 if self.task["autocast"] else self.torch.float32
+        a = self.torch.randn(n, n, device=self.device, dtype=dtype)
+        return self.timed(lambda: a @ a, count)
+
+    def peak_bytes(self, _: int) -> float:
+        """The most memory of the device that tensors held."""
+        return float(self.torch.cuda.max_memory_allocated()) if self.device.type == "cuda" else 0.0
+
+    def timed(self, once: Callable[[], Any], count: int, untimed: int = 0) -> float:
+        """Seconds of `count` calls, after some that are not counted."""
+        for _ in range(untimed):
+            once()
+        self.wait()
+        start = time.perf_counter()
+        for _ in range(count):
+            once()
+        self.wait()
+        return time.perf_counter() - start
+
+    def wait(self) -> None:
+        """Until the device has done everything."""
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
 
     def nt_xent(self, n: int, count: int) -> float:
         """The loss alone, forward and backward."""
         from lightly import loss
 
         criterion = loss.NTXentLoss(self.task["nt_xent_temperature"])
-        pair = [self.torch.randn(n, self.task["embedding"], requires_grad=True) for _ in range(2)]
+        shape = (n, self.task["embedding"])
+        pair = [self.torch.randn(*shape, device=self.device, requires_grad=True) for _ in range(2)]
 
         def once() -> None:
             for z in pair:
                 z.grad = None
             criterion(*pair).backward()
 
-        return timed(once, count)
+        return self.timed(once, count)
 
     def run(self, what: str, count: int) -> float:
         """Seconds that `count` units of something take."""
         name, _, n = what.rpartition("_")
-        if name == "nt_xent":
-            return self.nt_xent(int(n), count)
+        if n.isdigit():
+            return float(getattr(self, name)(int(n), count))
         return float(getattr(self, what)(count))
-
-
-def timed(once: Callable[[], Any], count: int, untimed: int = 0) -> float:
-    """Seconds of `count` calls, after some that are not counted."""
-    for _ in range(untimed):
-        once()
-    start = time.perf_counter()
-    for _ in range(count):
-        once()
-    return time.perf_counter() - start
 
 
 def make_encoder(task: dict[str, Any]) -> tuple[Any, int]:
@@ -167,6 +218,13 @@ def make_encoder(task: dict[str, Any]) -> tuple[Any, int]:
         features = resnet.linear.in_features
         resnet.linear = nn.Identity()  # type: ignore[assignment,unused-ignore]
         return resnet, features
+    if task["encoder"] == "resnet50":
+        from torchvision.models import resnet50
+
+        network = resnet50()
+        features = network.fc.in_features
+        network.fc = nn.Identity()  # type: ignore[assignment,unused-ignore]
+        return network, features
     layers: list[Any] = []
     before = 3
     for width, stride in zip(task["convnet_widths"], task["convnet_strides"]):
@@ -195,7 +253,7 @@ def main() -> None:
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}")
         return
-    versions = {"lightly": lightly.__version__, "torch": torch.__version__}
+    versions = {"lightly": lightly.__version__, "torch": torch.__version__, "compiled": peer.compiled}
     answer(versions={**versions, "torchvision": torchvision.__version__, "threads": str(cores)})
     for line in sys.stdin:
         order = json.loads(line)

@@ -30,17 +30,19 @@ TEMPERATURE = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An encoder for 32 px, and the batch that a small machine can take."""
+    """An encoder, the batch that its machine can take, and the side of its views."""
 
     encoder: str
     batch: int
     width: float = 1.0
+    size: int = 32
 
 
 PRESETS = {
     "convnet": Preset("convnet", 256),
     "resnet18": Preset("resnet18", 64),
     "resnet18_w16": Preset("resnet18", 64, width=0.25),
+    "resnet50": Preset("resnet50", 256, size=224),
 }
 
 
@@ -55,6 +57,8 @@ class Settings:
       seconds: that a repeat lasts at least.
       large: also what takes minutes or many gigabytes.
       data_dir: of TFDS.
+      size: side of the views; 0: the preset's.
+      workers: processes that decode; 0: threads.
     """
 
     preset: str
@@ -63,18 +67,23 @@ class Settings:
     seconds: float
     large: bool
     data_dir: str
+    size: int = 0
+    workers: int = 0
 
     def measure(self, work: Work) -> list[float]:
         """Seconds per unit of work."""
         return timing.measure(work, self.repeats, self.seconds)
 
     def config(self) -> Any:
-        """The config of the preset: SimCLR on CIFAR-10."""
+        """The config of the preset: SimCLR on CIFAR-10, or on ImageNet for views larger than 32."""
         preset = PRESETS[self.preset]
-        config = simclr.get_config("cifar10")
+        config = simclr.get_config("cifar10" if preset.size == 32 else "imagenet")
         config.encoder.name = preset.encoder
         config.encoder.resnet.width = preset.width
         config.data.unlabeled.batch_size = self.batch
+        config.data.workers = self.workers
+        for view in config.data.unlabeled.views.values():
+            view.size = self.size or preset.size
         return config
 
     def describe(self, config: Any) -> dict[str, Any]:
@@ -83,10 +92,11 @@ class Settings:
 
 
 @functools.cache
-def random_source() -> sources.ArraySource:
-    """As large as CIFAR-10."""
-    images = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 32, 32, 3), np.uint8)
-    return sources.ArraySource("random", images, np.arange(NUM_EXAMPLES, dtype=np.int32) % 10)
+def random_source(side: int = 32) -> sources.ArraySource:
+    """As large as CIFAR-10; of larger images as many fewer."""
+    count = NUM_EXAMPLES * 32**2 // side**2
+    images = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    return sources.ArraySource("random", images, np.arange(count, dtype=np.int32) % 10)
 
 
 def reading(iterator: Iterator[Any]) -> Work:
@@ -129,7 +139,11 @@ def nt_xent(n: int, block: int | None) -> tuple[Work, int | None]:
 
 
 class Training:
-    """A compiled step with a state to run it on, fed from an array in memory.
+    """A compiled step with a state to run it on, fed from a source of images.
+
+    Args:
+      config: what to train.
+      source: of images; without one, random ones of CIFAR-10's size in memory.
 
     Attributes:
       program: what is trained.
@@ -138,16 +152,22 @@ class Training:
       waited: share of the time spent waiting for data, once an end-to-end call.
     """
 
-    def __init__(self, config: Any):
-        self.program = program.make_program(config, program.DataInfo(NUM_EXAMPLES, (32, 32, 3), 3, 10))
+    def __init__(self, config: Any, source: sources.Source | None = None):
+        source = source or random_source()
+        info = program.DataInfo(len(source), source.image_shape, source.channels, 10)
+        self.program = program.make_program(config, info)
         start = time.perf_counter()
         self.step = self.program.compile()
         self.compile_seconds = time.perf_counter() - start
         self.waited: list[float] = []
         self._state = self.program.init()
-        data, source = config.data, random_source()
+        self._views = jax.jit(
+            functools.partial(program.augmented, config, rng.root(0), specs=self.program.specs)
+        )
+        data = config.data
+        crops = self.program.specs if self.program.host_crops else None
         batches = pipeline.TrainBatches(
-            source, data.unlabeled.batch_size, config.seed, ENDLESS, source.labels()
+            source, data.unlabeled.batch_size, config.seed, ENDLESS, crop_specs=crops
         )
         bad = pipeline.BadImages(source, data.max_bad_fraction)
         self._data = pipeline.DeviceIterator(batches, self.program.mesh, bad, data.workers, data.threads)
@@ -157,6 +177,12 @@ class Training:
         batch = next(self._data)
         jax.block_until_ready(batch)
         return timing.timed(lambda: self._steps(count, lambda: batch))
+
+    def augmenting(self, count: int) -> float:
+        """The views alone, on the device, of a batch that is there already."""
+        batch = next(self._data)
+        jax.block_until_ready(batch)
+        return calling(self._views, {"unlabeled": batch})(count)
 
     def end_to_end(self, count: int) -> float:
         """Data and steps; notes what the loop would report as waiting."""

@@ -85,8 +85,8 @@ def config_of(settings: Settings) -> Any:
     return config
 
 
-def task_of(settings: Settings) -> dict[str, Any]:
-    """What the other process must know to do the same."""
+def task_of(settings: Settings, **more: Any) -> dict[str, Any]:
+    """What the other process must know to do the same; on a CPU as lightly's examples do, unless told more."""
     config = config_of(settings)
     view = config.data.unlabeled.views.first
     return {
@@ -106,9 +106,18 @@ def task_of(settings: Settings) -> dict[str, Any]:
         "std": list(config.data.std),
         "momentum": config.optim.momentum,
         "weight_decay": config.optim.weight_decay,
+        "blur": view.blur_prob,
+        "side": 32,
         "num_examples": parts.NUM_EXAMPLES,
+        "images": "",  # a JSON list of image files, in the place of random images in memory
+        "workers": 2,
         "embedding": parts.EMBEDDING,
         "nt_xent_temperature": parts.TEMPERATURE,
+        "device": "cpu",
+        "autocast": False,  # to bfloat16
+        "channels_last": False,
+        "compile": False,
+        **more,
     }
 
 
@@ -148,24 +157,30 @@ def compare(settings: Settings, python: str, names: Sequence[str]) -> Iterator[L
     try:
         peer.ready()
         yield {"what": "peer", "name": "lightly", **peer.versions}
-        for name in COMPARISONS:
+        for name, ours in COMPARISONS.items():
             if name in names:
-                yield from _compare_one(settings, peer, name)
+                yield from compare_one(settings, name, ours(settings), peer)
     except PeerError as error:
         yield {"what": "peer", "name": "lightly", "skipped": str(error)}
     finally:
         peer.close()
 
 
-def _compare_one(settings: Settings, peer: Peer, name: str) -> Iterator[Line]:
-    ours = COMPARISONS[name](settings)
-    a, b = timing.alternate(ours, peer.work(name), settings.repeats, settings.seconds)
-    loss = name.startswith("nt_xent")
-    config: dict[str, Any] = {"dim": parts.EMBEDDING} if loss else settings.describe(config_of(settings))
+def compare_one(settings: Settings, name: str, ours: Work, peer: Peer | None) -> Iterator[Line]:
+    """One comparison; without the other library, ours alone."""
+    if peer is None:
+        a, b = settings.measure(ours), list[float]()
+    else:
+        a, b = timing.alternate(ours, peer.work(name), settings.repeats, settings.seconds)
+    alone = name.rpartition("_")[2].isdigit()  # a loss or a product of a size: no images
+    config: dict[str, Any] = {"dim": parts.EMBEDDING} if alone else settings.describe(config_of(settings))
     for library, seconds in (("jssl", a), ("lightly", b)):
         what = f"{library}/{name}"
-        if loss:
+        if seconds and alone:
             yield timing.summary(what, "seconds", seconds, config=config)
-        else:
+        elif seconds:
             yield timing.throughput(what, settings.batch, seconds, config=config)
-    yield timing.summary(f"ratio/{name}", "ratio", [theirs / own for own, theirs in zip(a, b)], config=config)
+    if b:
+        yield timing.summary(
+            f"ratio/{name}", "ratio", [theirs / own for own, theirs in zip(a, b)], config=config
+        )

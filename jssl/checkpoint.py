@@ -23,6 +23,9 @@ from jssl.types import Array, PyTree
 FOLDER = "checkpoints"
 CORRUPT_FOLDER = "corrupt_checkpoints"
 
+# Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
+logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
+
 
 class Checkpointer:
     """Saves without stopping the training, keeps the last k, the best, and every n-th.

@@ -17,8 +17,6 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     """Parses flags and calls `main`; never returns."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
-    # Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
-    logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
     unraisable = sys.unraisablehook
     sys.unraisablehook = lambda raised: (

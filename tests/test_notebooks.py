@@ -1,0 +1,109 @@
+"""The notebooks, run from top to bottom at small size; what they show, and what is committed of it."""
+
+import json
+import pathlib
+import re
+
+import nbformat
+import pytest
+
+from notebooks import run
+from tests.commands import environment
+
+NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+LARGEST = 300_000  # bytes
+# XLA's older way of writing loops for CPUs compiles four times faster, which is all the time that these take.
+FAST_TO_COMPILE = " --xla_cpu_use_fusion_emitters=false"
+
+
+def executed(name, tmp_path, *values):
+    """Runs a notebook; gives all that it shows as text, its pictures, and the values of some expressions."""
+    (path,) = [path for path in NOTEBOOKS if path.name.startswith(name)]
+    notebook = nbformat.read(path, as_version=4)
+    ask = f"import json\nprint(json.dumps([{', '.join(values)}]))"
+    notebook.cells.append(nbformat.v4.new_code_cell(ask))
+    small = environment(JSSL_SMALL="1", JUPYTER_RUNTIME_DIR=str(tmp_path / "jupyter"))
+    small |= {"IPYTHONDIR": str(tmp_path / "ipython"), "XLA_FLAGS": small["XLA_FLAGS"] + FAST_TO_COMPILE}
+    folder = tmp_path / "here"
+    folder.mkdir()
+    run.executed(notebook, folder, small)
+    text, pictures = shown(notebook)
+    return text, pictures, json.loads(text.splitlines()[-1])
+
+
+def shown(notebook):
+    """All text that the outputs hold, and how many pictures."""
+    text, pictures = "", 0
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        data = output.get("data", {})
+        text += output.get("text", "") + data.get("text/markdown", "") + "\n"
+        pictures += "image/png" in data
+    return text.rstrip(), pictures
+
+
+def test_quickstart(tmp_path):
+    text, pictures, (knn, untrained, shape) = executed(
+        "01", tmp_path, 'result["knn/top1"]', 'result["untrained/knn/top1"]', "features.shape"
+    )
+    assert min(knn, untrained) > 0.8
+    assert shape == [5, 64]
+    assert re.search(r"raw pixels +9\d\.\d", text)
+    assert "No GPU or TPU here" in text
+    assert pictures == 3
+
+
+def test_your_own_images(tmp_path):
+    text, pictures, (count, agreement) = executed("02", tmp_path, "len(source)", "agreement")
+    exported = tmp_path / "here" / "features.npz"
+    assert exported.exists()
+    assert count == len(list((tmp_path / "here" / "photos").iterdir())) == 128
+    assert min(agreement.values()) > 0.2  # by chance .1
+    assert "no labels: no accuracy to report" in text
+    assert pictures == 3
+
+
+def test_methods_side_by_side(tmp_path):
+    text, pictures, (knn,) = executed("03", tmp_path, '[run["knn/top1"] for run in runs.values()]')
+    assert len(knn) == 5
+    assert min(knn) > 0.7
+    for row in ("raw pixels", "untrained encoder", "SimCLR", "MoCo", "BYOL", "Barlow Twins", "DINO"):
+        assert re.search(rf"^\| {row} \| \d\d\.\d \|", text, re.MULTILINE), row
+    assert pictures == 2
+
+
+def test_inside_the_representation(tmp_path):
+    text, pictures, values = executed(
+        "04",
+        tmp_path,
+        "autoencoder_angle",
+        "encoder_angle",
+        "pca_angle",
+        '[run["collapsed"] for run in collapse.values()]',
+        '[run["health/embedding/uniformity"] for run in temperatures.values()]',
+    )
+    autoencoder, encoder, pca, collapsed, uniformity = values
+    assert autoencoder < 1
+    assert encoder < 5 < 60 < pca
+    assert collapsed == [False, True]
+    assert uniformity[0] < uniformity[-1] < 0  # a lower temperature spreads more
+    assert "the embeddings have collapsed" in text
+    assert "T = 0.05" in text
+    assert pictures == 5
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
+    assert path.stat().st_size < LARGEST
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    text, pictures = shown(notebook)
+    assert pictures >= 2
+    assert not re.search(r"Traceback|/(tmp|home|root|usr|work)/", text)
+
+
+def test_all_begin_alike():
+    first = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
+    assert len(first) == 1
+    assert len(NOTEBOOKS) == 4
