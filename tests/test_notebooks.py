@@ -16,14 +16,20 @@ LARGEST = 300_000  # bytes
 FAST_TO_COMPILE = " --xla_cpu_use_fusion_emitters=false"
 
 
+@pytest.fixture(autouse=True)
+def jupyter_stays_in_the_tests_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+
 def executed(name, tmp_path, *values):
     """Runs a notebook; gives all that it shows as text, its pictures, and the values of some expressions."""
     (path,) = [path for path in NOTEBOOKS if path.name.startswith(name)]
     notebook = nbformat.read(path, as_version=4)
     ask = f"import json\nprint(json.dumps([{', '.join(values)}]))"
     notebook.cells.append(nbformat.v4.new_code_cell(ask))
-    small = environment(JSSL_SMALL="1", JUPYTER_RUNTIME_DIR=str(tmp_path / "jupyter"))
-    small |= {"IPYTHONDIR": str(tmp_path / "ipython"), "XLA_FLAGS": small["XLA_FLAGS"] + FAST_TO_COMPILE}
+    small = environment(JSSL_SMALL="1")
+    small["XLA_FLAGS"] += FAST_TO_COMPILE
     folder = tmp_path / "here"
     folder.mkdir()
     run.executed(notebook, folder, small)
