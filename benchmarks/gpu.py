@@ -40,7 +40,6 @@ from benchmarks import parts, speed, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
 from configs import common
-from jssl import train
 from jssl.data import sources
 
 NOT_MEASURED = "not measured"
@@ -118,7 +117,7 @@ def measure(name: str, flags: argparse.Namespace) -> Iterator[Line]:
         yield from products(settings, n, gpu, peer)
         model = parts.Training(without_augmentation(settings), parts.random_source(workload.size))
         yield from versus.compare_one(settings, STEP, model.stepping, peer)
-        yield {"what": "jssl/flops", "flops_per_step": flops(model)}
+        yield {"what": "jssl/flops", "flops_per_step": model.program.flops}
         model = parts.Training(versus.config_of(settings), parts.random_source(workload.side))
         yield from versus.compare_one(settings, "augmentation", model.augmenting, peer)
         yield from versus.compare_one(settings, "end_to_end", model.end_to_end, peer)
@@ -168,13 +167,6 @@ def products(settings: Settings, n: int, gpu: bool, peer: versus.Peer | None) ->
 
     for line in versus.compare_one(settings, f"matmul_{n}", work, peer):
         yield {**line, "what": line["what"].removesuffix(f"_{n}"), "flops": 2 * n**3}
-
-
-def flops(model: parts.Training) -> float:
-    """Of one step, before the compiler changes it; after, where it does not tell."""
-    prog = model.program
-    analysis = prog.step.lower(prog.abstract_state(), prog.abstract_batch()).cost_analysis()  # type: ignore[attr-defined]
-    return float((analysis or {}).get("flops", 0.0)) or train.flops(model.step)
 
 
 def memory(peer: versus.Peer | None) -> Iterator[Line]:
