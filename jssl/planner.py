@@ -225,6 +225,7 @@ def tpu_mesh(topology: str) -> Mesh:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several plans at once; there is no TPU to share
     options: dict[str, Any] = {}
     if topology.startswith("v4:"):
         options["chip_config_name"] = "megacore"  # two cores are one device, as on a Cloud TPU VM
