@@ -16,7 +16,7 @@ from absl import logging
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jssl import parallel
+from jssl import files, parallel
 from jssl.errors import UserError
 from jssl.types import Array, PyTree
 
@@ -57,7 +57,7 @@ class Checkpointer:
             )
         if keep_every_steps:
             kept.append(policies.EveryNSteps(keep_every_steps))
-        self._workdir = epath.Path(workdir).absolute()  # orbax takes no relative paths
+        self._workdir = files.absolute(epath.Path(workdir))  # orbax takes no relative paths
         self._read_only = read_only
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -169,10 +169,9 @@ class Checkpointer:
         parallel.barrier(f"set_aside_{step}")
         if parallel.is_main_process():
             target = self._workdir / CORRUPT_FOLDER / str(step)
-            target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 target.rmtree()
-            (self._workdir / FOLDER / str(step)).rename(target)
+            files.move(self._workdir / FOLDER / str(step), target)
         parallel.barrier(f"set_aside_{step}_done")
         self._open()
 

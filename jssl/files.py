@@ -24,6 +24,29 @@ def located(name: str) -> pathlib.Path | epath.Path:
     return epath.Path(name) if is_remote(name) else pathlib.Path(name).expanduser()
 
 
+def absolute(path: epath.Path) -> epath.Path:
+    """Of local paths; objects have no other, and epath would take theirs for relative ones."""
+    return path if is_remote(path) else path.absolute()
+
+
+def move(source: epath.Path, target: epath.Path) -> None:
+    """Moves a folder to a place where nothing is; stores move object by object."""
+    if is_remote(source):
+        _copy(source, target)
+        source.rmtree()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def _copy(source: epath.Path, target: epath.Path) -> None:
+    for path in source.iterdir():
+        if path.is_dir():
+            _copy(path, target / path.name)
+        else:
+            path.copy(target / path.name)
+
+
 def write_whole(path: epath.Path, text: str) -> None:
     """Writes all or nothing: an object appears when it is complete, a file is renamed when it is."""
     if is_remote(path):

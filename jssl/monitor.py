@@ -20,7 +20,7 @@ from etils import epath
 
 from jssl import chips, parallel
 from jssl.errors import UserError
-from jssl.files import GrowingFile, LocalFolder, is_remote, write_whole
+from jssl.files import GrowingFile, LocalFolder, absolute, is_remote, write_whole
 from jssl.types import Metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -92,7 +92,7 @@ class Wandb:
         import wandb
 
         name = str(config["name"])
-        run_id = f"{name}-{zlib.crc32(str(workdir.absolute()).encode()):08x}"
+        run_id = f"{name}-{zlib.crc32(str(absolute(workdir)).encode()):08x}"
         local = tempfile.gettempdir() if is_remote(workdir) else str(workdir)
         self._run = wandb.init(project="jssl", name=name, id=run_id, dir=local, config=config, resume="allow")
 

@@ -98,7 +98,7 @@ case $command in
     words=$(printf '%q ' python -m jssl.main --coordinator=auto "--workdir=$workdir" "$@")
     call xpk workload create "--workload=$name" "${place[@]}" "--tpu-type=$type" "--num-slices=$slices" \
       "--base-docker-image=$image" --script-dir=. "--max-restarts=$restarts" --termination-grace-period-seconds=120 \
-      "--command=pip install --quiet --constraint constraints.txt --editable '.[tpu]' && pip install --quiet gcsfs && exec launch/retry.sh $retries $words"
+      "--command=pip install --quiet --constraint constraints.txt --editable '.[tpu,gcs]' && exec launch/retry.sh $retries $words"
     ;;
   status) call xpk workload list "${place[@]}" ;;
   delete) call xpk workload delete "--workload=$name" "${place[@]}" --force ;;

@@ -177,8 +177,8 @@ setup() {
     $dry_run || rm -f "$archive"
     on_workers all 'rm -rf ~/jssl && mkdir ~/jssl && tar --extract --gzip --file ~/jssl.tgz --directory ~/jssl' || return
   fi
-  # The Python of the runtime may be older than ours: uv brings its own. gcsfs insists on an fsspec of its own day.
-  on_workers all "cd ~/jssl && python3 -m pip install --quiet --user uv && ~/.local/bin/uv venv --quiet --python 3.11 .venv && ~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[tpu]' && ~/.local/bin/uv pip install --quiet --python .venv/bin/python gcsfs" || return
+  # The Python of the runtime may be older than ours: uv brings its own.
+  on_workers all "cd ~/jssl && python3 -m pip install --quiet --user uv && ~/.local/bin/uv venv --quiet --python 3.11 .venv && ~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[tpu,gcs]'" || return
   on_workers all 'rm -f ~/jssl.state ~/jssl.pid'
 }
 
