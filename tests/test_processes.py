@@ -57,7 +57,13 @@ def ends(children):
 
 def command(workdir, data, **changes):
     """The command line of a run."""
-    settings = {"data.name": data, "total_steps": STEPS, "checkpoint.every_steps": 10, **changes}
+    settings = {
+        "data.name": data,
+        "total_steps": STEPS,
+        "checkpoint.every_steps": 10,
+        "evals.health.enabled": data.suffix == "",  # with the photos, which takes fewer sessions
+        **changes,
+    }
     return (
         SIMCLR,
         *TINY,
@@ -196,7 +202,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
+def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     """20 images and batches of 8: a batch runs on across the border of epochs."""
     changes = {
         "data.holdout": 0,
@@ -222,16 +228,15 @@ def test_four_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "step 8/8" in done.stdout
-    logs = sorted((tmp_path / "logs").iterdir())
-    assert [log.name for log in logs] == ["process-1.log", "process-2.log", "process-3.log"]
-    for log in logs:
-        assert all(line.startswith("[Gloo]") for line in log.read_text().splitlines()), log.read_text()
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.name == "process-1.log"
+    assert all(re.match(r"\[Gloo\]|W\d{4} ", line) for line in log.read_text().splitlines()), log.read_text()
     status, _, err = called(*command(tmp_path / "one", photos, **changes), devices=2)
     assert status == 0, err
-    one, four = metrics(tmp_path / "one"), metrics(tmp_path / "four")
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert len(one) == 8
     assert len({line["loss"] for line in one}) == 8
-    same_lines(one, four)
+    same_lines(one, two)
 
 
 @pytest.mark.parametrize(
