@@ -217,8 +217,8 @@ def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
         [
             "launch/local.sh",
             f"--logs={tmp_path / 'logs'}",
-            "4",
-            *command(tmp_path / "four", photos, **changes),
+            "2",
+            *command(tmp_path / "two", photos, **changes),
         ],
         cwd=ROOT,
         env=environment(PYTHON=sys.executable),
