@@ -112,7 +112,7 @@ class Watch:
 
     def _aborted(self, _: int) -> None:
         """JAX's C++ aborts when the coordination service goes away; it may be faster than we are."""
-        line = f"jssl: another process of this run has died, as JAX says above; {AGAIN}\n"
+        line = f"jssl: another process of this run has died, or JAX says above what else happened; {AGAIN}\n"
         os.write(2, line.encode())
         os._exit(TRY_AGAIN)
 

@@ -275,6 +275,20 @@ def test_settings_that_do_not_fit_are_the_users_mistake(flags, environment, word
         settings(*flags, environment)
 
 
+def test_a_mistake_that_one_process_finds_ends_all(tmp_path):
+    """Only process 0 looks into the folder."""
+    (tmp_path / "file").write_text("of somebody")
+    with processes(2, SIMCLR, *TINY, f"--workdir={tmp_path}") as children:
+        said = []
+        for child in children:
+            assert child.wait() == 2, child.errors()
+            (line,) = (line for line in child.errors().splitlines() if line.startswith("jssl: "))
+            said.append(line)
+            assert "Traceback" not in child.errors()
+    assert "is not empty and holds no run" in said[0]
+    assert said[1] == said[0].replace("jssl: ", "jssl: process 0 has stopped: ")
+
+
 def test_nobody_waits_for_ever_for_the_others():
     """Process 1 without a coordinator, process 0 without the others, a port that is taken, no cluster at all."""
     port = free_port()
