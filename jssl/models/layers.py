@@ -106,15 +106,15 @@ class DropPath(nn.Module):
       Huang et al., Deep Networks with Stochastic Depth, 2016. https://arxiv.org/abs/1603.09382
     """
 
-    rate: float
+    rate: float | Array
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Returns x [B, ...] with the samples that are dropped set to zero; x itself if not train."""
-        if not train or self.rate == 0.0:
+        if not train or (isinstance(self.rate, float) and self.rate == 0.0):
             return x
         if not self.has_rng(DROP_PATH):
             raise ValueError("drop-path needs a random key in training: pass key= to Network.apply")
         shape = (x.shape[0],) + (1,) * (x.ndim - 1)
         keep = jax.random.bernoulli(self.make_rng(DROP_PATH), 1 - self.rate, shape)
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
+        return jnp.where(keep, (x / (1 - self.rate)).astype(x.dtype), jnp.zeros((), x.dtype))

@@ -12,7 +12,8 @@ from flax.typing import Dtype
 
 from jssl.errors import UserError
 from jssl.models.layers import DropPath
-from jssl.types import Array, NdArray
+from jssl.models.network import DROP_PATH
+from jssl.types import Array, NdArray, Params
 
 _xavier = nn.initializers.xavier_uniform()
 _normal = nn.initializers.normal(0.02)
@@ -82,7 +83,7 @@ class Block(nn.Module):
     """Pre-norm transformer block, [B, N, D] to [B, N, D]: attention, then an MLP four times as wide."""
 
     heads: int
-    drop_path: float = 0.0
+    drop_path: float | Array = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -113,6 +114,8 @@ class ViT(nn.Module):
       positions: 'learned', or 'sincos2d': fixed, no parameter.
       drop_path: drop rate of the last block's branches; it grows linearly from 0 at the first.
       remat: recompute each block in the backward pass, for memory.
+      scan: in training compile one block and run it `layers` times: a program of a twelfth of the size. Values and
+        parameters are the same; parameters are copied together for it.
       image_size: side in pixels of the grid that learned positions are stored for.
       dtype: of the matmuls; parameters, norm statistics, softmax and features are float32.
 
@@ -132,6 +135,7 @@ class ViT(nn.Module):
     positions: Literal["learned", "sincos2d"] = "learned"
     drop_path: float = 0.0
     remat: bool = False
+    scan: bool = False
     image_size: int = 224
     dtype: Dtype = jnp.float32
 
@@ -149,8 +153,8 @@ class ViT(nn.Module):
             self.position = self.param("position", _normal, (1, count, self.features), jnp.float32)
         # Remat changes what is kept for the backward pass, and neither names nor values.
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
-        self.blocks = [block(self.heads, rate, self.dtype) for rate in rates]
+        self.rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
+        self.blocks = [block(self.heads, rate, self.dtype) for rate in self.rates]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
 
     def embed(self, x: Array) -> Array:
@@ -171,9 +175,28 @@ class ViT(nn.Module):
 
     def encode(self, tokens: Array, train: bool) -> Array:
         """The blocks and the final norm: [B, N, D] to [B, N, D], for any subset of the tokens."""
+        if self.scan and train and not self.is_initializing():
+            return self.norm(self._scanned(tokens))
         for block in self.blocks:
             tokens = block(tokens, train)
         return self.norm(tokens)
+
+    def _scanned(self, tokens: Array) -> Array:
+        """All blocks in training, as one that runs with the parameters of each."""
+        each = [block.variables["params"] for block in self.blocks]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        drops = self.drop_path > 0 and self.has_rng(DROP_PATH)
+        keys = jax.random.split(self.make_rng(DROP_PATH), self.layers) if drops else None
+        rates = jnp.asarray(self.rates) if self.drop_path > 0 else None
+
+        def run(tokens: Array, own: tuple[Params, Array | None, Array | None]) -> tuple[Array, None]:
+            params, rate, key = own
+            block = Block(self.heads, 0.0 if rate is None else rate, self.dtype, parent=None)
+            rngs = None if key is None else {DROP_PATH: key}
+            return block.apply({"params": params}, tokens, True, rngs=rngs), None  # type: ignore[return-value]
+
+        run = jax.checkpoint(run) if self.remat else run
+        return jax.lax.scan(run, tokens, (stacked, rates, keys))[0]
 
     def __call__(self, x: Array, train: bool) -> Array:
         tokens = self.encode(self.embed(x), train).astype(jnp.float32)

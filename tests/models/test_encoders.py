@@ -336,3 +336,26 @@ def test_other_errors():
         models.linear(0)
     with pytest.raises(ValueError, match=r"linear\.kernel_init must be 'zeros' or 'normal'"):
         models.linear(3, kernel_init="ones")
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_in_a_loop_are_the_blocks_one_after_the_other(remat):
+    sizes = {"features": 16, "layers": 3, "heads": 2, "patch_size": 4, "image_size": 8}
+    x = images(4, 8, 3)
+    plain, scanned = Network(ViT(**sizes)), Network(ViT(**sizes, scan=True, remat=remat))
+    params, stats = plain.init(jax.random.key(0), x)
+    assert jax.tree.structure(scanned.init(jax.random.key(0), x)[0]) == jax.tree.structure(params)
+
+    def gradient(network):
+        return jax.value_and_grad(lambda p: jnp.sum(jnp.sin(network.apply(p, stats, x, train=True)[0])))(params)
+
+    for a, b in zip(*(jax.tree.leaves(gradient(network)) for network in (scanned, plain)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    size = [len(jax.jit(gradient, static_argnums=0).lower(network).as_text()) for network in (scanned, plain)]
+    assert size[0] < 0.8 * size[1]
+    dropping = Network(ViT(**sizes, scan=True, drop_path=0.5))
+    one, other = (dropping.apply(params, stats, x, train=True, key=jax.random.key(k))[0] for k in (1, 2))
+    assert np.any(one != other)
+    with pytest.raises(ValueError, match="random key"):
+        dropping.apply(params, stats, x, train=True)
+    assert scanned.attention(params, stats, x).shape == (4, 2, 5, 5)
