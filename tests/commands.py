@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 
+# Compiles five times faster, which is what these tests spend their time on.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 ROOT = pathlib.Path(__file__).parent.parent
 SIMCLR = "--config=configs/simclr.py"
 # The shipped digits config, shrunk as tests/conftest.py shrinks it, with little to trace.
@@ -37,7 +39,7 @@ TIMING = ("images_per_second", "waiting_for_data", "flops_per_second", "utilisat
 
 def environment(devices=1, **changes):
     """What a child inherits: the tests' compilation cache, but devices of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     result = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
     return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
 

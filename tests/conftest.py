@@ -3,8 +3,9 @@
 import os
 import tempfile
 
-# Optimisation level 0 compiles three times faster, which is what these tests spend their time on.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+from tests.commands import QUICK
+
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The same programs come again and again, in pytest's workers (which inherit this) and in the tests' children.
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -12,8 +12,6 @@ from tests.commands import environment
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 LARGEST = 300_000  # bytes
-# XLA's older way of writing loops for CPUs compiles four times faster, which is all the time that these take.
-FAST_TO_COMPILE = " --xla_cpu_use_fusion_emitters=false"
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +27,6 @@ def executed(name, tmp_path, *values):
     ask = f"import json\nprint(json.dumps([{', '.join(values)}]))"
     notebook.cells.append(nbformat.v4.new_code_cell(ask))
     small = environment(JSSL_SMALL="1")
-    small["XLA_FLAGS"] += FAST_TO_COMPILE
     folder = tmp_path / "here"
     folder.mkdir()
     run.executed(notebook, folder, small)
