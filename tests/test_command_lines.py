@@ -245,10 +245,10 @@ def test_embedding_writes_features_labels_and_names(run, tmp_path):
     )
     assert status == 0, err
     assert err == ""
-    assert out.startswith("50 x 32 features in ")
+    assert out.startswith("50 x 4 features in ")
     stored = np.load(out_file)
     assert sorted(stored.files) == ["features", "labels", "names"]
-    assert stored["features"].shape == (50, 32)
+    assert stored["features"].shape == (50, 4)
     assert stored["features"].dtype == np.float32
     assert np.isfinite(stored["features"]).all()
     assert stored["labels"].shape == (50,)

@@ -19,7 +19,7 @@ from tests.commands import SIMCLR, TIMING, TINY, called, numbers, started
 from tests.conftest import tiny_config
 
 SEED = 20240
-TOTAL = 160
+TOTAL = 320
 KILLED_WHILE = ("training", "saving", "saving", "starting", "saving", "training", "saving", "training", "saving",
                 "starting", "saving", "training")  # fmt: skip
 MOST_SECONDS = 0.4  # after a session's first line of metrics

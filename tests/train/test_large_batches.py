@@ -117,7 +117,7 @@ def test_split_state_trains_as_whole_state_and_moves_from_eight_devices_to_four_
     state = eight.init()
     for part in (state.params, state.opt_state, state.method_state["target"]["params"]):
         local = sum(x.addressable_shards[0].data.size for x in jax.tree.leaves(part))
-        assert local < sum(x.size for x in jax.tree.leaves(part)) / 4
+        assert local < sum(x.size for x in jax.tree.leaves(part)) / 3
     state, _ = eight.step(state, batch(0, mesh8))
     state = saved_and_restored(tmp_path / "to_four", eight, state, four)
     state, _ = four.step(state, batch(1, mesh4))

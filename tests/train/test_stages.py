@@ -103,11 +103,11 @@ def test_load_gives_the_encoder_of_the_evaluators(finished):
     program, data, state = stages.open_run(folder)
     images = data.test.images[:16]
     features = encoder(images)
-    assert features.shape == (16, 32)
+    assert features.shape == (16, 4)
     np.testing.assert_array_equal(features, program.features(state.params, state.method_state, images))
     np.testing.assert_allclose(features[:8], encoder(images[:8]), rtol=1e-5, atol=1e-6)
     doubled = images.repeat(2, axis=1).repeat(2, axis=2)  # another size is resized
-    assert encoder(doubled).shape == (16, 32)
+    assert encoder(doubled).shape == (16, 4)
     for wrong in (images / 255.0, images[0], images.repeat(3, axis=-1)):
         with pytest.raises(UserError, match="the encoder takes uint8"):
             encoder(wrong)
@@ -267,7 +267,7 @@ def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, phot
     from jssl.data import sources
 
     features = encoder.embed(sources.load(str(photos), "train"))
-    assert features.x.shape == (23, 32)
+    assert features.x.shape == (23, 4)
     assert 7 not in features.index
 
 
@@ -317,6 +317,7 @@ def test_few_labels_train_the_probe_with_those_only(tmp_path):
 
 def test_the_sgd_protocol(tmp_path):
     config = tiny_config(evals__sgd__enabled=True, evals__sgd__epochs=3.0, evals__sgd__batch_size=64)
+    config.encoder.convnet.update({"width": 8, "strides": (2, 1, 2)})
     config.evals.sgd.view = config.data.unlabeled.views.first.to_dict()
     result = jssl.run(config, tmp_path / "run")
     assert 0.15 < result["sgd/top1"] <= result["sgd/top5"] <= 1
