@@ -140,7 +140,7 @@ def _deadline(found: Settings | None, seconds: int) -> Iterator[None]:
 
     def give_up() -> None:
         print(f"jssl: {_missing(found, seconds)}", file=sys.stderr, flush=True)
-        os._exit(2)
+        os._exit(peers.TRY_AGAIN)  # a machine that restarts, likely
 
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True

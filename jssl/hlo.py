@@ -29,6 +29,9 @@ _CALLED = re.compile(
 )
 _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 _GROUPS = re.compile(r"replica_groups=(?:\[(\d+),(\d+)\]|\{\{([\d,]+)\})")
+_MESH_GROUPS = re.compile(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_SCATTER = "all-reduce-scatter"  # what TPUs call a fusion that reduces and keeps its part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +67,23 @@ def collectives(text: str, devices: int) -> dict[str, Collective]:
       text: `compiled.as_text()`.
       devices: of the mesh.
     """
+    computations, _ = _parse(text)
     found: dict[str, Collective] = collections.defaultdict(Collective)
-    for instruction, times in _walk(text):
-        kind = instruction.opcode.removesuffix("-start")
-        if kind in KINDS and not instruction.opcode.endswith("-done"):
-            found[kind] += _one(kind, instruction, devices, times)
+    seen = set()
+    for name, times in _multiplicities(text, inside_fusions=True).items():
+        for instruction in computations[name]:
+            kind = instruction.opcode.removesuffix("-start")
+            if kind not in KINDS:
+                continue
+            if "fus" in name:  # TPUs spread one collective over several fusions
+                channel = _CHANNEL.search(instruction.rest)
+                key = (kind, channel and channel[1], str(_SHAPE.findall(instruction.shape)))
+                if key in seen:
+                    continue
+                seen.add(key)
+            scatters = name.startswith(_SCATTER)
+            kind = "reduce-scatter" if scatters else kind
+            found[kind] += _one(kind, instruction, devices, times, scatters)
     return dict(found)
 
 
@@ -80,23 +95,39 @@ def loops_factor(text: str) -> float:
     return sum(moved[name] * often[name] for name in moved) / (sum(moved.values()) or 1.0)
 
 
-def _one(kind: str, instruction: Instruction, devices: int, times: float) -> Collective:
-    sizes = [_size(match) for match in _SHAPE.finditer(instruction.shape)]
+def _one(kind: str, instruction: Instruction, devices: int, times: float, whole: bool) -> Collective:
     group = _group(instruction.rest, devices)
     if group < 2:
         return Collective()
-    if instruction.opcode.endswith("-start") and len(sizes) > 1 and kind != "all-reduce":
-        sizes = [max(sizes)]  # operand, result, and contexts
-    payload = float(sum(sizes))
-    if kind == "reduce-scatter":
+    shape = instruction.shape
+    if instruction.opcode.endswith("-start") and kind != "all-reduce":
+        operands, results = _parts(shape)[:2]
+        shape, whole = (operands, True) if kind == "reduce-scatter" else (results, whole)
+    payload = sum(_size(match) for match in _SHAPE.finditer(shape))
+    if kind == "reduce-scatter" and not whole:
         payload *= group  # the result is a part of what is reduced
     part = (group - 1) / group
     sent = {"all-reduce": 2 * part, "collective-permute": 1.0}.get(kind, part) * payload
     return Collective(times, times * payload, times * sent)
 
 
+def _parts(shape: str) -> list[str]:
+    """The elements of a tuple's shape."""
+    parts, depth = [""], 0
+    for letter in shape[1:-1]:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 def _group(rest: str, devices: int) -> int:
     """How many devices take part."""
+    if mesh := _MESH_GROUPS.search(rest):
+        axes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
+        return math.prod(int(axes[axis]) for axis in re.findall(r"'(\w+)'", mesh[2]))
     found = _GROUPS.search(rest)
     if found is None:
         return devices
@@ -118,25 +149,19 @@ def _bytes_moved(instructions: list[Instruction]) -> Iterator[float]:
             yield sizes[i.name] + sum(sizes.get(name, 0.0) for name in operands)
 
 
-def _walk(text: str) -> Iterator[tuple[Instruction, float]]:
-    computations, _ = _parse(text)
-    for name, times in _multiplicities(text).items():
-        for instruction in computations[name]:
-            yield instruction, times
-
-
-def _multiplicities(text: str) -> dict[str, float]:
-    """How often a step runs each computation that is not the inside of a fusion or a reduction."""
+def _multiplicities(text: str, inside_fusions: bool = False) -> dict[str, float]:
+    """How often a step runs each computation that is not the inside of a reduction, or (unless asked) of a fusion."""
     computations, entry = _parse(text)
     times: dict[str, float] = collections.defaultdict(float)
 
     def visit(name: str, often: float) -> None:
         times[name] += often
         for instruction in computations.get(name, []):
-            if instruction.opcode in ("fusion", "reduce", "all-reduce", "sort", "scatter", "map"):
+            if instruction.opcode in ("reduce", "all-reduce", "sort", "scatter", "map"):
                 continue
-            trips = _TRIPS.search(instruction.rest) if instruction.opcode == "while" else None
-            inner = often * (int(trips[1]) if trips else 1)
+            if instruction.opcode == "fusion" and not inside_fusions:
+                continue
+            inner = often * (_trips(instruction, computations) if instruction.opcode == "while" else 1)
             for _, called in _CALLED.findall(instruction.rest):
                 for target in re.findall(r"[\w.-]+", called):
                     if target in computations:
@@ -144,6 +169,21 @@ def _multiplicities(text: str) -> dict[str, float]:
 
     visit(entry, 1.0)
     return {name: often for name, often in times.items() if name in computations}
+
+
+def _trips(loop: Instruction, computations: dict[str, list[Instruction]]) -> int:
+    """How often a loop runs: as XLA notes it, or, on TPUs, up to the constant that its counter is compared with."""
+    if noted := _TRIPS.search(loop.rest):
+        return int(noted[1])
+    name = re.search(r"condition=%?([\w.-]+)", loop.rest)
+    condition = computations.get(name[1], []) if name else []
+    for instruction in list(condition):
+        if called := re.search(r"calls=%?([\w.-]+)", instruction.rest):
+            condition = [*condition, *computations.get(called[1], [])]
+    if not any(i.opcode == "compare" and "direction=LT" in i.rest for i in condition):
+        return 1
+    limits = [re.match(r"(\d+)\)", i.rest) for i in condition if i.opcode == "constant"]
+    return max((int(limit[1]) for limit in limits if limit), default=1)
 
 
 def _parse(text: str) -> tuple[dict[str, list[Instruction]], str]:

@@ -32,6 +32,7 @@ MODEL = (
 def main(_: list[str]) -> None:
     """Compiles for every topology and prints the table."""
     import jax
+    from etils import epath
 
     from jssl import chips, parallel, planner
     from jssl.errors import unknown
@@ -43,6 +44,13 @@ def main(_: list[str]) -> None:
         raise UserError("--topology=v5e:4x4 is missing (or plan for a CPU: --platform=cpu --devices=8)")
     if PLATFORM.value == "cpu" and TOPOLOGY.value:
         raise UserError("--topology names TPU slices: leave it out with --platform=cpu")
+    if PLATFORM.value == "tpu" and CHIP.value:
+        raise UserError("--chip is for --platform=cpu: a topology names its chip")
+    if DEVICES.value < 1:
+        raise UserError(f"--devices={DEVICES.value} must be at least 1")
+    out = epath.Path(OUT.value) if OUT.value else None
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out={out}: there is no folder {out.parent}")
     if CHIP.value is not None and CHIP.value not in chips.CHIPS:
         raise unknown("--chip", CHIP.value, chips.CHIPS)
     config, info = CONFIG.value, planner.data_info(CONFIG.value)
@@ -52,10 +60,9 @@ def main(_: list[str]) -> None:
     for name, mesh in (meshes or {f"cpu:{DEVICES.value}": parallel.make_mesh()}).items():
         print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
         plans.append(planner.plan(config, info, name, mesh, chip))
+        if out is not None:  # after each: the next may fail, after minutes
+            out.write_text(json.dumps([plan.as_json() for plan in plans], indent=2) + "\n")
     print(f"\n{config.name}, one device and one step\n\n{planner.table(plans)}\n\n{MODEL}")
-    if OUT.value:
-        with open(OUT.value, "w") as file:
-            json.dump([plan.as_json() for plan in plans], file, indent=2)
 
 
 if __name__ == "__main__":

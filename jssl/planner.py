@@ -221,11 +221,15 @@ def tpu_mesh(topology: str) -> Mesh:
     """
     from jax.experimental import topologies
 
+    if not re.fullmatch(r"v\d\w*:\d+(x\d+)+", topology):
+        raise UserError(f"--topology={topology}: write it as v5e:4x4, v5p:2x2x4 or v6e:16x16")
     # libtpu asks the machine what it is, unless it is told that there is no TPU.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several plans at once; there is no TPU to share
+    os.environ.setdefault(
+        "ALLOW_MULTIPLE_LIBTPU_LOAD", "1"
+    )  # several plans at once; there is no TPU to share
     options: dict[str, Any] = {}
     if topology.startswith("v4:"):
         options["chip_config_name"] = "megacore"  # two cores are one device, as on a Cloud TPU VM

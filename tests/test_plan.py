@@ -68,6 +68,54 @@ def test_memory_traffic_in_a_loop_counts_as_often_as_it_runs(mesh1):
     assert hlo.loops_factor(compiled(jnp.sin, mesh1)) == 1
 
 
+# ruff: noqa: E501
+TPU = """HloModule jit_step
+
+%async_collective_fusion.1 (param_0: bf16[128,1024]) -> bf16[1024,1024] {
+  ROOT %all-gather.1 = bf16[1024,1024]{1,0:T(8,128)(2,1)} all-gather(%param_0), channel_id=2, replica_groups=mesh['axis_0'=8,'axis_1'=1] {'axis_0'}, dimensions={0}
+}
+
+%fused_computation.2 (param_0.2: bf16[128,1024]) -> bf16[1024,1024] {
+  ROOT %all-gather.2 = bf16[1024,1024]{1,0:T(8,128)(2,1)S(1)} all-gather(%param_0.2), channel_id=2, replica_groups=mesh['axis_0'=8,'axis_1'=1] {'axis_0'}, dimensions={0}
+}
+
+%all-reduce-scatter.6 (input_0: f32[1024,1024]) -> f32[128,1024] {
+  %all-reduce.18 = f32[1024,1024]{1,0:T(8,128)} all-reduce(%input_0), channel_id=1, replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add
+  ROOT %dynamic-slice.1 = f32[128,1024]{1,0} dynamic-slice(%all-reduce.18)
+}
+
+%body (param.1: (s32[], f32[64,8])) -> (s32[], f32[64,8]) {
+  %gte.1 = f32[64,8]{1,0} get-tuple-element(%param.1), index=1
+  %collective-permute.1 = f32[64,8]{1,0} collective-permute(%gte.1), channel_id=3, source_target_pairs={{0,1},{1,0}}
+}
+
+%condition (param.2: (s32[], f32[64,8])) -> pred[] {
+  %constant.57 = s32[]{:T(128)} constant(7)
+  %gte.2 = s32[]{:T(128)} get-tuple-element(%param.2), index=0
+  ROOT %lt.9 = pred[]{:T(512)} compare(%gte.2, %constant.57), direction=LT
+}
+
+ENTRY %main (p0: bf16[128,1024], p1: f32[1024,1024]) -> f32[] {
+  %fusion.1 = bf16[1024,1024]{1,0} fusion(%p0), kind=kCustom, calls=%async_collective_fusion.1
+  %fusion.2 = bf16[1024,1024]{1,0} fusion(%p0), kind=kCustom, calls=%fused_computation.2
+  %fusion.3 = f32[128,1024]{1,0} fusion(%p1), kind=kCustom, calls=%all-reduce-scatter.6
+  %while.30 = (s32[]{:T(128)}, f32[64,8]{1,0}) while(%tuple.63), condition=%condition, body=%body
+  %all-gather-start = ((f32[8]{0}, f32[16]{0}), (f32[64]{0}, f32[128]{0})) all-gather-start(%a, %b), channel_id=9, replica_groups=[1,8]<=[8], dimensions={0}
+}
+"""
+
+
+def test_what_is_special_in_the_programs_of_tpus():
+    """Recorded forms: collectives within fusions, one in several; reductions that keep a part; loops without a note."""
+    found = hlo.collectives(TPU, 8)
+    assert found.keys() == {"all-gather", "reduce-scatter", "collective-permute"}
+    gathered, small, reduced = 2 * 2**20, 4 * (64 + 128), 4 * 2**20
+    assert found["all-gather"].count == 2
+    assert found["all-gather"].payload == gathered + small
+    assert found["reduce-scatter"] == Collective(1, reduced, 7 / 8 * reduced)
+    assert found["collective-permute"] == Collective(7, 7 * 64 * 8 * 4, 7 * 64 * 8 * 4)
+
+
 def convolution(x, kernel, stride=1):
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -213,6 +261,10 @@ def test_the_command_line_plans_for_devices_that_are_not_there(tmp_path):
         ((), "--topology=v5e:4x4 is missing"),
         (("--platform=cpu", "--topology=v5e:4x4"), "leave it out with --platform=cpu"),
         (("--platform=cpu", "--chip=TPU v44"), "did you mean 'TPU v4'"),
+        (("--topology=v4=2x2x2",), "write it as v5e:4x4"),
+        (("--topology=v5e:2x2", "--chip=TPU v4"), "--chip is for --platform=cpu"),
+        (("--platform=cpu", "--devices=0"), "--devices=0 must be at least 1"),
+        (("--platform=cpu", "--out=nowhere/plan.json"), "there is no folder nowhere"),
         (("--platform=cpu", "--devices=3", *TINY, "--config.total_steps=9"), "multiple of the 3 device"),
     ],
 )
