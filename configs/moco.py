@@ -35,7 +35,7 @@ def moco() -> ml_collections.ConfigDict:
         "hidden": 2048,
         "out": 128,
         "temperature": 0.2,
-        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
         "block_size": 0,  # rows of them at a time, 0: chosen
         "queue_size": 65536,
         "ema": 0.999,

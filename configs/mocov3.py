@@ -44,7 +44,7 @@ def mocov3() -> ml_collections.ConfigDict:
         "layers": 2,
         "predictor_last_batch_norm": False,
         "temperature": 1.0,
-        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
         "block_size": 0,  # rows of them at a time, 0: chosen
         "ema": 0.99,
         "ema_end": 1.0,

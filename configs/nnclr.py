@@ -33,7 +33,7 @@ def nnclr() -> ml_collections.ConfigDict:
         "out": 256,
         "predictor_hidden": 4096,
         "temperature": 0.1,
-        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
         "block_size": 0,  # rows of them at a time, 0: chosen
         "queue_size": 98304,
     }

@@ -42,7 +42,7 @@ def simclr() -> ml_collections.ConfigDict:
         "hidden": 2048,
         "out": 128,
         "temperature": 0.1,
-        "pairs": "auto",  # how similarities are computed: auto, gathered, ring, blocks
+        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
         "block_size": 0,  # rows of them at a time, 0: chosen
         "head_batch_norm": True,
     }

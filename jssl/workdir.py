@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import ml_collections
@@ -18,6 +19,10 @@ CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
+
+
+# Where and how it is computed, not what: a resumed run may have others.
+FREE = re.compile(r"mesh\..*|method\.(pairs|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads)")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -45,7 +50,8 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         raise UserError(f"--workdir={workdir} needs: pip install 'jssl[gcs]' ({error})") from error
     if found:
         theirs, ours = flatten(read_json(path)), flatten(as_json(config))
-        differing = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
+        keys = sorted(key for key in theirs.keys() | ours.keys() if not FREE.fullmatch(key))
+        differing = [key for key in keys if theirs.get(key) != ours.get(key)]
         if differing:
             changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
             raise UserError(

@@ -76,6 +76,7 @@ if [[ $command == run ]]; then
   needs "$workdir" "the workdir" --workdir JSSL_WORKDIR
   [[ $workdir == gs://* ]] || fail "--workdir=$workdir must begin with gs://: the disk of a pod goes with it"
   [[ " $*" == *" --config="* ]] || fail "--config=... is missing after --"
+  [[ " $*" != *" --workdir"* ]] || fail "--workdir belongs before --: what is after it would win"
   for number in "$slices" "$restarts" "$retries"; do
     [[ $number =~ ^[0-9]+$ ]] || fail "--slices, --restarts and --retries take numbers, not $number"
   done

@@ -94,6 +94,7 @@ if [[ $command == run || $command == watch ]]; then
   needs "$workdir" "the workdir" --workdir JSSL_WORKDIR
   [[ $workdir == gs://* ]] || fail "--workdir=$workdir must begin with gs://: the disks of a TPU go with it"
   [[ " ${flags[*]-} " == *" --config="* ]] || fail "--config=... is missing after --"
+  [[ " ${flags[*]-} " != *" --workdir"* ]] || fail "--workdir belongs before --: what is after it would win"
 fi
 [[ -z $ref || -n $repo ]] || fail "--ref needs --repo"
 for number in "$retries" "$poll"; do

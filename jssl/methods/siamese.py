@@ -174,7 +174,7 @@ class Contrasting(Siamese):
     """A Siamese method that compares every image of the global batch with every other.
 
     Attributes:
-      pairs: how the similarities are computed: 'gathered' holds a device's rows of them, 'ring' passes the
+      pairs: how similarities within the batch are computed: 'gathered' holds a device's rows of them, 'ring' passes the
         embeddings from device to device, 'blocks' holds some rows at a time, 'auto' decides by size. The loss
         and its gradient are the same.
       block_size: rows held at a time in a block, or in a device's part of the ring; 0 chooses.

@@ -87,6 +87,11 @@ def test_help_says_what_there_is_and_calls_nothing(stage, script):
         ("tpu_vm.sh", ("run", *TPU), "the workdir is missing"),
         ("tpu_vm.sh", ("run", *TPU, "--workdir=runs/mine"), "must begin with gs://"),
         ("tpu_vm.sh", ("run", *TPU, "--workdir=gs://b/run"), "--config=... is missing after --"),
+        (
+            "tpu_vm.sh",
+            ("run", *TPU, "--workdir=gs://b/run", "--", "--config=c.py", "--workdir=/tmp/x"),
+            "--workdir belongs before --",
+        ),
         ("tpu_vm.sh", ("run", *TPU, "--config=x"), "unknown option --config=x; flags of jssl.main come after --"),
         ("tpu_vm.sh", ("setup", *TPU, "--ref=main"), "--ref needs --repo"),
         ("tpu_vm.sh", ("status", *TPU, "--poll=soon"), "take numbers, not soon"),

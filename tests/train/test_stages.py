@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 
 import jssl
-from jssl import checkpoint, evaluation, stages, train
+from jssl import checkpoint, evaluation, stages, train, workdir
 from jssl.errors import UserError
 from jssl.monitor import NotFinite
 from tests.conftest import tiny_config
@@ -269,6 +269,14 @@ def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, phot
     features = encoder.embed(sources.load(str(photos), "train"))
     assert features.x.shape == (23, 4)
     assert 7 not in features.index
+
+
+def test_where_a_run_is_computed_may_change_and_what_not(tmp_path):
+    workdir.prepare(epath.Path(tmp_path / "run"), tiny_config())
+    elsewhere = {"mesh__fsdp": True, "method__pairs": "ring", "encoder__vit__scan": True, "data__workers": 1}
+    workdir.check(epath.Path(tmp_path / "run"), tiny_config(**elsewhere))
+    with pytest.raises(UserError, match=r"another config \(method.temperature: 0.1 there, 0.2 now\)"):
+        workdir.check(epath.Path(tmp_path / "run"), tiny_config(method__temperature=0.2, **elsewhere))
 
 
 def test_a_run_goes_on_with_its_own_data_only(tmp_path, photos, monkeypatch):
