@@ -81,3 +81,11 @@ def photos(tmp_path):
         exif[0x0112] = 6 if number == 4 else 1
         image.save(folder / f"img{number:02}.jpg", exif=exif)
     return folder
+
+
+SLOW = ("test_kill", "test_processes", "test_notebooks", "test_configs")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules begin first, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: item.path.stem not in SLOW)
