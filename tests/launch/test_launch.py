@@ -89,7 +89,7 @@ def test_help_says_what_there_is_and_calls_nothing(stage, script):
         ("tpu_vm.sh", ("run", *TPU, "--workdir=gs://b/run"), "--config=... is missing after --"),
         (
             "tpu_vm.sh",
-            ("run", *TPU, "--workdir=gs://b/run", "--", "--config=c.py", "--workdir=/tmp/x"),
+            ("run", *TPU, "--workdir=gs://b/run", "--", "--config=c.py", "--workdir=runs/x"),
             "--workdir belongs before --",
         ),
         ("tpu_vm.sh", ("run", *TPU, "--config=x"), "unknown option --config=x; flags of jssl.main come after --"),
