@@ -83,7 +83,7 @@ def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
 
     folder = epath.Path(workdir)
     config = workdirs.read_config(folder)
-    prog = program.make_program(config, workdirs.read_info(folder))
+    prog = program.make_program(config, workdirs.read_info(folder), for_training=False)
     return Encoder(prog, stages.restore(prog, folder, step))
 
 

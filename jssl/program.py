@@ -219,22 +219,30 @@ class Program:
         return jax.jit(extract, out_shardings=parallel.replicated(self.mesh))
 
 
-def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Program:
+def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_training: bool = True) -> Program:
     """Checks a config against the data's shape and builds the program.
+
+    Args:
+      config: the whole config of a run.
+      info: what the data look like.
+      mesh: over all devices if not given.
+      for_training: False for those who only look at a run: its batch need not split over their devices.
 
     Raises:
       UserError: for whatever in the config is wrong; nothing has been computed by then.
     """
     mesh = parallel.make_mesh() if mesh is None else mesh
     stream = config.data.unlabeled
-    parallel.check_batch_size(stream.batch_size, mesh, "config.data.unlabeled.batch_size")
+    parts = config.optim.accumulate
+    if for_training:
+        parallel.check_batch_size(stream.batch_size, mesh, "config.data.unlabeled.batch_size")
+        check_parts("accumulate", parts, stream.batch_size, mesh)
+        check_parts("grad_cache", config.optim.grad_cache, stream.batch_size // parts, mesh)
     if stream.batch_size > info.num_examples:
         raise UserError(
             f"config.data.unlabeled.batch_size={stream.batch_size} is larger than the training set of "
             f"{info.num_examples} images: a batch must not hold an image twice"
         )
-    parts = check_parts("accumulate", config.optim.accumulate, stream.batch_size, mesh)
-    check_parts("grad_cache", config.optim.grad_cache, stream.batch_size // parts, mesh)
     clock = durations.make_clock(config, info.num_examples)
     specs = make_specs(stream)
     dtype = compute_dtype(config, mesh)
@@ -252,14 +260,13 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None) -> Progr
     return Program(config, info, mesh, clock, specs, method, optimizer, schedule)
 
 
-def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> int:
+def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
     """Raises UserError unless a batch divides into so many parts that split evenly over the devices."""
     if parts < 1 or batch_size % (parts * mesh.size):
         raise UserError(
             f"config.optim.{name}={parts} must divide the batch of {batch_size} "
             f"into parts that split evenly over {mesh.size} device(s)"
         )
-    return parts
 
 
 def make_specs(stream: Any) -> tuple[ViewSpec, ...]:

@@ -142,7 +142,7 @@ def open_run(
     folder = epath.Path(folder)
     config = workdir.read_config(folder) if config is None else config
     data = open_data(config)
-    prog = program.make_program(config, data.info)
+    prog = program.make_program(config, data.info, for_training=False)
     return prog, data, restore(prog, folder, step)
 
 

@@ -68,6 +68,10 @@ $dry_run && exit
 trap 'kill -TERM "${processes[@]}" 2>/dev/null || true' TERM INT
 trap 'kill -KILL "${processes[@]}" 2>/dev/null || true' EXIT
 
+failed() { # NUMBER STATUS
+  echo "local.sh: process $1 ended with status $2; the logs of the others are in $logs" >&2
+}
+
 status=0 deadline=''
 while [[ -n $(jobs -rp) && (-z $deadline || $SECONDS -lt $deadline) ]]; do
   sleep 0.2
@@ -76,14 +80,15 @@ while [[ -n $(jobs -rp) && (-z $deadline || $SECONDS -lt $deadline) ]]; do
       kill -0 "${processes[number]}" 2>/dev/null && continue
       wait "${processes[number]}" || status=$?
       ((status == 0)) && continue
-      echo "local.sh: process $number ended with status $status; the logs of the others are in $logs" >&2
+      failed "$number" "$status"
       deadline=$((SECONDS + 45)) # by then they have noticed by themselves
       break
     done
   fi
 done
-for process in "${processes[@]}"; do
+for number in "${!processes[@]}"; do
   ((status == 0)) || break
-  wait "$process" || status=$?
+  wait "${processes[number]}" || status=$?
+  ((status == 0)) || failed "$number" "$status"
 done
 exit "$status"

@@ -169,7 +169,7 @@ setup() {
   if [[ -n $repo ]]; then
     on_workers all "rm -rf ~/jssl && git clone --quiet $(printf %q "$repo") ~/jssl && cd ~/jssl && git checkout --quiet $(printf %q "${ref:-HEAD}")" || return
   else
-    local archive=/tmp/jssl.tgz
+    local archive=jssl.tgz
     if ! $dry_run; then
       archive=$(mktemp -t jssl-XXXXXX.tgz)
       git ls-files -z --cached --others --exclude-standard | tar --create --gzip --null --files-from=- --file="$archive"

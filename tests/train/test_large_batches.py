@@ -124,3 +124,25 @@ def test_split_state_trains_as_whole_state_and_moves_from_eight_devices_to_four_
     state = saved_and_restored(tmp_path / "to_one", four, state, one)
     state, _ = one.step(state, batch(2, mesh1))
     close(jax.device_get(state), jax.device_get(expected), rtol=1e-3, atol=1e-5)
+
+
+def test_who_only_looks_at_a_run_may_have_any_number_of_devices(mesh1, tmp_path):
+    """A batch of 16 in 4 parts, split state, looked at on three devices."""
+    config = shrunk("byol")
+    config.optim.grad_cache = 4
+    config.mesh.update({"fsdp": True, "fsdp_min_size": 16})
+    mesh3 = parallel.make_mesh(jax.devices()[:3])
+    with pytest.raises(UserError, match="multiple of the 3 device"):
+        program.make_program(config, INFO, mesh3)
+    one, three = (
+        program.make_program(config, INFO, mesh1),
+        program.make_program(config, INFO, mesh3, for_training=False),
+    )
+    state = one.init()
+    images = batch(0, mesh1)["unlabeled"]["image"]
+    want = one.features(state.params, state.method_state, images)
+    moved = saved_and_restored(tmp_path, one, state, three)
+    images = jax.device_put(images, parallel.replicated(mesh3))
+    np.testing.assert_allclose(
+        three.features(moved.params, moved.method_state, images), want, rtol=1e-5, atol=1e-6
+    )
