@@ -112,7 +112,9 @@ def initialize(
         try:
             with _deadline(None, start_timeout):
                 jax.distributed.initialize(**timeouts)
-        except (ValueError, RuntimeError, OSError) as error:
+        except (RuntimeError, OSError) as error:  # a cluster, in which somebody does not answer
+            peers.leave(f"--coordinator=auto: {' '.join(str(error).split())}", peers.TRY_AGAIN)
+        except ValueError as error:
             raise UserError(
                 f"--coordinator=auto finds no cluster ({error}); it knows TPU VMs, GKE and SLURM. Elsewhere give "
                 "--coordinator=HOST:PORT, --num_processes and --process_id"

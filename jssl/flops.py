@@ -12,6 +12,7 @@ def count(jaxpr: Any) -> float:
     A multiplication and an addition are two. What is computed again in the backward pass counts again. Of the
     branches of a conditional the dearest counts; a loop whose length is not known counts once. XLA's own count
     knows elementwise operations too, but takes the body of a loop once.
+    Taps of a convolution that fall on padding count, as they do in the textbook's figures.
     """
     return sum(_equation(equation) for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns)
 

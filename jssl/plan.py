@@ -31,11 +31,14 @@ MODEL = (
 
 def main(_: list[str]) -> None:
     """Compiles for every topology and prints the table."""
+    from concurrent.futures.process import BrokenProcessPool
+
     import jax
     from etils import epath
 
     from jssl import chips, parallel, planner
     from jssl.errors import unknown
+    from jssl.program import make_program
 
     jax.config.update("jax_platforms", "cpu")  # nothing here touches an accelerator that may be there
     jax.config.update("jax_num_cpu_devices", max(1, DEVICES.value))
@@ -54,15 +57,34 @@ def main(_: list[str]) -> None:
     if CHIP.value is not None and CHIP.value not in chips.CHIPS:
         raise unknown("--chip", CHIP.value, chips.CHIPS)
     config, info = CONFIG.value, planner.data_info(CONFIG.value)
-    chip = chips.CHIPS[CHIP.value] if CHIP.value else None
-    meshes = {name: planner.tpu_mesh(name) for name in TOPOLOGY.value}  # typos are told before any long work
-    plans = []
-    for name, mesh in (meshes or {f"cpu:{DEVICES.value}": parallel.make_mesh()}).items():
-        print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
-        plans.append(planner.plan(config, info, name, mesh, chip))
-        if out is not None:  # after each: the next may fail, after minutes
+    plans: list[planner.Plan] = []
+    crashed: list[str] = []
+
+    def add(plan: planner.Plan) -> None:
+        plans.append(plan)
+        if out is not None:  # after each: the next takes minutes
             out.write_text(json.dumps([plan.as_json() for plan in plans], indent=2) + "\n")
-    print(f"\n{config.name}, one device and one step\n\n{planner.table(plans)}\n\n{MODEL}")
+
+    if PLATFORM.value == "cpu":
+        chip = chips.CHIPS[CHIP.value] if CHIP.value else None
+        add(planner.plan(config, info, f"cpu:{DEVICES.value}", parallel.make_mesh(), chip))
+    meshes = {name: planner.tpu_mesh(name) for name in TOPOLOGY.value}
+    for mesh in meshes.values():
+        make_program(config, info, mesh)  # typos, and batches that do not split, are told before any long work
+    for name, mesh in meshes.items():
+        print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
+        try:
+            add(planner.plan_apart(config, info, name))
+        except BrokenProcessPool:
+            crashed.append(name)
+            print(f"the compiler of libtpu crashed for {name}", flush=True)
+    if plans:
+        print(f"\n{config.name}, one device and one step\n\n{planner.table(plans)}\n\n{MODEL}")
+    if crashed:
+        raise UserError(
+            f"no plan for {', '.join(crashed)}: the compiler of libtpu crashed there; try another shape of slice, "
+            "another batch size or another version of libtpu"
+        )
 
 
 if __name__ == "__main__":

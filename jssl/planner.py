@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import multiprocessing
 import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import jax
@@ -28,7 +30,7 @@ KNOWN = {
     "cifar100": DataInfo(50_000, (32, 32, 3), 3, 100),
     "imagenet2012": DataInfo(1_281_167, None, 3, 1000),
 }
-RESERVED = 0.98  # of a chip's memory that a program can have; the runtime keeps the rest
+USABLE = 0.98  # of a chip's memory, by a program; an assumption: the runtime keeps some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +66,20 @@ class Plan:
     @property
     def room(self) -> float:
         """Bytes that a program can have; infinite for chips that are not in the table."""
-        return RESERVED * self.chip.hbm if self.chip else math.inf
+        return USABLE * self.chip.hbm if self.chip else math.inf
 
     @property
-    def fits(self) -> bool:
-        """Whether the program fits in the memory of the chip."""
-        return self.compiled and self.needed <= self.room
+    def fits(self) -> bool | None:
+        """Whether the program fits in the memory of the chip; None if that is not known."""
+        return None if self.chip is None else self.compiled and self.needed <= self.room
 
     @property
-    def largest_batch(self) -> int:
-        """About the largest batch that fits, if what is not state grows with the batch; 0 if it is not known."""
+    def largest_batch(self) -> int | None:
+        """About the largest batch that fits, if what is not state grows with the batch; None if it is not known."""
         state = sum(self.memory[part] for part in ("parameters", "optimizer", "method state", "program"))
         growing = self.needed - state
         if not (math.isfinite(self.room) and growing > 0):
-            return 0
+            return None
         local = self.batch_size / self.devices * (self.room - state) / growing
         return max(0, math.floor(local)) * self.devices
 
@@ -174,6 +176,22 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
     )
 
 
+def plan_apart(config: Any, info: DataInfo, topology: str) -> Plan:
+    """`plan` for a TPU slice, in a process of its own: the compiler of libtpu can crash.
+
+    Raises:
+      UserError: as `plan` and `tpu_mesh` do.
+      BrokenProcessPool: if it crashed.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_plan_slice, config, info, topology).result()
+
+
+def _plan_slice(config: Any, info: DataInfo, topology: str) -> Plan:
+    jax.config.update("jax_platforms", "cpu")
+    return plan(config, info, topology, tpu_mesh(topology), None)
+
+
 def state_memory(program: Program) -> dict[str, float]:
     """Bytes per device of what a step is given, by part."""
     state = program.abstract_state()
@@ -260,7 +278,7 @@ def table(plans: Sequence[Plan]) -> str:
     rows["memory of a chip"] = [size(plan.chip.hbm) if plan.chip else "?" for plan in plans]
     rows["fits"] = ["?" if plan.chip is None else "yes" if plan.fits else "NO" for plan in plans]
     rows["largest batch, about"] = [
-        f"{plan.largest_batch:,}" if plan.largest_batch else "?" for plan in plans
+        "?" if plan.largest_batch is None else f"{plan.largest_batch:,}" for plan in plans
     ]
     rows["GFLOP"] = [_given(plan, plan.flops / 1e9, ",.5g") for plan in plans]
     rows["memory traffic, GB"] = [_given(plan, plan.hbm_bytes / 1e9, ",.3g") for plan in plans]

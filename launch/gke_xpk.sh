@@ -29,10 +29,8 @@ Example:
 TEXT
 }
 
-fail() {
-  echo "gke_xpk.sh: $*" >&2
-  exit 2
-}
+# shellcheck source=launch/common.sh
+source "$(dirname "$0")/common.sh"
 
 name=${JSSL_GKE_NAME-} cluster=${JSSL_GKE_CLUSTER-} zone=${JSSL_TPU_ZONE-} type=${JSSL_TPU_TYPE-}
 project=${JSSL_TPU_PROJECT-} workdir=${JSSL_WORKDIR-}
@@ -45,58 +43,26 @@ case $command in
   '') fail "the command is missing: run, status or delete; see --help" ;;
   *) fail "unknown command $command; see --help" ;;
 esac
-while (($# > 0)); do
-  case $1 in
-    --help | -h) usage; exit ;;
-    --name=*) name=${1#*=} ;;
-    --cluster=*) cluster=${1#*=} ;;
-    --zone=*) zone=${1#*=} ;;
-    --type=*) type=${1#*=} ;;
-    --project=*) project=${1#*=} ;;
-    --workdir=*) workdir=${1#*=} ;;
-    --slices=*) slices=${1#*=} ;;
-    --image=*) image=${1#*=} ;;
-    --restarts=*) restarts=${1#*=} ;;
-    --retries=*) retries=${1#*=} ;;
-    --dry-run) dry_run=true ;;
-    --) shift; break ;;
-    *) fail "unknown option $1; flags of jssl.main come after --; see --help" ;;
-  esac
-  shift
-done
+parse "name cluster zone type project workdir slices image restarts retries" "dry_run" "$@"
 
-needs() { # VALUE WORDS OPTION VARIABLE
-  [[ -n $1 ]] || fail "$2 is missing: give $3=... or set $4"
-}
 needs "$cluster" "the cluster" --cluster JSSL_GKE_CLUSTER
 needs "$zone" "the zone" --zone JSSL_TPU_ZONE
 [[ $command == status ]] || needs "$name" "the name of the workload" --name JSSL_GKE_NAME
 if [[ $command == run ]]; then
   needs "$type" "the TPU type" --type JSSL_TPU_TYPE
-  needs "$workdir" "the workdir" --workdir JSSL_WORKDIR
-  [[ $workdir == gs://* ]] || fail "--workdir=$workdir must begin with gs://: the disk of a pod goes with it"
-  [[ " $*" == *" --config="* ]] || fail "--config=... is missing after --"
-  [[ " $*" != *" --workdir"* ]] || fail "--workdir belongs before --: what is after it would win"
-  for number in "$slices" "$restarts" "$retries"; do
-    [[ $number =~ ^[0-9]+$ ]] || fail "--slices, --restarts and --retries take numbers, not $number"
-  done
+  needs_run "the disk of a pod goes with it"
+  needs_number --slices "$slices" 1
+  needs_number --restarts "$restarts" 0
+  needs_number --retries "$retries" 0
 fi
 
 cd "$(dirname "$0")/.."
 place=("--cluster=$cluster" "--zone=$zone")
 [[ -z $project ]] || place+=("--project=$project")
 
-call() {
-  if $dry_run; then
-    echo "${*@Q}"
-  else
-    "$@"
-  fi
-}
-
 case $command in
   run)
-    words=$(printf '%q ' python -m jssl.main --coordinator=auto "--workdir=$workdir" "$@")
+    words=$(printf '%q ' python -m jssl.main --coordinator=auto "--workdir=$workdir" "${flags[@]}")
     call xpk workload create "--workload=$name" "${place[@]}" "--tpu-type=$type" "--num-slices=$slices" \
       "--base-docker-image=$image" --script-dir=. "--max-restarts=$restarts" --termination-grace-period-seconds=120 \
       "--command=pip install --quiet --constraint constraints.txt --editable '.[tpu,gcs]' && exec launch/retry.sh $retries $words"

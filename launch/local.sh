@@ -40,7 +40,6 @@ shift
 [[ " $*" == *" --config="* ]] || fail "--config=... is missing; see --help"
 
 python=${PYTHON:-python}
-cd "$(dirname "$0")/.."
 if $dry_run; then
   port=PORT
 else

@@ -31,6 +31,8 @@ while [[ ${1-} == -* ]]; do
   esac
   shift
 done
+[[ $pause =~ ^[0-9]+$ ]] || fail "--pause=$pause must be a number of seconds"
+{ : >>"$state"; } 2>/dev/null || fail "--state=$state cannot be written"
 [[ ${1-} =~ ^[0-9]+$ ]] || fail "the number of times is missing; see --help"
 times=$1
 shift
@@ -54,8 +56,10 @@ end() {
 
 echo running >"$state"
 for ((attempt = 0; ; attempt++)); do
+  $stopped && end stopped 0
   "$@" &
   child=$!
+  ! $stopped || kill -TERM "$child" 2>/dev/null # between the two lines above
   while :; do # a signal ends `wait` before the command ends
     interrupted=false
     wait "$child"
@@ -68,5 +72,4 @@ for ((attempt = 0; ; attempt++)); do
   sleep "$pause" &
   child=$!
   wait "$child"
-  $stopped && end stopped 0
 done

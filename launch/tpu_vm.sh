@@ -37,17 +37,15 @@ Example:
 TEXT
 }
 
-fail() {
-  echo "tpu_vm.sh: $*" >&2
-  exit 2
-}
+# shellcheck source=launch/common.sh
+source "$(dirname "$0")/common.sh"
 
 say() { echo "tpu_vm.sh: $*"; }
 
 original=("$@")
 name=${JSSL_TPU_NAME-} zone=${JSSL_TPU_ZONE-} type=${JSSL_TPU_TYPE-} version=${JSSL_TPU_VERSION-}
 project=${JSSL_TPU_PROJECT-} workdir=${JSSL_WORKDIR-}
-spot=false repo='' ref='' retries=5 poll=60 worker=0 detach=false delete_at_end=false dry_run=false
+spot=false repo='' ref='' retries=5 poll=60 worker=0 detach=false delete=false dry_run=false
 
 command=${1-}
 case $command in
@@ -56,62 +54,23 @@ case $command in
   '') fail "the command is missing: create, setup, run, watch, logs, status, stop or delete; see --help" ;;
   *) fail "unknown command $command; see --help" ;;
 esac
-while (($# > 0)); do
-  case $1 in
-    --help | -h) usage; exit ;;
-    --name=*) name=${1#*=} ;;
-    --zone=*) zone=${1#*=} ;;
-    --type=*) type=${1#*=} ;;
-    --version=*) version=${1#*=} ;;
-    --project=*) project=${1#*=} ;;
-    --workdir=*) workdir=${1#*=} ;;
-    --spot) spot=true ;;
-    --repo=*) repo=${1#*=} ;;
-    --ref=*) ref=${1#*=} ;;
-    --retries=*) retries=${1#*=} ;;
-    --poll=*) poll=${1#*=} ;;
-    --worker=*) worker=${1#*=} ;;
-    --detach) detach=true ;;
-    --delete) delete_at_end=true ;;
-    --dry-run) dry_run=true ;;
-    --) shift; break ;;
-    *) fail "unknown option $1; flags of jssl.main come after --; see --help" ;;
-  esac
-  shift
-done
-flags=("$@")
+parse "name zone type version project workdir repo ref retries poll worker" "spot detach delete dry_run" "$@"
 
-needs() { # VALUE WORDS OPTION VARIABLE
-  [[ -n $1 ]] || fail "$2 is missing: give $3=... or set $4"
-}
 needs "$name" "the name of the TPU" --name JSSL_TPU_NAME
 needs "$zone" "the zone" --zone JSSL_TPU_ZONE
 if [[ $command == create || $command == watch ]]; then
   needs "$type" "the accelerator type" --type JSSL_TPU_TYPE
   needs "$version" "the runtime version" --version JSSL_TPU_VERSION
 fi
-if [[ $command == run || $command == watch ]]; then
-  needs "$workdir" "the workdir" --workdir JSSL_WORKDIR
-  [[ $workdir == gs://* ]] || fail "--workdir=$workdir must begin with gs://: the disks of a TPU go with it"
-  [[ " ${flags[*]-} " == *" --config="* ]] || fail "--config=... is missing after --"
-  [[ " ${flags[*]-} " != *" --workdir"* ]] || fail "--workdir belongs before --: what is after it would win"
-fi
+[[ $command != run && $command != watch ]] || needs_run "the disks of a TPU go with it"
 [[ -z $ref || -n $repo ]] || fail "--ref needs --repo"
-for number in "$retries" "$poll"; do
-  [[ $number =~ ^[0-9]+$ ]] || fail "--retries and --poll take numbers, not $number"
-done
+needs_number --retries "$retries" 0
+needs_number --poll "$poll" 1
+needs_number --worker "$worker" 0
 
 cd "$(dirname "$0")/.."
 place=("--zone=$zone")
 [[ -z $project ]] || place+=("--project=$project")
-
-call() {
-  if $dry_run; then
-    echo "${*@Q}"
-  else
-    "$@"
-  fi
-}
 
 tpu() { call gcloud compute tpus "$@"; }
 
@@ -135,12 +94,27 @@ resource_state() { ask queued-resources describe "$name" '--format=value(state.s
 
 node_state() { ask tpu-vm describe "$name" '--format=value(state)'; }
 
-# What became of the run on a worker: none, running, dead (the machine was restarted), ended STATUS or stopped.
+# What became of the run on a worker: none, running, dead (the machine was restarted), stopped or ended STATUS.
 read -r -d '' REPORT <<'TEXT' || true
 state=$(cat ~/jssl.state 2>/dev/null || echo none)
 if [ "$state" = running ] && ! kill -0 "$(cat ~/jssl.pid)" 2>/dev/null; then state=dead; fi
 echo "$state"
 TEXT
+
+# What became of the run on all workers. They fail and end together, so what some of them say holds for all: a worker that
+# lost its disk (none) or its process (dead) before one that goes on, and that before those that are done.
+report() {
+  local answer words
+  answer=$(on_workers all "$REPORT" 2>/dev/null) || answer=''
+  for words in none dead 'ended [1-9][0-9]*' running stopped 'ended 0'; do
+    ! grep --extended-regexp --max-count=1 --line-regexp "$words" <<<"$answer" || return 0
+  done
+  echo unreachable
+}
+
+# Ends what is left of a run, and waits until it has.
+# shellcheck disable=SC2016 # the workers' words, not ours
+HALT='pid=$(cat ~/jssl.pid 2>/dev/null) && kill -TERM "$pid" 2>/dev/null && for i in $(seq 120); do kill -0 "$pid" 2>/dev/null || break; sleep 1; done; true'
 
 create() {
   local tier=()
@@ -186,14 +160,14 @@ setup() {
 run() {
   local words
   words=$(printf '%q ' .venv/bin/python -m jssl.main --coordinator=auto "--workdir=$workdir" "${flags[@]}")
-  on_workers all "if [ -f ~/jssl.pid ] && kill -0 \"\$(cat ~/jssl.pid)\" 2>/dev/null; then echo 'a run is going on: stop it first'; exit 2; fi; cd ~/jssl && { nohup setsid launch/retry.sh --state=\"\$HOME/jssl.state\" $retries $words >>~/jssl.log 2>&1 </dev/null & echo \$! >~/jssl.pid; }"
+  on_workers all "if [ -f ~/jssl.pid ] && kill -0 \"\$(cat ~/jssl.pid)\" 2>/dev/null; then echo 'a run is going on: stop it first'; exit 2; fi; cd ~/jssl && echo running >~/jssl.state && { nohup setsid launch/retry.sh --state=\"\$HOME/jssl.state\" $retries $words >>~/jssl.log 2>&1 </dev/null & echo \$! >~/jssl.pid; }"
 }
 
 remove() { tpu queued-resources delete "$name" "${place[@]}" --force --quiet; }
 
 end() { # STATUS WORDS
   say "$2"
-  if $delete_at_end; then
+  if $delete; then
     remove
   else
     say "the TPU still costs money: launch/tpu_vm.sh delete --name=$name ${place[*]}"
@@ -207,7 +181,7 @@ watch() {
     create
     setup
     run
-    ! $delete_at_end || remove
+    ! $delete || remove
     return
   fi
   local state report failures=0
@@ -240,23 +214,22 @@ watch() {
         continue
         ;;
     esac
-    report=$(on_workers 0 "$REPORT" 2>/dev/null | tail -n 1) || report=unreachable
+    report=$(report)
     case $report in
       none)
         say "setting up the workers"
-        if setup && run; then
+        if on_workers all "$HALT" && setup && run; then
           say "the run has started; its log: launch/tpu_vm.sh logs --name=$name ${place[*]}"
           failures=0
-          continue
+        else
+          report=unreachable
         fi
-        report=unreachable
         ;;
-      dead) run || report=unreachable ;;
+      dead) { on_workers all "$HALT" && run; } || report=unreachable ;;
       'ended 0') end 0 "the run has ended; it is in $workdir" ;;
       'ended '*) end "${report#ended }" "the run failed with exit status ${report#ended }; see: launch/tpu_vm.sh logs --name=$name ${place[*]}" ;;
       stopped) end 0 "the run was stopped; the same command goes on with it" ;;
       running) failures=0 ;;
-      *) report=unreachable ;;
     esac
     if [[ $report == unreachable ]]; then
       ((++failures <= retries)) || end 1 "the workers could not be reached or set up, $failures times in a row"

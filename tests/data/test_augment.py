@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from jssl.data import augment as aug
 from jssl.data import image_ops as ops
+from jssl.data import operators
 
 KEY = jax.random.key(0)
 TOLERANCE = 2 / 255
@@ -233,15 +234,15 @@ def test_erase_overhangs():
 # Random operators.
 
 OPERATORS = {
-    "crop": lambda k, x, p: aug.random_resized_crop(k, x, 9, (0.2, 0.8)),
-    "flip": lambda k, x, p: aug.horizontal_flip(k, x, p),
-    "jitter": lambda k, x, p: aug.color_jitter(k, x, 0.8, 0.8, 0.8, 0.2, p),
-    "gray": lambda k, x, p: aug.grayscale(k, x, p),
-    "blur": lambda k, x, p: aug.gaussian_blur(k, x, p, (0.5, 2.0)),
-    "solarize": lambda k, x, p: aug.solarize(k, x, p),
-    "affine": lambda k, x, p: aug.affine(k, x, 30, 0.3, (0.7, 1.4), 10, p),
-    "noise": lambda k, x, p: aug.gaussian_noise(k, x, 0.2, p),
-    "cutout": lambda k, x, p: aug.cutout(k, x, 0.4, p),
+    "crop": lambda k, x, p: operators.random_resized_crop(k, x, 9, (0.2, 0.8)),
+    "flip": lambda k, x, p: operators.horizontal_flip(k, x, p),
+    "jitter": lambda k, x, p: operators.color_jitter(k, x, 0.8, 0.8, 0.8, 0.2, p),
+    "gray": lambda k, x, p: operators.grayscale(k, x, p),
+    "blur": lambda k, x, p: operators.gaussian_blur(k, x, p, (0.5, 2.0)),
+    "solarize": lambda k, x, p: operators.solarize(k, x, p),
+    "affine": lambda k, x, p: operators.affine(k, x, 30, 0.3, (0.7, 1.4), 10, p),
+    "noise": lambda k, x, p: operators.gaussian_noise(k, x, 0.2, p),
+    "cutout": lambda k, x, p: operators.cutout(k, x, 0.4, p),
 }
 
 
@@ -275,7 +276,7 @@ def test_operator_range_and_probability(name, channels):
 
 def test_jitter_order_is_uniform():
     draws = 24 * 500
-    orders = fast_jit(jax.vmap(aug.jitter_order))(jax.random.split(KEY, draws))
+    orders = fast_jit(jax.vmap(operators.jitter_order))(jax.random.split(KEY, draws))
     _, counts = np.unique(np.asarray(orders), axis=0, return_counts=True)
     assert len(counts) == 24
     assert ((counts - 500.0) ** 2 / 500).sum() < 49.7  # chi-square, 23 degrees, p = 0.001
@@ -284,10 +285,10 @@ def test_jitter_order_is_uniform():
 def test_jitter_applies_every_order():
     """Every result is one of the 24 compositions, with that draw's factors, and all 24 occur."""
     image = unit(picture(6, 6))
-    results = fast_jit(jax.vmap(lambda k: aug.color_jitter(k, image, 0.8, 0.8, 0.8, 0.2, prob=1.0)))(
+    results = fast_jit(jax.vmap(lambda k: operators.color_jitter(k, image, 0.8, 0.8, 0.8, 0.2, prob=1.0)))(
         jax.random.split(KEY, 400)
     )
-    operators = [
+    adjust = [
         fast_jit(jax.vmap(operator))
         for operator in (
             ops.adjust_brightness,
@@ -303,7 +304,7 @@ def test_jitter_applies_every_order():
         order_key, factor_key, hue_key = jax.random.split(key, 3)
         factors = 0.2 + 1.6 * jax.random.uniform(factor_key, (3,))
         turn = jax.random.uniform(hue_key, (), minval=-0.2, maxval=0.2)
-        return aug.jitter_order(order_key), jnp.append(factors, turn)
+        return operators.jitter_order(order_key), jnp.append(factors, turn)
 
     places, factors = draw(jax.random.split(KEY, 400))
     permutations = list(itertools.permutations(range(4)))
@@ -311,7 +312,7 @@ def test_jitter_applies_every_order():
     for permutation in permutations:
         x = jnp.broadcast_to(image, (400, *image.shape))
         for i in permutation:
-            x = operators[i](x, factors[:, i])
+            x = adjust[i](x, factors[:, i])
         made.append(np.asarray(x))
     made = np.stack(made, axis=1)
     drawn = [permutations.index(tuple(np.argsort(place).tolist())) for place in places]
@@ -326,7 +327,7 @@ def test_jitter_without_hue_or_with_hue_alone():
     keys = jax.random.split(KEY, 32)
 
     def jitter(*strengths):
-        f = fast_jit(jax.vmap(lambda k: aug.color_jitter(k, image, *strengths, prob=1.0)))
+        f = fast_jit(jax.vmap(lambda k: operators.color_jitter(k, image, *strengths, prob=1.0)))
         return np.asarray(f(keys))
 
     turned = jitter(0, 0, 0, 0.3)
@@ -337,13 +338,13 @@ def test_jitter_without_hue_or_with_hue_alone():
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-4)
     assert 0.5 <= ratio.min() < 0.7
     assert 1.3 < ratio.max() <= 1.5 + 1e-5
-    assert aug.color_jitter(KEY, image, 0, 0, 0, 0) is image
+    assert operators.color_jitter(KEY, image, 0, 0, 0, 0) is image
 
 
 def test_crop_box_distribution():
     height, width, area, ratio = 200, 160, (0.1, 0.5), (3 / 4, 4 / 3)
     keys = jax.random.split(KEY, 8000)
-    box = fast_jit(jax.vmap(lambda k: aug.random_crop_box(k, height, width, area, ratio)))(keys)
+    box = fast_jit(jax.vmap(lambda k: operators.random_crop_box(k, height, width, area, ratio)))(keys)
     top, left, h, w = (np.asarray(side, np.float64) for side in box)
     assert ((top >= 0) & (left >= 0) & (h > 0) & (w > 0)).all()
     assert ((top + h <= height) & (left + w <= width)).all()
@@ -363,7 +364,7 @@ def test_crop_box_distribution():
 
 def test_crop_box_fits_small_images_and_falls_back():
     shapes = ((3, 3), (2, 9), (40, 5))
-    draw = fast_jit(jax.vmap(lambda k: [aug.random_crop_box(k, *shape) for shape in shapes]))
+    draw = fast_jit(jax.vmap(lambda k: [operators.random_crop_box(k, *shape) for shape in shapes]))
     for (height, width), box in zip(shapes, draw(jax.random.split(KEY, 500)), strict=True):
         top, left, h, w = (np.asarray(side) for side in box)
         assert ((top >= 0) & (left >= 0) & (h > 0) & (w > 0)).all()
@@ -371,8 +372,8 @@ def test_crop_box_fits_small_images_and_falls_back():
     # No box of 90 % and a ratio near 1 fits a long image: the largest central one is taken.
     wide, tall = fast_jit(
         lambda k: (
-            aug.random_crop_box(k, 10, 40, (0.9, 1.0), (0.9, 1.2)),
-            aug.random_crop_box(k, 40, 10, (0.9, 1.0), (0.8, 1.2)),
+            operators.random_crop_box(k, 10, 40, (0.9, 1.0), (0.9, 1.2)),
+            operators.random_crop_box(k, 40, 10, (0.9, 1.0), (0.8, 1.2)),
         )
     )(KEY)
     assert [int(side) for side in wide] == [0, 14, 10, 12]
@@ -383,7 +384,7 @@ def test_random_affine_draws_within_ranges():
     """With shifts alone a dot moves by whole pixels, over the whole range and not beyond."""
     image = jnp.zeros((21, 21, 1)).at[10, 10].set(1.0)
     keys = jax.random.split(KEY, 300)
-    moved = fast_jit(jax.vmap(lambda k: aug.affine(k, image, translate=0.2)))(keys)
+    moved = fast_jit(jax.vmap(lambda k: operators.affine(k, image, translate=0.2)))(keys)
     places = np.argwhere(np.asarray(moved)[..., 0] == 1)[:, 1:] - 10
     assert len(places) == 300
     assert set(places[:, 0].tolist()) == set(places[:, 1].tolist()) == set(range(-4, 5))
@@ -481,21 +482,24 @@ def test_every_operator_of_the_chain_is_wired(batch):
     image, size = aug.to_float(batch[0]), 16
     linear = {"jitter_prob": 1.0}
     cases = [
-        ({"crop_area_min": 0.2}, lambda k, x: aug.random_resized_crop(k[0], x, 16, (0.2, 1.0))),
+        ({"crop_area_min": 0.2}, lambda k, x: operators.random_resized_crop(k[0], x, 16, (0.2, 1.0))),
         ({"flip_prob": 1.0}, lambda k, x: x[:, ::-1]),
-        ({"degrees": 30.0}, lambda k, x: aug.affine(k[2], x, degrees=30.0)),
-        ({"translate": 0.3}, lambda k, x: aug.affine(k[2], x, translate=0.3)),
-        ({"shear": 30.0}, lambda k, x: aug.affine(k[2], x, shear=30.0)),
-        ({"scale_min": 0.5}, lambda k, x: aug.affine(k[2], x, scale=(0.5, 1.0))),
-        (linear | {"brightness": 0.5}, lambda k, x: aug.color_jitter(k[3], x, 0.5, 0, 0, 0, 1)),
-        (linear | {"contrast": 0.5}, lambda k, x: aug.color_jitter(k[3], x, 0, 0.5, 0, 0, 1)),
-        (linear | {"saturation": 0.5}, lambda k, x: aug.color_jitter(k[3], x, 0, 0, 0.5, 0, 1)),
-        (linear | {"hue": 0.5}, lambda k, x: aug.color_jitter(k[3], x, 0, 0, 0, 0.5, 1)),
+        ({"degrees": 30.0}, lambda k, x: operators.affine(k[2], x, degrees=30.0)),
+        ({"translate": 0.3}, lambda k, x: operators.affine(k[2], x, translate=0.3)),
+        ({"shear": 30.0}, lambda k, x: operators.affine(k[2], x, shear=30.0)),
+        ({"scale_min": 0.5}, lambda k, x: operators.affine(k[2], x, scale=(0.5, 1.0))),
+        (linear | {"brightness": 0.5}, lambda k, x: operators.color_jitter(k[3], x, 0.5, 0, 0, 0, 1)),
+        (linear | {"contrast": 0.5}, lambda k, x: operators.color_jitter(k[3], x, 0, 0.5, 0, 0, 1)),
+        (linear | {"saturation": 0.5}, lambda k, x: operators.color_jitter(k[3], x, 0, 0, 0.5, 0, 1)),
+        (linear | {"hue": 0.5}, lambda k, x: operators.color_jitter(k[3], x, 0, 0, 0, 0.5, 1)),
         ({"gray_prob": 1.0}, lambda k, x: ops.to_grayscale(x)),
-        ({"blur_prob": 1.0, "blur_sigma_min": 1.0}, lambda k, x: aug.gaussian_blur(k[5], x, 1.0, (1.0, 2.0))),
+        (
+            {"blur_prob": 1.0, "blur_sigma_min": 1.0},
+            lambda k, x: operators.gaussian_blur(k[5], x, 1.0, (1.0, 2.0)),
+        ),
         ({"solarize_prob": 1.0, "solarize_threshold": 0.3}, lambda k, x: ops.invert_above(x, 0.3)),
-        ({"noise_std": 0.2}, lambda k, x: aug.gaussian_noise(k[7], x, 0.2)),
-        ({"cutout_size": 0.5}, lambda k, x: aug.cutout(k[8], x, 0.5)),
+        ({"noise_std": 0.2}, lambda k, x: operators.gaussian_noise(k[7], x, 0.2)),
+        ({"cutout_size": 0.5}, lambda k, x: operators.cutout(k[8], x, 0.5)),
     ]
 
     @fast_jit
@@ -518,7 +522,7 @@ def test_grey_images_keep_one_channel(batch):
     assert view.shape == (6, 12, 12, 1)
     image = aug.to_float(grey[0])
     assert ops.adjust_saturation(image, 0.3) is ops.adjust_hue(image, 0.3) is image
-    assert aug.color_jitter(KEY, image, 0, 0, 0.8, 0.2, prob=1.0) is image
+    assert operators.color_jitter(KEY, image, 0, 0, 0.8, 0.2, prob=1.0) is image
     with pytest.raises(ValueError, match="not \\[4, 4, 2\\]"):
         aug.augment(KEY, jnp.zeros((4, 4, 2)), EVERYTHING)
 

