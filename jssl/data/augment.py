@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl import chunks
+from jssl import chunks, rng
 from jssl.data import image_ops, operators
+from jssl.data.randaugment import randaugment
 from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.types import Array
@@ -33,7 +34,8 @@ def num_views(specs: Specs) -> int:
 def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Array:
     """Makes one view of one image.
 
-    In order: crop (or resize), flip, affine, colour jitter, grey, blur, solarise, noise, cutout.
+    In order: crop (or resize), pad, flip, affine, RandAugment, HSV jitter, colour jitter, grey, blur,
+    solarise, noise, cutout.
     Each draws from its own key, so switching one off leaves the draws of the others as they were.
 
     Args:
@@ -60,10 +62,21 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
         image = operators.random_resized_crop(keys[0], image, spec.size, area, ratio, spec.interpolation)
     elif not ready:
         image = image_ops.resized_crop(image, 0, 0, height, width, spec.size, spec.interpolation)
+    image = operators.random_window(rng.derive(key, "pad"), image, spec.pad)
     image = operators.horizontal_flip(keys[1], image, spec.flip_prob)
     scale = (spec.scale_min, spec.scale_max)
     image = operators.affine(
         keys[2], image, spec.degrees, spec.translate, scale, spec.shear, spec.affine_prob
+    )
+    image = randaugment(rng.derive(key, "randaugment"), image, spec.rand_count, spec.rand_strength)
+    image = operators.hsv_jitter(
+        rng.derive(key, "hsv"),
+        image,
+        spec.hsv_prob,
+        spec.hsv_hue,
+        spec.hsv_power,
+        spec.hsv_gain,
+        spec.hsv_shift,
     )
     image = operators.color_jitter(
         keys[3],

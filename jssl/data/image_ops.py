@@ -35,7 +35,8 @@ def pixels(planes: Array) -> Array:
     return jnp.moveaxis(planes, 0, -1)
 
 
-def _luma(planes: Array) -> Array:
+def luma(planes: Array) -> Array:
+    """The grey image of float32[C, H, W]: float32[H, W]."""
     if planes.shape[0] == 1:
         return planes[0]
     return sum((w * p for w, p in zip(_LUMA, planes)), jnp.zeros_like(planes[0]))
@@ -131,10 +132,11 @@ def warp(
     translate: tuple[Scalar, Scalar] = (0.0, 0.0),
     scale: Scalar = 1.0,
     shear: tuple[Scalar, Scalar] = (0.0, 0.0),
+    fill: float = 0.0,
 ) -> Array:
     """Affine map about the image centre: shear, then rotation, scale and translation.
 
-    Bilinear; what comes from outside the image is 0. Where angle and shear are Python zeros the
+    Bilinear; outside the image lies a plane of one value. Where angle and shear are Python zeros the
     map is separable and costs two small matmuls, otherwise four gathers.
 
     Args:
@@ -143,6 +145,7 @@ def warp(
       translate: (right, down) in pixels.
       scale: magnification, > 0.
       shear: (x, y) in degrees, each in (-90, 90).
+      fill: what comes from outside, in [0, 1].
 
     Returns:
       float32[H, W, C] in [0, 1].
@@ -151,7 +154,7 @@ def warp(
       ValueError: if image is not [H, W, 1 or 3].
 
     References:
-      torchvision.transforms.functional.affine with bilinear interpolation and fill 0.
+      torchvision.transforms.functional.affine with bilinear interpolation.
     """
     check_image(image)
     height, width, channels = image.shape
@@ -161,7 +164,10 @@ def warp(
     if all(isinstance(a, int | float) and a == 0 for a in (angle, *shear)):
         rows = jnp.maximum(1 - jnp.abs((v + centre_y)[:, None] - jnp.arange(height)), 0)
         columns = jnp.maximum(1 - jnp.abs((u + centre_x)[:, None] - jnp.arange(width)), 0)
-        return jnp.clip(_separable(image, rows, columns), 0.0, 1.0)
+        result = _separable(image, rows, columns)
+        if fill:
+            result += fill * (1 - rows.sum(axis=1)[:, None] * columns.sum(axis=1))[..., None]
+        return jnp.clip(result, 0.0, 1.0)
 
     angle, shear_x, shear_y = (jnp.deg2rad(a) for a in (angle, *shear))
     x = jnp.cos(angle) * u + jnp.sin(angle) * v[:, None]
@@ -171,13 +177,44 @@ def warp(
     x, y = x + centre_x, y + centre_y
     flat = image.reshape(height * width, channels)
     x0, y0 = jnp.floor(x), jnp.floor(y)
-    result = jnp.zeros_like(image)
+    result, covered = jnp.zeros_like(image), jnp.zeros((height, width))
     for column, row in ((x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)):
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        weight = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
+        weight = jnp.where(inside, (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row)), 0)
         index = jnp.where(inside, row * width + column, 0).astype(jnp.int32)
-        result += jnp.where(inside, weight, 0)[..., None] * flat[index]
+        result += weight[..., None] * flat[index]
+        covered += weight
+    if fill:
+        result += fill * (1 - covered)[..., None]
     return jnp.clip(result, 0.0, 1.0)
+
+
+def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
+    """The image seen through a window of its size that has moved; beyond the border it is mirrored.
+
+    The border pixels themselves are not doubled. Two small matmuls, no gather.
+
+    Args:
+      image: float32[H, W, C] in [0, 1].
+      down: rows that the window moves, int in (-H, H), may be traced.
+      right: columns that it moves, int in (-W, W).
+
+    Returns:
+      float32[H, W, C] in [0, 1].
+
+    Raises:
+      ValueError: if image is not [H, W, 1 or 3].
+
+    References:
+      numpy.pad(mode='reflect'), then a crop.
+    """
+
+    def selection(length: int, start: Scalar) -> Array:
+        last = length - 1
+        source = last - jnp.abs(last - jnp.abs(jnp.arange(length) + start))
+        return (source[:, None] == jnp.arange(length)).astype(jnp.float32)
+
+    return _separable(image, selection(image.shape[0], down), selection(image.shape[1], right))
 
 
 def default_kernel_size(size: int) -> int:
@@ -249,9 +286,9 @@ def blend(planes: Array, gain: Scalar, grey: Scalar | None = None, mean: Scalar 
     """
     result = gain * planes
     if grey is not None:
-        result += grey * _luma(planes)
+        result += grey * luma(planes)
     if mean is not None:
-        result += mean * _luma(planes).mean()
+        result += mean * luma(planes).mean()
     return jnp.clip(result, 0.0, 1.0)
 
 
@@ -262,6 +299,14 @@ def turn_hue(planes: Array, factor: Scalar) -> Array:
     chroma, red is m + c clip(|k - 3| - 1, 0, 1), green is m + c clip(2 - |k - 2|, 0, 1) and blue
     m + c clip(2 - |k - 4|, 0, 1).
     """
+    k, low, high = _sixths(planes)
+    k = k + 6.0 * factor
+    k = k - 6.0 * jnp.floor(k / 6.0)
+    return jnp.clip(low + (high - low) * _wheel(k), 0.0, 1.0)
+
+
+def _sixths(planes: Array) -> tuple[Array, Array, Array]:
+    """Hue in sixths of a turn, in [-1, 5], the smallest and the largest channel, [H, W] each."""
     red, green, blue = planes
     high = jnp.maximum(jnp.maximum(red, green), blue)
     low = jnp.minimum(jnp.minimum(red, green), blue)
@@ -273,13 +318,37 @@ def turn_hue(planes: Array, factor: Scalar) -> Array:
         (green - blue) * unit,
         jnp.where(green >= blue, (blue - red) * unit + 2.0, (red - green) * unit + 4.0),
     )
-    k = k + 6.0 * factor
-    k = k - 6.0 * jnp.floor(k / 6.0)
+    return k, low, high
+
+
+def _wheel(k: Array) -> Array:
+    """How much of the chroma each channel has at hue k, in [0, 6): [3, H, W]."""
     peak = jnp.array([3.0, 2.0, 4.0])[:, None, None]
     sign = jnp.array([1.0, -1.0, -1.0])[:, None, None]
     offset = jnp.array([-1.0, 2.0, 2.0])[:, None, None]
-    shape = jnp.clip(offset + sign * jnp.abs(k - peak), 0.0, 1.0)
-    return jnp.clip(low + chroma * shape, 0.0, 1.0)
+    return jnp.clip(offset + sign * jnp.abs(k - peak), 0.0, 1.0)
+
+
+def to_hsv(planes: Array) -> Array:
+    """RGB to HSV, float32[3, H, W] in [0, 1] each; hue is in turns, 0 where there is no colour.
+
+    References:
+      colorsys.rgb_to_hsv.
+    """
+    k, low, high = _sixths(planes)
+    hue = jnp.where(k < 0.0, k + 6.0, k) / 6.0
+    return jnp.stack([hue, jnp.where(high > 0.0, (high - low) / jnp.where(high > 0.0, high, 1.0), 0.0), high])
+
+
+def from_hsv(planes: Array) -> Array:
+    """HSV to RGB, float32[3, H, W]; hue is in turns and wraps around, the others are in [0, 1].
+
+    References:
+      colorsys.hsv_to_rgb.
+    """
+    hue, saturation, value = planes
+    turned = 6.0 * (hue - jnp.floor(hue))
+    return value * (1.0 - saturation * (1.0 - _wheel(turned)))
 
 
 def adjust_brightness(image: Array, factor: Scalar) -> Array:
@@ -336,7 +405,7 @@ def adjust_hue(image: Array, factor: Scalar) -> Array:
 
 def to_grayscale(image: Array) -> Array:
     """The grey image, repeated over the channels of image: float32[H, W, C] in [0, 1]."""
-    return pixels(jnp.broadcast_to(_luma(planes(image)), (image.shape[-1], *image.shape[:2])))
+    return pixels(jnp.broadcast_to(luma(planes(image)), (image.shape[-1], *image.shape[:2])))
 
 
 def invert_above(image: Array, threshold: Scalar = 0.5) -> Array:

@@ -99,6 +99,27 @@ def horizontal_flip(key: Array, image: Array, prob: float = 0.5) -> Array:
     return _maybe(key, image, prob, lambda _, x: x[:, ::-1])
 
 
+def random_window(key: Array, image: Array, pad: int) -> Array:
+    """Pads by reflection and cuts out a window of the size before, uniformly at random.
+
+    Args:
+      key: a PRNG key.
+      image: float32[H, W, C] in [0, 1].
+      pad: pixels added on every side, less than H and W; 0 leaves the image as it is.
+
+    Returns:
+      float32[H, W, C] in [0, 1].
+
+    References:
+      The weak augmentation of Sohn et al., FixMatch, 2020, section 2.3: 12.5 % of the side.
+      https://arxiv.org/abs/2001.07685
+    """
+    if pad == 0:
+        return image
+    down, right = jax.random.randint(key, (2,), -pad, pad + 1)
+    return image_ops.reflected_window(image, down, right)
+
+
 def jitter_order(key: Array, count: int = 4) -> Array:
     """A uniform random permutation: the place of each of `count` operators, int32[count]."""
     draw = jax.random.uniform(key, (count,))
@@ -178,6 +199,60 @@ def color_jitter(
             planes, _ = jax.lax.scan(blend, planes, slots[count:])
         return planes
 
+    return image_ops.pixels(_maybe(key, image_ops.planes(image), prob, jitter))
+
+
+def hsv_jitter(
+    key: Array,
+    image: Array,
+    prob: float = 1.0,
+    hue: float = 0.1,
+    power: float = 2.0,
+    gain: float = 0.5,
+    shift: float = 0.1,
+) -> Array:
+    """Random change of hue, saturation and value.
+
+    Hue h becomes h + U(-hue, hue) turns. Saturation and value x become, each with its own draws,
+    x ** 2 ** U(-power, power) * 2 ** U(-gain, gain) + U(-shift, shift), clipped to [0, 1].
+    The only channel of a grey image is its value; the grey pixels of a colour image may take on a tint.
+
+    Args:
+      key: a PRNG key.
+      image: float32[H, W, C] in [0, 1].
+      prob: probability that anything is done.
+      hue: in turns, in [0, 0.5].
+      power: of the exponent, in octaves.
+      gain: of the factor, in octaves.
+      shift: of the summand.
+
+    Returns:
+      float32[H, W, C] in [0, 1].
+
+    Raises:
+      ValueError: if image is not [H, W, 1 or 3].
+
+    References:
+      Zhai et al., S4L, 2019, as Dosovitskiy et al., Exemplar CNN, 2014, section 3.1.
+      https://arxiv.org/abs/1905.03670 https://arxiv.org/abs/1406.6909
+    """
+
+    def jitter(key: Array, planes: Array) -> Array:
+        hue_key, value_key = jax.random.split(key)
+        draw = jax.random.uniform(value_key, (3, 2), minval=-1.0, maxval=1.0)
+        exponent, factor = jnp.exp2(power * draw[0]), jnp.exp2(gain * draw[1])
+
+        def change(x: Array, i: int) -> Array:
+            return jnp.clip(x ** exponent[i] * factor[i] + shift * draw[2, i], 0.0, 1.0)
+
+        if len(planes) == 1:
+            return change(planes, 1)
+        h, s, v = image_ops.to_hsv(planes)
+        turned = h + _uniform(hue_key, -hue, hue)
+        return image_ops.from_hsv(jnp.stack([turned, change(s, 0), change(v, 1)]))
+
+    if prob <= 0:
+        return image
     return image_ops.pixels(_maybe(key, image_ops.planes(image), prob, jitter))
 
 

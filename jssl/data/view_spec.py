@@ -27,7 +27,10 @@ class ViewSpec:
       crop_area_min, crop_area_max: see random_resized_crop; both 1 means no crop, only a resize.
       crop_ratio_min, crop_ratio_max: range of width / height of the crop.
       interpolation: 'bicubic' or 'bilinear', for the resize.
+      pad: pixels by which a window moves at most over the mirrored image; see random_window.
       flip_prob: see horizontal_flip.
+      rand_count, rand_strength: operators of RandAugment, 0 is off; see randaugment.
+      hsv_prob, hsv_hue, hsv_power, hsv_gain, hsv_shift: see hsv_jitter.
       jitter_prob, brightness, contrast, saturation, hue: see color_jitter.
       gray_prob: see grayscale.
       blur_prob, blur_sigma_min, blur_sigma_max: see gaussian_blur; sigma is in pixels of the view.
@@ -47,7 +50,15 @@ class ViewSpec:
     crop_ratio_min: float = 3 / 4
     crop_ratio_max: float = 4 / 3
     interpolation: str = "bicubic"
+    pad: int = 0
     flip_prob: float = 0.0
+    rand_count: int = 0
+    rand_strength: float = 1.0
+    hsv_prob: float = 0.0
+    hsv_hue: float = 0.1
+    hsv_power: float = 2.0
+    hsv_gain: float = 0.5
+    hsv_shift: float = 0.1
     jitter_prob: float = 0.8
     brightness: float = 0.0
     contrast: float = 0.0
@@ -78,7 +89,7 @@ class ViewSpec:
                     names = " or ".join(map(repr, image_ops.INTERPOLATIONS))
                     raise UserError(f"interpolation is {value!r}; set it to {names}")
                 continue
-            whole = name in ("size", "copies")
+            whole = name in ("size", "copies", "pad", "rand_count")
             low, high = _limits(name)
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 kind = "whole number" if whole else "number"
@@ -91,6 +102,8 @@ class ViewSpec:
                 raise UserError(
                     f"{pair}_min is {low} and {pair}_max is {high}; set 0 < {pair}_min <= {pair}_max"
                 )
+        if self.pad >= self.size:
+            raise UserError(f"pad is {self.pad}; set less than size, which is {self.size}")
         if self.blur_prob > 0 and self.size < 2:
             raise UserError(f"size is {self.size}; set at least 2, or blur_prob to 0")
 
@@ -122,6 +135,11 @@ def _limits(name: str) -> Range:
     if name.endswith("_prob") or name.startswith("crop_area"):
         return 0, 1
     limits: dict[str, Range] = {
+        "rand_strength": (0, 1),
+        "hsv_hue": (0, 0.5),
+        "hsv_power": (0, 10),
+        "hsv_gain": (0, 10),
+        "hsv_shift": (0, 1),
         "hue": (0, 0.5),
         "solarize_threshold": (0, 1),
         "degrees": (0, 180),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from jssl import rng
 from jssl.data import augment as aug
 from jssl.data import image_ops as ops
 from jssl.data import operators
+from jssl.data.randaugment import randaugment
 
 KEY = jax.random.key(0)
 TOLERANCE = 2 / 255
@@ -122,6 +124,28 @@ def test_hue_agrees_with_colorsys():
         np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+def test_hsv_agrees_with_colorsys():
+    image = picture(12, 10)
+    image[0], image[1], image[2], image[3] = 0, 255, 77, [255, 0, 0]
+    image = image / 255.0
+    expected = np.array([[colorsys.rgb_to_hsv(*pixel) for pixel in row] for row in image])
+    planes = jnp.moveaxis(jnp.asarray(image, jnp.float32), -1, 0)
+    hsv = fast_jit(ops.to_hsv)(planes)
+    np.testing.assert_allclose(jnp.moveaxis(hsv, 0, -1), expected, atol=1e-5)
+    back = fast_jit(ops.from_hsv)
+    np.testing.assert_allclose(back(hsv), planes, atol=1e-5)
+    np.testing.assert_allclose(back(hsv + jnp.array([-1.0, 0, 0])[:, None, None]), planes, atol=1e-5)
+
+
+def test_reflected_window_is_a_crop_of_a_padded_image():
+    image = picture(6, 5)
+    padded = np.pad(image, ((5, 5), (4, 4), (0, 0)), mode="reflect") / 255
+    window = fast_jit(ops.reflected_window)
+    for down, right in itertools.product((-5, -1, 0, 5), (-4, 0, 2, 4)):
+        expected = padded[5 + down : 11 + down, 4 + right : 9 + right]
+        np.testing.assert_allclose(window(unit(image), down, right), expected, atol=1e-6)
+
+
 def test_grey_and_solarize_agree_with_pil():
     image = picture()
     grey = pil_apply(image, lambda x: x.convert("L").convert("RGB"))
@@ -219,6 +243,22 @@ def test_warp_turns_clockwise_and_moves_right_and_down():
     assert separable_warp(image, (2.0, 3.0), 1.0)[3, 10, 0] == 1
 
 
+@pytest.mark.parametrize("fast", [general_warp, separable_warp])
+def test_warp_fills_from_outside(fast):
+    """As if the image were what it is above the fill, and the fill were black."""
+    image = np.asarray(unit(picture(9, 12)))
+    angle, translate, scale, shear = 0.0, (2.5, -3.0), 0.8, (0.0, 0.0)
+    if fast is general_warp:
+        angle, shear = 25.0, (10.0, 0.0)
+        actual = ops.warp(image, angle, translate, scale, shear, fill=0.3)
+    else:
+        actual = ops.warp(image, translate=translate, scale=scale, fill=0.3)
+    black = np.asarray(general_warp(image, angle, translate, scale, shear))
+    share = np.asarray(general_warp(np.ones_like(image), angle, translate, scale, shear))
+    assert (share == 0).any()
+    np.testing.assert_allclose(actual, black + 0.3 * (1 - share), atol=1e-5)
+
+
 def test_erase_overhangs():
     image = jnp.zeros((6, 8, 1))
     inside = np.asarray(ops.erase(image, (3, 4), 3))[..., 0]
@@ -236,6 +276,8 @@ def test_erase_overhangs():
 OPERATORS = {
     "crop": lambda k, x, p: operators.random_resized_crop(k, x, 9, (0.2, 0.8)),
     "flip": lambda k, x, p: operators.horizontal_flip(k, x, p),
+    "window": lambda k, x, p: operators.random_window(k, x, 3 if p else 0),
+    "hsv": lambda k, x, p: operators.hsv_jitter(k, x, p),
     "jitter": lambda k, x, p: operators.color_jitter(k, x, 0.8, 0.8, 0.8, 0.2, p),
     "gray": lambda k, x, p: operators.grayscale(k, x, p),
     "blur": lambda k, x, p: operators.gaussian_blur(k, x, p, (0.5, 2.0)),
@@ -267,6 +309,9 @@ def test_operator_range_and_probability(name, channels):
     image = images[0]
     assert OPERATORS[name](KEY, image, 0.0) is image
     changed = np.any(always != np.asarray(images), axis=(1, 2, 3))
+    if name == "window":  # one of 49 moves is none
+        assert changed.mean() > 0.8
+        return
     assert changed.all() == (not (name == "gray" and channels == 1))
     assert changed.any() == changed.all()
     if changed.all():
@@ -339,6 +384,66 @@ def test_jitter_without_hue_or_with_hue_alone():
     assert 0.5 <= ratio.min() < 0.7
     assert 1.3 < ratio.max() <= 1.5 + 1e-5
     assert operators.color_jitter(KEY, image, 0, 0, 0, 0) is image
+
+
+def test_random_window_draws_every_move_alike():
+    image = unit(picture(6, 5, 1))
+    keys = jax.random.split(KEY, 4900)
+    views = np.asarray(fast_jit(jax.vmap(lambda k: operators.random_window(k, image, 3)))(keys))
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="reflect")
+    windows = [padded[y : y + 6, x : x + 5] for y, x in itertools.product(range(7), repeat=2)]
+    counts = np.array([(np.abs(views - window).max(axis=(1, 2, 3)) < 1e-6).sum() for window in windows])
+    assert counts.sum() == 4900
+    assert ((counts - 100.0) ** 2 / 100).sum() < 84  # chi-square, 48 degrees, p = 0.001
+
+
+HSV = {"hue": 0.0, "power": 0.0, "gain": 0.0, "shift": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "draw"),
+    [
+        ("power", 2.0, lambda x: np.log2(np.log(x) / np.log(0.5))),
+        ("gain", 0.5, lambda x: np.log2(x / 0.5)),
+        ("shift", 0.1, lambda x: x - 0.5),
+    ],
+)
+def test_hsv_jitter_draws_uniformly_and_for_each_on_its_own(name, strength, draw):
+    """Undoing one change on a pixel with s = v = 1/2 gives the numbers that were drawn."""
+    image = jnp.array([[[0.5, 0.25, 0.25]]])
+    fields = HSV | {name: strength}
+    results = fast_jit(jax.vmap(lambda k: operators.hsv_jitter(k, image, **fields)))(
+        jax.random.split(KEY, 4000)
+    )
+    hsv = np.array([colorsys.rgb_to_hsv(*x) for x in np.asarray(results[:, 0, 0], np.float64)])
+    np.testing.assert_allclose(np.sin(2 * np.pi * hsv[:, 0]), 0.0, atol=1e-4)
+    drawn = draw(hsv[:, 1:]) / strength
+    for values in drawn.T:
+        assert np.abs(np.sort(values) - np.linspace(-1, 1, 4000)).max() < 0.07  # twice 0.035: p < 1e-4
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.06
+
+
+def test_hsv_jitter_agrees_with_colorsys():
+    """The whole formula, with the draws of each key; hue wraps around; grey images have value only."""
+    image = picture(5, 6)
+    jitter = fast_jit(lambda k, x: operators.hsv_jitter(k, x, 1.0, 0.4, 2.0, 0.5, 0.3))
+    turns = []
+    for key in jax.random.split(KEY, 6):  # prob = 1 hands the key on as it is
+        hue_key, value_key = jax.random.split(key)
+        turn = float(jax.random.uniform(hue_key, (), minval=-0.4, maxval=0.4))
+        scale = np.array([[2.0], [0.5], [0.3]])
+        power, gain, shift = scale * jax.random.uniform(value_key, (3, 2), minval=-1.0, maxval=1.0)
+        expected = np.zeros(image.shape)
+        for y, x in np.ndindex(image.shape[:2]):
+            h, *sv = colorsys.rgb_to_hsv(*image[y, x] / 255.0)
+            sv = np.clip(np.power(sv, 2**power) * 2**gain + shift, 0, 1)
+            expected[y, x] = colorsys.hsv_to_rgb((h + turn) % 1.0, *sv)
+        np.testing.assert_allclose(jitter(key, unit(image)), expected, atol=1e-4)
+        value = np.clip((image[..., :1] / 255.0) ** 2 ** power[1] * 2 ** gain[1] + shift[1], 0, 1)
+        np.testing.assert_allclose(jitter(key, unit(image[..., :1])), value, atol=1e-4)
+        turns.append(turn)
+    assert min(turns) < -0.1
+    assert max(turns) > 0.1
 
 
 def test_crop_box_distribution():
@@ -484,6 +589,14 @@ def test_every_operator_of_the_chain_is_wired(batch):
     cases = [
         ({"crop_area_min": 0.2}, lambda k, x: operators.random_resized_crop(k[0], x, 16, (0.2, 1.0))),
         ({"flip_prob": 1.0}, lambda k, x: x[:, ::-1]),
+        ({"pad": 5}, lambda k, x: operators.random_window(k["pad"], x, 5)),
+        ({"rand_count": 5}, lambda k, x: randaugment(k["randaugment"], x, 5)),
+        ({"rand_count": 5, "rand_strength": 0.5}, lambda k, x: randaugment(k["randaugment"], x, 5, 0.5)),
+        ({"hsv_prob": 1.0}, lambda k, x: operators.hsv_jitter(k["hsv"], x)),
+        (
+            {"hsv_prob": 0.9, "hsv_hue": 0.2, "hsv_power": 1.0, "hsv_gain": 0.3, "hsv_shift": 0.2},
+            lambda k, x: operators.hsv_jitter(k["hsv"], x, 0.9, 0.2, 1.0, 0.3, 0.2),
+        ),
         ({"degrees": 30.0}, lambda k, x: operators.affine(k[2], x, degrees=30.0)),
         ({"translate": 0.3}, lambda k, x: operators.affine(k[2], x, translate=0.3)),
         ({"shear": 30.0}, lambda k, x: operators.affine(k[2], x, shear=30.0)),
@@ -504,7 +617,8 @@ def test_every_operator_of_the_chain_is_wired(batch):
 
     @fast_jit
     def run(key, image):
-        keys = jax.random.split(key, 9)
+        keys = dict(enumerate(jax.random.split(key, 9)))
+        keys |= {name: rng.derive(key, name) for name in ("pad", "randaugment", "hsv")}
         return [
             (aug.augment(key, image, aug.ViewSpec(size=size, **fields)), operator(keys, image))
             for fields, operator in cases
@@ -514,6 +628,25 @@ def test_every_operator_of_the_chain_is_wired(batch):
     for (fields, _), (actual, expected) in zip(cases, run(KEY, image), strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-6, err_msg=str(fields))
         assert np.abs(actual - image).max() > 0.01, fields
+
+
+def test_new_operators_have_their_place_and_leave_the_draws_of_the_others(batch):
+    """Window, flip, RandAugment, HSV, noise: what one draws does not depend on the others."""
+    on = {"pad": 4, "flip_prob": 0.5, "rand_count": 1, "hsv_prob": 1.0, "noise_std": 0.1}
+
+    @fast_jit
+    @jax.vmap
+    def both(key, image):
+        keys = jax.random.split(key, 9)
+        expected = operators.random_window(rng.derive(key, "pad"), image, 4)
+        expected = operators.horizontal_flip(keys[1], expected)
+        expected = randaugment(rng.derive(key, "randaugment"), expected, 1)
+        expected = operators.hsv_jitter(rng.derive(key, "hsv"), expected)
+        expected = operators.gaussian_noise(keys[7], expected, 0.1)
+        return aug.augment(key, image, aug.ViewSpec(size=16, **on)), expected
+
+    actual, expected = both(jax.random.split(KEY, 6), aug.to_float(batch))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 def test_grey_images_keep_one_channel(batch):
@@ -568,6 +701,16 @@ def test_center_resize():
         ({"size": 8, "hue": 0.6}, r"hue is 0.6; set it within \[0, 0.5\]"),
         ({"size": 8, "brightness": -1}, "brightness is -1"),
         ({"size": 8, "contrast": "much"}, "contrast is 'much'; set it to a number"),
+        ({"size": 8, "pad": 8}, "pad is 8; set less than size, which is 8"),
+        ({"size": 8, "pad": -1}, r"pad is -1; set it within \[0, inf\]"),
+        ({"size": 8, "pad": 0.5}, "pad is 0.5; set it to a whole number"),
+        ({"size": 8, "rand_count": 1.5}, "rand_count is 1.5; set it to a whole number"),
+        ({"size": 8, "rand_strength": 1.5}, r"rand_strength is 1.5; set it within \[0, 1\]"),
+        ({"size": 8, "hsv_prob": 2}, r"hsv_prob is 2; set it within \[0, 1\]"),
+        ({"size": 8, "hsv_hue": 0.6}, r"hsv_hue is 0.6; set it within \[0, 0.5\]"),
+        ({"size": 8, "hsv_power": -1}, "hsv_power is -1"),
+        ({"size": 8, "hsv_gain": float("inf")}, "hsv_gain is inf"),
+        ({"size": 8, "hsv_shift": 1.5}, r"hsv_shift is 1.5; set it within \[0, 1\]"),
         ({"size": 8, "crop_area_min": 0.0}, "crop_area_min is 0.0 and crop_area_max is 1.0"),
         ({"size": 8, "crop_area_max": 2.0}, "crop_area_max is 2.0"),
         ({"size": 8, "crop_ratio_min": 2.0}, "set 0 < crop_ratio_min <= crop_ratio_max"),
