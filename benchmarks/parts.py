@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks import timing
 from benchmarks.timing import Work
 from configs import simclr
-from jssl import losses, program, rng
+from jssl import losses, program, rng, streams
 from jssl.data import augment, pipeline, sources
+from jssl.data.view_spec import ViewSpec
 from jssl.monitor import IN_FLIGHT
 from jssl.types import Batch
 
@@ -121,7 +122,7 @@ def calling(function: Callable[..., Any], *args: Any) -> Work:
 
 def augmenting(config: Any, batch: int) -> Work:
     """Makes both views of a fixed batch on the device."""
-    specs = program.make_specs(config.data.unlabeled)
+    specs = [ViewSpec.from_mapping(name, view) for name, view in config.data.unlabeled.views.items()]
     mean, std = config.data.mean, config.data.std
     views = jax.jit(lambda key, images: augment.views(key, images, specs, mean, std))
     return calling(views, rng.root(0), jnp.asarray(random_source().images[:batch]))
@@ -162,10 +163,10 @@ class Training:
         self.waited: list[float] = []
         self._state = self.program.init()
         self._views = jax.jit(
-            functools.partial(program.augmented, config, rng.root(0), specs=self.program.specs)
+            functools.partial(streams.augmented, config, rng.root(0), streams=self.program.streams)
         )
         data = config.data
-        crops = self.program.specs if self.program.host_crops else None
+        crops = self.program.main.specs if self.program.main.host_crops else None
         batches = pipeline.TrainBatches(
             source, data.unlabeled.batch_size, config.seed, ENDLESS, crop_specs=crops
         )

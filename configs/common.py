@@ -70,7 +70,10 @@ def base(name: str) -> ml_collections.ConfigDict:
         "max_bad_fraction": 0.01,
         "workers": 0,  # processes that decode; 0: threads
         "threads": 2,
-        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}},  # views by name, in order
+        # Two streams make a batch; one of batch_size 0 is not there. Views by name, in the names' order.
+        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}, "with_labeled": True},
+        "labeled": {"batch_size": 0, "crop": "auto", "views": {}},
+        "epochs_of": "unlabeled",  # whose images an epoch counts
     }
     config.encoder = {"name": "resnet18", **encoder_defaults()}
     config.method = {"name": ""}
@@ -79,7 +82,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "lr": 0.1,
         "lr_scaling": "linear",  # with the batch: linear, sqrt, none
         "lr_base_batch_size": 256,
-        "schedule": "cosine",  # cosine, step, constant
+        "schedule": "cosine",  # cosine, cosine_7_16 (FixMatch's), step, constant
         "final_lr_factor": 0.0,
         "step_at": (0.6, 0.8),
         "step_factor": 0.1,
@@ -117,6 +120,9 @@ def base(name: str) -> ml_collections.ConfigDict:
         "baselines": True,  # raw pixels and the untrained encoder beside the final result
         "online": False,  # a linear probe trained beside the method, without gradient to it
         "health": {"enabled": True, "images": 256},  # diagnostics of a fixed batch; no labels needed
+        # A method's own classifier: validation accuracies on the way, of which the last so many give a median.
+        "classifier": {"enabled": False, "median_of": 20},
+        "control": "",  # folder of the finished supervised control: its result is printed beside this one's
         "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
         "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},
         "sgd": {

@@ -16,8 +16,8 @@ class Clock:
     """What turns epochs and percentages into steps.
 
     Attributes:
-      num_examples: size of the training set.
-      batch_size: examples of a step, over all devices.
+      num_examples: size of the stream that counts.
+      batch_size: its examples of a step, over all devices.
       total_steps: length of the run.
     """
 
@@ -59,8 +59,11 @@ def given(config: Any, name: str) -> tuple[float, str]:
 
 
 def make_clock(config: Any, num_examples: int) -> Clock:
-    """The clock of a run whose length stands in `total_epochs`, `total_steps` or `total_examples`."""
-    batch_size = config.data.unlabeled.batch_size
+    """The clock of a run whose length stands in `total_epochs`, `total_steps` or `total_examples`.
+
+    Epochs and examples are those of the stream `data.epochs_of`, which has `num_examples`.
+    """
+    batch_size = config.data[config.data.epochs_of].batch_size
     total = Clock(num_examples, batch_size, 0).steps(config, "total")
     if total < 1:
         raise UserError("the run has no length: set one of total_epochs, total_steps, total_examples")

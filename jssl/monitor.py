@@ -24,6 +24,7 @@ from jssl.files import GrowingFile, LocalFolder, absolute, is_remote, write_whol
 from jssl.types import Metrics
 
 METRICS_FILE = "metrics.jsonl"
+TAKEN_OVER = 0.9  # part of the guesses on one class above which that class has taken over
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
 COLLAPSED_RANK = 1.5
 COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
@@ -235,7 +236,9 @@ class Monitor:
         self._collapsed = True
         causes = self._suspects or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
         logging.warning(
-            "step %d: the embeddings have collapsed: %s. Likely causes: %s",
+            "step %d: the embeddings have collapsed: %s. Likely causes: %s"
+            if not any("guesses" in text for text in found)
+            else "step %d: confirmation bias: %s. Likely causes: %s",
             step,
             "; ".join(found),
             "; ".join(causes),
@@ -327,7 +330,8 @@ def symptoms(values: Mapping[str, float]) -> list[str]:
 
     Methods with prototypes log `teacher/entropy`, `teacher/kl_from_uniform` and `teacher/mutual_information` of
     their targets, which decide alone: few directions of their embedding suffice to tell prototypes apart. For the
-    others it is `embedding/std` and `embedding/effective_rank`.
+    others it is `embedding/std` and `embedding/effective_rank`. Terms that guess labels log `TERM/largest_class`, the
+    part of the guesses that fall on one class.
     """
     found = []
     if "teacher/mutual_information" not in values:
@@ -351,6 +355,9 @@ def symptoms(values: Mapping[str, float]) -> list[str]:
             f"teacher/mutual_information {information:.3f} (healthy: 1 and more), "
             f"teacher/entropy {entropy:.2f} of at most {most:.2f}: {kind}"
         )
+    for name, value in values.items():
+        if name.endswith("/largest_class") and not value <= TAKEN_OVER:
+            found.append(f"{name} {value:.2f}: nearly all guesses are one class")
     return found
 
 

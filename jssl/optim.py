@@ -18,7 +18,7 @@ from jssl.types import Array, Params, PyTree
 Schedule = Callable[[Any], Any]
 PROBE = "probe"  # the key of the online probe among the parameters
 NAMES = ("sgd", "lars", "adamw", "lamb")
-SCHEDULES = ("cosine", "step", "constant")
+SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
 SCALINGS = {
     "linear": lambda batch_size, base: batch_size / base,
     "sqrt": lambda batch_size, base: math.sqrt(batch_size / base),
@@ -36,7 +36,10 @@ def peak_lr(config: Any, batch_size: int) -> float:
 
 
 def make_schedule(config: Any, clock: Clock) -> Schedule:
-    """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant."""
+    """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant.
+
+    'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends at a fifth of the rate.
+    """
     peak = peak_lr(config, clock.batch_size)
     warmup = clock.steps(config, "warmup")
     rest = clock.total_steps - warmup
@@ -44,6 +47,8 @@ def make_schedule(config: Any, clock: Clock) -> Schedule:
         raise UserError(f"the warm-up of {warmup} steps fills the run of {clock.total_steps}: shorten it")
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
+    elif config.schedule == "cosine_7_16":
+        main = lambda step: peak * jnp.cos(7 * jnp.pi * jnp.minimum(step / rest, 1.0) / 16)  # noqa: E731
     elif config.schedule == "step":
         check_numbers("optim.step_at", config.step_at)
         boundaries = [round(fraction * clock.total_steps) - warmup for fraction in config.step_at]

@@ -70,7 +70,9 @@ def main(_: list[str]) -> None:
         add(planner.plan(config, info, f"cpu:{DEVICES.value}", parallel.make_mesh(), chip))
     meshes = {name: planner.tpu_mesh(name) for name in TOPOLOGY.value}
     for mesh in meshes.values():
-        make_program(config, info, mesh)  # typos, and batches that do not split, are told before any long work
+        make_program(
+            config, info, mesh
+        )  # typos, and batches that do not split, are told before any long work
     for name, mesh in meshes.items():
         print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
         try:

@@ -20,7 +20,8 @@ from jssl.chips import GIB, Chip
 from jssl.data import splits
 from jssl.errors import UserError
 from jssl.hlo import Collective
-from jssl.program import DataInfo, Program, make_program
+from jssl.program import Program, make_program
+from jssl.streams import DataInfo
 from jssl.types import PyTree
 
 HOP = 1e-6  # seconds that a message takes from one chip to the next
@@ -224,8 +225,12 @@ def data_info(config: Any) -> DataInfo:
         return open_data(config).info
     info = KNOWN[config.data.name]
     rest, _ = splits.holdout(info.num_examples, None, config.data.holdout, config.data.split_seed)
-    classes = 0 if config.data.labels == "none" else info.num_classes
-    return dataclasses.replace(info, num_examples=len(rest), num_classes=classes)
+    if config.data.labels == "none":
+        return dataclasses.replace(info, num_examples=len(rest), num_classes=0)
+    even = np.arange(len(rest)) % info.num_classes  # as if the classes were equally large
+    visible = len(splits.label_subset(even, config.data.labels, 0))
+    unlabeled = len(rest) if config.data.unlabeled.with_labeled else len(rest) - visible
+    return dataclasses.replace(info, num_examples=unlabeled, num_labeled=visible)
 
 
 def tpu_mesh(topology: str) -> Mesh:

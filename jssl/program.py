@@ -17,32 +17,12 @@ from jax.sharding import Mesh
 
 from jssl import chunks, durations, flops, models, optim, parallel, rng
 from jssl.data import augment
-from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
 from jssl.errors import UserError
-from jssl.methods import Context, Method, OnlineProbe, Output, make_method
+from jssl.methods import Context, Known, Method, OnlineProbe, Output, make_method
 from jssl.state import TrainState
+from jssl.streams import DataInfo, Stream, augmented, make_streams, view_shapes
 from jssl.types import Array, Batch, Metrics, Params, PyTree, State
-
-LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
-CROPS = ("auto", "host", "device")
-
-
-@dataclasses.dataclass(frozen=True)
-class DataInfo:
-    """What a program must know of the data.
-
-    Attributes:
-      num_examples: size of the training set.
-      image_shape: (H, W, C) of all images, or None if they differ.
-      channels: 1 or 3.
-      num_classes: 0 if unlabelled.
-    """
-
-    num_examples: int
-    image_shape: tuple[int, int, int] | None
-    channels: int
-    num_classes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +33,24 @@ class Program:
     info: DataInfo
     mesh: Mesh
     clock: Clock
-    specs: tuple[ViewSpec, ...]
+    streams: dict[str, Stream]
     method: Method
     optimizer: optax.GradientTransformation
     schedule: optim.Schedule
 
     @property
-    def host_crops(self) -> bool:
-        """Whether views are cropped on the host."""
-        return crop_on_host(self.config, self.info)
+    def main(self) -> Stream:
+        """The first stream: how evaluators see images."""
+        return next(iter(self.streams.values()))
+
+    @property
+    def size(self) -> int:
+        """Side of the images that evaluators see: that of the first view."""
+        return self.main.specs[0].size
 
     def abstract_batch(self) -> Batch:
         """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
-        return abstract_batch(self.config, self.info, self.specs, self.mesh)
+        return {name: stream.abstract(self.info, self.mesh) for name, stream in self.streams.items()}
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state."""
@@ -91,9 +76,19 @@ class Program:
             return parallel.column_sharding(x, self.mesh) if found else usual
 
         everywhere = jax.tree_util.tree_map_with_path(place, shapes, everywhere)
-        rows = {name: part for name, part in shapes.method_state.items() if name in names}
-        state = {**everywhere.method_state, **parallel.row_shardings(rows, self.mesh)}
+        state = self._by_rows(shapes.method_state, everywhere.method_state)
         return dataclasses.replace(everywhere, method_state=state)
+
+    def _by_rows(self, shapes: State, usual: State) -> State:
+        """The shardings of a method's state, and of its terms' states, where queues and banks are split by rows."""
+        found = {}
+        for name, part in shapes.items():
+            if name == "terms":
+                found[name] = {term: self._by_rows(part[term], usual[name][term]) for term in part}
+            else:
+                split = name in self.method.sharded
+                found[name] = parallel.row_shardings(part, self.mesh) if split else usual[name]
+        return found
 
     def init(self) -> TrainState:
         """A fresh state on the mesh."""
@@ -109,7 +104,7 @@ class Program:
 
     def init_method(self) -> tuple[Params, State]:
         """Fresh parameters and method state; a pure function of the seed and of shapes."""
-        batch = zeros_like(view_shapes(self.config, self.abstract_batch(), self.specs))
+        batch = zeros_like(view_shapes(self.config, self.info, self.streams, self.mesh))
         return self.method.init(rng.derive(rng.root(self.config.seed), "init"), batch)
 
     @functools.cached_property
@@ -174,7 +169,7 @@ class Program:
 
         def part(state: State, batch: Batch, number: Array | int) -> tuple[Array, Output, Params]:
             key = rng.derive(ctx.key, "part", number)
-            seen = augmented(self.config, rng.derive(key, "augment"), batch, self.specs)
+            seen = augmented(self.config, rng.derive(key, "augment"), batch, self.streams)
             loss = functools.partial(self._loss, batch=seen, ctx=ctx._replace(key=key))
             (value, output), grads = jax.value_and_grad(loss, has_aux=True)(params, state)
             return value, output._replace(features=None, labels=None), grads
@@ -205,18 +200,26 @@ class Program:
         """The views that the first step makes of the first batch (with optim.accumulate=1), to be looked at."""
         key = rng.derive(rng.root(self.config.seed), "step", 0)
         key = rng.derive(rng.derive(key, "part", 0), "augment")
-        return jax.jit(lambda batch: augmented(self.config, key, batch, self.specs))(batch)
+        return jax.jit(lambda batch: augmented(self.config, key, batch, self.streams))(batch)
 
     @functools.cached_property
     def features(self) -> Callable[[Params, State, Array], Array]:
         """The jitted representation of uint8 images, float32[B, D], whole on every device."""
-        size, data = self.specs[0].size, self.config.data
+        return self._of_images(self.method.features)
 
-        def extract(params: Params, state: State, images: Array) -> Array:
+    @functools.cached_property
+    def logits(self) -> Callable[[Params, State, Array], Array]:
+        """The jitted class scores of uint8 images, float32[B, classes], whole on every device."""
+        return self._of_images(self.method.logits)
+
+    def _of_images(self, function: Callable[[Params, State, Array], Array]) -> Callable[..., Array]:
+        size, data = self.size, self.config.data
+
+        def apply(params: Params, state: State, images: Array) -> Array:
             pixels = augment.to_float(augment.center_resize(images, size), data.mean, data.std)
-            return self.method.features(params, state, pixels)
+            return function(params, state, pixels)
 
-        return jax.jit(extract, out_shardings=parallel.replicated(self.mesh))
+        return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
 
 
 def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_training: bool = True) -> Program:
@@ -232,32 +235,47 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
       UserError: for whatever in the config is wrong; nothing has been computed by then.
     """
     mesh = parallel.make_mesh() if mesh is None else mesh
-    stream = config.data.unlabeled
-    parts = config.optim.accumulate
-    if for_training:
-        parallel.check_batch_size(stream.batch_size, mesh, "config.data.unlabeled.batch_size")
-        check_parts("accumulate", parts, stream.batch_size, mesh)
-        check_parts("grad_cache", config.optim.grad_cache, stream.batch_size // parts, mesh)
-    if stream.batch_size > info.num_examples:
-        raise UserError(
-            f"config.data.unlabeled.batch_size={stream.batch_size} is larger than the training set of "
-            f"{info.num_examples} images: a batch must not hold an image twice"
-        )
-    clock = durations.make_clock(config, info.num_examples)
-    specs = make_specs(stream)
+    streams, parts = make_streams(config, info), config.optim.accumulate
+    for stream in streams.values() if for_training else ():
+        check_rows(stream, parts, config.optim.grad_cache, mesh)
+    clock = durations.make_clock(config, streams[config.data.epochs_of].num_examples)
     dtype = compute_dtype(config, mesh)
     encoder = models.encoder(config.encoder, dtype=dtype)
     encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
-    method = make_method(config.method, encoder, dtype, info.num_examples, mesh)
+    method = make_method(config.method, known(config, info, streams, clock, encoder, mesh))
+    if config.evals.classifier.enabled and type(method).logits is Method.logits:
+        raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
-    views = view_shapes(config, abstract_batch(config, info, specs, mesh), specs)
+    views = view_shapes(config, info, streams, mesh)
     method.check(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
     params, _ = jax.eval_shape(method.init, rng.root(0), views)
     optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
-    return Program(config, info, mesh, clock, specs, method, optimizer, schedule)
+    return Program(config, info, mesh, clock, streams, method, optimizer, schedule)
+
+
+def known(
+    config: Any, info: DataInfo, streams: dict[str, Stream], clock: Clock, encoder: models.Network, mesh: Mesh
+) -> Known:
+    """What a method may want to know beside its settings."""
+    return Known(
+        encoder=encoder,
+        dtype=compute_dtype(config, mesh),
+        num_examples=info.num_examples,
+        mesh=mesh,
+        classes=info.num_classes,
+        view_names={name: stream.view_names for name, stream in streams.items()},
+        steps_per_epoch=clock.steps_per_epoch,
+    )
+
+
+def check_rows(stream: Stream, accumulate: int, grad_cache: int, mesh: Mesh) -> None:
+    """Raises UserError unless a stream's rows split evenly over the devices, in parts too."""
+    parallel.check_batch_size(stream.batch_size, mesh, f"config.data.{stream.name}.batch_size")
+    check_parts("accumulate", accumulate, stream.batch_size, mesh)
+    check_parts("grad_cache", grad_cache, stream.batch_size // accumulate, mesh)
 
 
 def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
@@ -269,24 +287,6 @@ def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def make_specs(stream: Any) -> tuple[ViewSpec, ...]:
-    """The view specs of a stream, in order."""
-    return tuple(ViewSpec.from_mapping(name, view) for name, view in stream.views.items())
-
-
-def crop_on_host(config: Any, info: DataInfo) -> bool:
-    """`data.unlabeled.crop`, where 'auto' means: on the host if images are large or of mixed size."""
-    where = config.data.unlabeled.crop
-    if where not in CROPS:
-        raise UserError(f"config.data.unlabeled.crop={where!r}: valid are {', '.join(CROPS)}")
-    if info.image_shape is None and where == "device":
-        raise UserError(
-            "images of mixed size cannot be cropped on the device: set data.unlabeled.crop='host'"
-        )
-    too_large = info.image_shape is None or max(info.image_shape[:2]) > LARGEST_DEVICE_CROP
-    return where == "host" or (where == "auto" and too_large)
-
-
 def compute_dtype(config: Any, mesh: Mesh) -> str:
     """'auto' is bfloat16 on accelerators and float32 on CPUs."""
     valid = ("auto", "float32", "bfloat16")
@@ -295,36 +295,6 @@ def compute_dtype(config: Any, mesh: Mesh) -> str:
     if config.dtype != "auto":
         return str(config.dtype)
     return "float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"
-
-
-def abstract_batch(config: Any, info: DataInfo, specs: tuple[ViewSpec, ...], mesh: Mesh) -> Batch:
-    """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
-    rows = parallel.batch_sharding(mesh)
-    batch_size = config.data.unlabeled.batch_size
-
-    def struct(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=rows)
-
-    if crop_on_host(config, info):
-        sizes = [spec.size for spec in specs for _ in range(spec.copies)]
-        image: PyTree = tuple(struct(jnp.uint8, size, size, info.channels) for size in sizes)
-    else:
-        assert info.image_shape is not None
-        image = struct(jnp.uint8, *info.image_shape)
-    return {"unlabeled": {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}}
-
-
-def augmented(config: Any, key: Array, batch: Batch, specs: tuple[ViewSpec, ...]) -> Batch:
-    """Puts `views` in the place of `image`."""
-    stream = dict(batch["unlabeled"])
-    data, images = config.data, stream.pop("image")
-    views = augment.views(key, images, specs, data.mean, data.std, config.optim.grad_cache)
-    return {**batch, "unlabeled": {**stream, "views": views}}
-
-
-def view_shapes(config: Any, batch: Batch, specs: tuple[ViewSpec, ...]) -> Batch:
-    """Shapes of a batch after augmentation."""
-    return jax.eval_shape(lambda b: augmented(config, rng.root(0), b, specs), batch)
 
 
 def zeros_like(shapes: PyTree) -> PyTree:

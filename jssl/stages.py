@@ -20,7 +20,7 @@ from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import EvalBatches, TrainBatches
 from jssl.data.sources import subset
 from jssl.errors import UserError
-from jssl.evaluation import suite
+from jssl.evaluation import classifier, suite
 from jssl.monitor import METRICS_FILE, read_lines
 from jssl.program import Program
 from jssl.report import summary
@@ -102,8 +102,11 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
         results = evaluator.final(trained.state)
         draw_features(evaluator, trained.state, folder)
         draw_attention(evaluator, trained.state, folder)
+    evals = config.evals
     values = {
         **results,
+        **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),
+        **classifier.control(evals.control),
         **trained.totals,
         "step": prog.clock.total_steps,
         "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
@@ -118,17 +121,15 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     return Result(folder, values)
 
 
-def train_batches(prog: Program, data: Data) -> TrainBatches:
-    """The training stream of a run."""
-    labels = data.train_labels() if data.train.labels_are_cheap or prog.config.evals.online else None
-    return TrainBatches(
-        data.train,
-        prog.clock.batch_size,
-        prog.config.seed,
-        prog.clock.total_steps,
-        labels,
-        prog.specs if prog.host_crops else None,
-    )
+def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
+    """The streams of a run."""
+    batches = {}
+    for name, stream in prog.streams.items():
+        source, labels = data.labeled() if name == "labeled" else data.unlabeled(prog.config.evals.online)
+        crops = stream.specs if stream.host_crops else None
+        seed = stream.seed(prog.config.seed)
+        batches[name] = TrainBatches(source, stream.batch_size, seed, prog.clock.total_steps, labels, crops)
+    return batches
 
 
 def open_run(
@@ -160,8 +161,8 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
     """What the augmentation makes of the first batch's first images."""
     if not prog.config.log.pictures:
         return
-    shown = parallel.whole(list(prog.first_views(batch)["unlabeled"]["views"]), prog.mesh)
-    image = batch["unlabeled"]["image"]
+    shown = parallel.whole(list(prog.first_views(batch)[prog.main.name]["views"]), prog.mesh)
+    image = batch[prog.main.name]["image"]
     originals = None if isinstance(image, tuple) else parallel.whole(image, prog.mesh)[:SHOWN]
     if parallel.is_main_process():
         from jssl.report import pictures
@@ -186,7 +187,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     pictures.feature_map(folder / "features.png", features.x, features.labels, names)
     if len(features.x) < MIN_DRAWN:
         return
-    size = evaluator.program.specs[0].size
+    size = evaluator.program.size
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]
     pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
@@ -195,7 +196,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
-    size, data, encoder = prog.specs[0].size, prog.config.data, prog.method.encoder
+    size, data, encoder = prog.size, prog.config.data, prog.method.encoder
     kept = prog.method.kept(state.params, state.method_state)
     channels = prog.info.channels
     shapes = jax.eval_shape(
@@ -206,7 +207,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
         return  # a class token stands beside a square of patches
     count = min(SHOWN, len(source))
     some = subset(source, np.arange(count) * len(source) // count)
-    crop = size if prog.host_crops or source.image_shape is None else None
+    crop = size if prog.main.host_crops or source.image_shape is None else None
     batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:

@@ -46,6 +46,11 @@ def ema(target: PyTree, online: PyTree, decay: float | Array) -> PyTree:
     )
 
 
+def early(decay: float, step: Array) -> Array:
+    """min(1 - 1 / (t + 1), decay) after t earlier updates: an average that does not remember where it began."""
+    return jnp.minimum(1 - 1 / (step.astype(jnp.float32) + 1), decay)
+
+
 def cosine(progress: Array, start: float, end: float) -> Array:
     """From `start` at progress 0 to `end` at progress 1, along half a cosine."""
     return end - (end - start) * (1 + jnp.cos(jnp.pi * progress)) / 2

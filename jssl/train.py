@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from etils import epath
 
 from jssl import parallel
 from jssl.checkpoint import Checkpointer
-from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
 from jssl.files import LocalFolder
 from jssl.monitor import Monitor
@@ -54,7 +54,7 @@ class Trained:
 
 def train(
     program: Program,
-    batches: TrainBatches,
+    batches: Mapping[str, TrainBatches],
     workdir: epath.Path,
     evaluate: Evaluate | None = None,
     on_first_batch: Callable[[Batch], None] | None = None,
@@ -65,7 +65,7 @@ def train(
 
     Args:
       program: from `make_program`.
-      batches: the training stream, by step.
+      batches: the streams by name.
       workdir: checkpoints and metrics.jsonl go here.
       evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
       on_first_batch: called once with the first batch of the run, to draw it.
@@ -81,8 +81,7 @@ def train(
     checkpointer = Checkpointer(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
     )
-    bad_images = BadImages(batches.source, config.data.max_bad_fraction)
-    data = DeviceIterator(batches, program.mesh, bad_images, config.data.workers, config.data.threads)
+    data = DeviceStreams({name: device_iterator(program, part) for name, part in batches.items()})
     state, extra = start_or_resume(program, checkpointer)
     if extra:
         data.set_state(extra["data"])
@@ -120,13 +119,13 @@ def train(
         stack.callback(profile.close)
         for step in range(begin + 1, clock.total_steps + 1):
             waiting = data.seconds_waiting
-            batch = {"unlabeled": next(data)}
+            batch = next(data)
             if step == 1 and on_first_batch is not None:
                 with monitor.paused():
                     on_first_batch(batch)
             profile.before(step)
             state, metrics = step_fn(state, batch)
-            monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": len(bad_images)})
+            monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": data.bad})
             score = None
             if evaluate is not None and timer.evaluates(step):
                 with monitor.paused():
@@ -146,6 +145,13 @@ def train(
         checkpointer.wait()
         totals = {**monitor.totals(), "compile_seconds": compile_seconds}
         return Trained(state, totals, history, monitor.seconds_before)
+
+
+def device_iterator(program: Program, batches: TrainBatches) -> DeviceIterator:
+    """The batches of a stream on the program's devices."""
+    data = program.config.data
+    bad_images = BadImages(batches.source, data.max_bad_fraction)
+    return DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
 
 
 def start_or_resume(program: Program, checkpointer: Checkpointer) -> tuple[TrainState, dict[str, Any]]:

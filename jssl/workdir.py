@@ -13,7 +13,7 @@ from etils import epath
 from jssl import files, parallel
 from jssl.data.datasets import Data
 from jssl.errors import UserError
-from jssl.program import DataInfo
+from jssl.streams import DataInfo
 
 CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
@@ -22,7 +22,9 @@ SPLITS_FILE = "splits.json"
 
 
 # Where and how it is computed, not what: a resumed run may have others.
-FREE = re.compile(r"mesh\..*|method\.(pairs|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads)")
+FREE = re.compile(
+    r"mesh\..*|method\.(terms\.\w+\.)?(pairs|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads)"
+)
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from configs import simclr
-from jssl import parallel
+from jssl import methods, parallel
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,9 @@ def mesh8():
     return parallel.make_mesh(jax.devices())
 
 
+METHODS = {
+    name: method for name, method in methods.METHODS.items() if name != "s4l"
+}  # it has tests of its own
 SMALL_SIZES = {"hidden": 16, "out": 8, "predictor_hidden": 8, "bottleneck": 8, "prototypes": 12, "queue_size": 64,
                "negatives": 24}  # fmt: skip
 

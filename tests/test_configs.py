@@ -11,9 +11,8 @@ import jssl
 from configs import common, dino, moco, recipes, simclr, vicreg
 from jssl import durations, program, stages
 from jssl.errors import UserError
-from jssl.methods import METHODS
-from jssl.program import DataInfo
-from tests.conftest import set_key, tiny
+from jssl.streams import DataInfo
+from tests.conftest import METHODS, set_key, tiny
 
 SMALL = {
     "total_epochs": 0.0,

@@ -16,7 +16,7 @@ from jssl import chips, flops, hlo, parallel, planner, program
 from jssl.chips import Chip
 from jssl.errors import UserError
 from jssl.hlo import Collective
-from jssl.program import DataInfo
+from jssl.streams import DataInfo
 from tests.commands import SIMCLR, TINY, called
 from tests.conftest import tiny_config
 

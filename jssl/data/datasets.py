@@ -13,7 +13,7 @@ from jssl.data import sources, splits
 from jssl.data.sources import Source
 from jssl.data.tfds_source import TfdsSource
 from jssl.errors import UserError
-from jssl.program import DataInfo
+from jssl.streams import DataInfo
 
 GIB = 2**30
 
@@ -28,6 +28,7 @@ class Data:
       test: for the final numbers; None if the data set has no such split.
       visible: positions within train whose labels may be used, or None if there are no labels.
       held: positions of val in the split that it was cut from.
+      with_labeled: whether the unlabelled stream holds the images with labels, too.
     """
 
     train: Source
@@ -35,6 +36,7 @@ class Data:
     test: Source | None
     visible: np.ndarray | None
     held: np.ndarray
+    with_labeled: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -45,7 +47,30 @@ class Data:
     def info(self) -> DataInfo:
         """What a program must know."""
         train = self.train
-        return DataInfo(len(train), train.image_shape, train.channels, self.num_classes)
+        labeled = 0 if self.visible is None else len(self.visible)
+        return DataInfo(len(self.others), train.image_shape, train.channels, self.num_classes, labeled)
+
+    @property
+    def others(self) -> np.ndarray:
+        """Positions within train of the unlabelled stream: all, or all whose label may not be used."""
+        everything = np.arange(len(self.train))
+        if self.with_labeled or self.visible is None:
+            return everything
+        return np.setdiff1d(everything, self.visible)
+
+    def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
+        """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
+        labels = self.train_labels() if self.train.labels_are_cheap or probed else None
+        positions = self.others
+        if len(positions) == len(self.train):
+            return self.train, labels
+        return sources.subset(self.train, positions), None if labels is None else labels[positions]
+
+    def labeled(self) -> tuple[Source, np.ndarray]:
+        """Source and labels of the labelled stream: what of train may show its label."""
+        assert self.visible is not None
+        source = sources.subset(self.train, self.visible)
+        return source, _labels_of(source)
 
     def train_labels(self) -> np.ndarray | None:
         """int32[N], -1 where a label may not be used."""
@@ -101,7 +126,7 @@ def open_data(config: Any) -> Data:
             if everything
             else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
         )
-    return Data(train, val, test, visible, held)
+    return Data(train, val, test, visible, held, data.unlabeled.with_labeled)
 
 
 def signature(source: Source) -> int:

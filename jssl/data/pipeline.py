@@ -13,7 +13,7 @@ import collections
 import functools
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -280,6 +280,11 @@ class DeviceIterator:
         self._queue.clear()
         self._host = None
 
+    @property
+    def bad(self) -> int:
+        """Unreadable images so far."""
+        return len(self._bad)
+
     def __iter__(self) -> DeviceIterator:
         return self
 
@@ -298,3 +303,30 @@ class DeviceIterator:
             raise StopIteration
         self._step += 1
         return self._queue.popleft()
+
+
+class DeviceStreams:
+    """The batches of several streams, side by side; what `DeviceIterator` is for one."""
+
+    def __init__(self, streams: Mapping[str, DeviceIterator]):
+        self._streams = streams
+
+    @property
+    def seconds_waiting(self) -> float:
+        """Until batches were there."""
+        return sum(stream.seconds_waiting for stream in self._streams.values())
+
+    @property
+    def bad(self) -> int:
+        """Unreadable images so far."""
+        return sum(stream.bad for stream in self._streams.values())
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: stream.get_state() for name, stream in self._streams.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        for name, stream in self._streams.items():
+            stream.set_state(state[name])
+
+    def __next__(self) -> Batch:
+        return {name: next(stream) for name, stream in self._streams.items()}

@@ -39,7 +39,7 @@ class Health:
 
     def __init__(self, program: Program, source: Source):
         self.program, self.source = program, source
-        self.specs = two_views(program.specs)
+        self.specs = two_views(program.main.specs)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The numbers of a state, equal in all processes; none if fewer than two images are readable."""
@@ -53,7 +53,7 @@ class Health:
         """What the training pipeline would hand to the augmentation, on the devices."""
         count = min(self.program.config.evals.health.images, len(self.source))
         some = subset(self.source, np.arange(count) * len(self.source) // count)
-        crops = self.specs if self.program.host_crops else None
+        crops = self.specs if self.program.main.host_crops else None
         batch = TrainBatches(some, count, 0, steps=1, crop_specs=crops, process=0, processes=1)[0]
         images = jax.tree.map(lambda x: x[batch["bad"] < 0], batch["image"])
         readable = int(np.sum(batch["bad"] < 0))

@@ -12,13 +12,15 @@ import ml_collections
 import optax
 
 from jssl import models, optim
-from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.pipeline import TrainBatches
 from jssl.data.view_spec import ViewSpec
 from jssl.durations import Clock
 from jssl.errors import UserError
 from jssl.methods import Context, Method, Output
-from jssl.program import DataInfo, Program
+from jssl.program import Program
 from jssl.state import TrainState
+from jssl.streams import DataInfo, Stream
+from jssl.train import device_iterator
 from jssl.types import Array, Batch, Params, State
 
 
@@ -69,11 +71,8 @@ def train_probe(
     fresh = probe.init()
     frozen = jax.tree.map(jnp.copy, program.method.kept(state.params, state.method_state))
     current = dataclasses.replace(fresh, method_state={"frozen": frozen})
-    data = probe.config.data
-    bad_images = BadImages(batches.source, data.max_bad_fraction)
-    iterator = DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
     step = probe.compile()
-    for batch in iterator:
+    for batch in device_iterator(program, batches):
         current, metrics = step(current, {"unlabeled": batch})
         jax.block_until_ready(metrics["loss"])
     return probe, current
@@ -105,7 +104,6 @@ def probe_specs(config: Any) -> tuple[ViewSpec, ...]:
 
 def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
     config = ml_collections.ConfigDict(program.config.to_dict())
-    config.data.unlabeled.batch_size = recipe.batch_size
     config.optim.accumulate = config.optim.grad_cache = 1
     config.optim.update(
         {
@@ -126,9 +124,11 @@ def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Pro
     )
     config.optim.groups = ml_collections.ConfigDict()
     clock = probe_clock(program.config, info.num_examples)
+    views = dict(zip(("view",), probe_specs(config)))
+    stream = Stream("unlabeled", recipe.batch_size, info.num_examples, views, program.main.host_crops)
     method = FrozenProbe(program.method.encoder, program.method, classes)
     probe = dataclasses.replace(
-        program, config=config, info=info, clock=clock, specs=probe_specs(config), method=method
+        program, config=config, info=info, clock=clock, streams={stream.name: stream}, method=method
     )
     params = jax.eval_shape(probe.init_method)[0]
     optimizer, schedule = optim.make_optimizer(config.optim, clock, params)

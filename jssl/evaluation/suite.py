@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
 from jssl.data.sources import Source, subset
 from jssl.errors import UserError, check_numbers
-from jssl.evaluation import health, sgd
+from jssl.evaluation import classifier, health, sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
 from jssl.evaluation.health import Health
 from jssl.evaluation.knn import accuracy, check_knn, knn
@@ -33,8 +33,9 @@ class Suite:
 
     Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
     with `untrained/` and (but for sgd, which needs an encoder) `pixels/` before it for the baselines, and `val/`
-    during training, where neither sgd nor few labels are tried. `health/*` (see health.py) needs no labels and
-    has no `val/`; its images are those of the holdout, or of train without one.
+    during training, where neither sgd nor few labels are tried. `classifier/*` is the method's own classifier, see
+    classifier.py; its baseline is the supervised control, which is a run of its own. `health/*` (see health.py)
+    needs no labels and has no `val/`; its images are those of the holdout, or of train without one.
     """
 
     def __init__(self, program: Program, data: Data):
@@ -77,13 +78,19 @@ class Suite:
         if not self.has_labels:
             return results
         results |= self._probe(self._encoder(state), self.data.val, draws=False, prefix="val/")
-        name = next((n for n in ("val/knn/top1", "val/linear/top1") if n in results), None)
+        if self.data.val is not None:
+            results |= self._classifier(state, self.data.val, "val/")
+        name = next(
+            (f"val/{n}/top1" for n in ("classifier", "knn", "linear") if f"val/{n}/top1" in results), None
+        )
         return results if name is None else {**results, "score": results[name]}
 
     def final(self, state: TrainState) -> Results:
         """Everything, on the test set; the baselines are what any number should be read beside."""
         test, baselines = self.data.test or self.data.val, self.config.baselines
         results = self._worth(state, test)
+        if test is not None:
+            results |= self._classifier(state, test, "", self.data.train.class_names or ())
         if baselines and self.has_labels:
             pixels = jit_pixels(self.program.mesh)
             results |= self._probe(pixels, test, draws=True, prefix="pixels/", center=True)
@@ -100,6 +107,16 @@ class Suite:
         if self.has_labels and self.config.sgd.enabled and test is not None:
             results |= self._sgd(state, test)
         return results
+
+    def _classifier(
+        self, state: TrainState, source: Source, prefix: str, names: Sequence[str] = ()
+    ) -> Results:
+        """Accuracy of the method's own classifier."""
+        if not (self.config.classifier.enabled and self.has_labels):
+            return {}
+        apply = functools.partial(self.program.logits, state.params, state.method_state)
+        found = classifier.classify(self._extract(apply, source), names)
+        return {f"{prefix}classifier/{name}": value for name, value in found.items()}
 
     def features(self, state: TrainState, source: Source) -> Features:
         """Features of any source under a training state."""
@@ -188,7 +205,7 @@ class Suite:
             config.seed,
             clock.total_steps,
             source.labels(),
-            sgd.probe_specs(config) if self.program.host_crops else None,
+            sgd.probe_specs(config) if self.program.main.host_crops else None,
         )
         probe, trained = sgd.train_probe(self.program, batches, state, self.data.num_classes)
         scores = self._extract(functools.partial(probe.features, trained.params, trained.method_state), test)
@@ -207,6 +224,9 @@ def check(config: Any) -> None:
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
     if not 0 < evals.crop_fraction <= 1:
         raise UserError(f"evals.crop_fraction={evals.crop_fraction} must be in (0, 1]")
+    if evals.classifier.median_of < 1:
+        raise UserError(f"evals.classifier.median_of={evals.classifier.median_of} must be at least 1")
+    classifier.control(evals.control)
     health.check(config)
     check_knn(evals.knn.k, evals.knn.temperature)
     check_linear(evals.linear.l2, evals.linear.max_iterations)
@@ -217,8 +237,8 @@ def check(config: Any) -> None:
 def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:
     """Features of all readable images of a source, cropped on the host where the program's data are."""
     data, evals = program.config.data, program.config.evals
-    crop = program.host_crops or source.image_shape is None
-    size = program.specs[0].size if crop else None
+    crop = program.main.host_crops or source.image_shape is None
+    size = program.size if crop else None
     batches = EvalBatches(source, evals.batch_size, size, evals.crop_fraction)
     bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
     return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jax.sharding import Mesh
@@ -17,9 +18,11 @@ from jssl.methods.moco import MoCo
 from jssl.methods.mocov3 import MoCoV3
 from jssl.methods.nnclr import NNCLR
 from jssl.methods.online_probe import OnlineProbe
+from jssl.methods.s4l import S4L
 from jssl.methods.simclr import SimCLR
 from jssl.methods.simsiam import SimSiam
 from jssl.methods.swav import SwAV
+from jssl.methods.terms import TERMS, OfMethod, Term
 from jssl.methods.vicreg import VICReg
 from jssl.models import Network
 
@@ -31,39 +34,79 @@ METHODS: dict[str, type[Method]] = {
     "moco": MoCo,
     "mocov3": MoCoV3,
     "nnclr": NNCLR,
+    "s4l": S4L,
     "simclr": SimCLR,
     "simsiam": SimSiam,
     "swav": SwAV,
     "vicreg": VICReg,
 }
 
-__all__ = ["METHODS", "Context", "Method", "OnlineProbe", "Output", "make_method"]
-
-NOT_IN_CONFIG = ("encoder", "dtype", "num_examples", "mesh")  # fields that the program fills in
+__all__ = ["METHODS", "TERMS", "Context", "Known", "Method", "OnlineProbe", "Output", "make_method"]
 
 
-def make_method(
-    config: Any, encoder: Network, dtype: str, num_examples: int, mesh: Mesh | None = None
-) -> Method:
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What the program knows and a method may want to: fields of these names are filled in.
+
+    Attributes:
+      encoder: what the method trains.
+      dtype: of matrix products outside the encoder.
+      num_examples: size of the unlabelled stream, for methods with a memory of every image.
+      mesh: for methods whose losses speak of devices; None is one device.
+      classes: of the data set; 0 if there are no labels.
+      view_names: of every stream, copies repeated.
+      steps_per_epoch: of the run.
+    """
+
+    encoder: Network
+    dtype: str = "float32"
+    num_examples: int = 0
+    mesh: Mesh | None = None
+    classes: int = 0
+    view_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    steps_per_epoch: float = 1.0
+
+
+NOT_IN_CONFIG = tuple(field.name for field in dataclasses.fields(Known))
+
+
+def make_method(config: Mapping[str, Any], known: Known) -> Method:
     """Builds `config.method`: its `name`, and the fields of that class.
 
     Args:
       config: the section of the config.
-      encoder: what the method trains.
-      dtype: of matrix products outside the encoder.
-      num_examples: size of the training set, for methods with a memory of every image.
-      mesh: for methods whose losses speak of devices; None is one device.
+      known: what does not stand in it.
 
     Raises:
       UserError: for a name or a field that does not exist (it names the nearest valid one), or a bad value.
     """
-    if config.name not in METHODS:
-        raise unknown("method.name", config.name, METHODS)
-    method = METHODS[config.name]
-    fields = [field.name for field in dataclasses.fields(method)]
+    if config["name"] not in METHODS:
+        raise unknown("method.name", config["name"], METHODS)
     settings = {key: value for key, value in config.items() if key != "name"}
+    if "terms" in settings:
+        settings["terms"] = {name: make_term(term, known) for name, term in settings["terms"].items()}
+    return _make(METHODS[config["name"]], f"method {config['name']!r}", settings, known)
+
+
+def make_term(config: Mapping[str, Any], known: Known) -> Term:
+    """Builds a section of `config.method.terms`: a term of the table, or a method with a weight.
+
+    Raises:
+      UserError: as `make_method`.
+    """
+    if config["name"] not in {**TERMS, **METHODS}:
+        raise unknown("term", config["name"], {**TERMS, **METHODS})
+    settings = {key: value for key, value in config.items() if key != "name"}
+    if config["name"] in TERMS:
+        return _make(TERMS[config["name"]], f"term {config['name']!r}", settings, known)
+    own = {key: settings.pop(key) for key in ("weight", "ramp", "views") if key in settings}
+    return OfMethod(method=make_method({"name": config["name"], **settings}, known), **own)
+
+
+def _make(kind: type[Any], what: str, settings: Mapping[str, Any], known: Known) -> Any:
+    fields = {field.name for field in dataclasses.fields(kind)}
     for key in settings:
         if key not in fields or key in NOT_IN_CONFIG:
-            raise unknown(f"key of method {config.name!r}", key, set(fields) - set(NOT_IN_CONFIG))
-    given: dict[str, Any] = {"encoder": encoder, "dtype": dtype, "num_examples": num_examples, "mesh": mesh}
-    return method(**{key: value for key, value in given.items() if key in fields}, **settings)
+            raise unknown(f"key of {what}", key, fields - set(NOT_IN_CONFIG))
+    given = {name: getattr(known, name) for name in NOT_IN_CONFIG if name in fields}
+    return kind(**given, **settings)

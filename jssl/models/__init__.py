@@ -17,10 +17,11 @@ from jssl.models.heads import MLP, Linear, Prototypes
 from jssl.models.network import Network
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
+from jssl.models.wide_resnet import WideResNet
 
 __all__ = ["ENCODERS", "Network", "encoder", "encoder_defaults", "linear", "mlp", "prototypes"]
 
-_FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet}
+_FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # name -> family, and what the name fixes
@@ -35,6 +36,8 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_b": ("vit", {"features": 768, "layers": 12, "heads": 12}),
     "vit_l": ("vit", {"features": 1024, "layers": 24, "heads": 16}),
     "convnet": ("convnet", {}),
+    "wrn_28_2": ("wrn", {"depth": 28, "widen": 2}),
+    "wrn_28_8": ("wrn", {"depth": 28, "widen": 8}),
 }
 
 
@@ -143,6 +146,7 @@ def _options(module: type[nn.Module]) -> dict[str, Any]:
 _RANGES: dict[str, tuple[float, float]] = {
     "bn_momentum": (0.0, 1.0),
     "drop_path": (0.0, 0.999),
+    "slope": (0.0, 1.0),
     "width": (1e-3, 1e3),
 }
 

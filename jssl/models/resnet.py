@@ -30,6 +30,7 @@ class Block(nn.Module):
         last kernel in version 2.
       conv: convolution class with implementation and dtype filled in.
       norm: batch norm class with options filled in.
+      slope: of the activation below zero in version 2.
     """
 
     features: int
@@ -39,6 +40,7 @@ class Block(nn.Module):
     zero_init_residual: bool
     conv: functools.partial[Conv]
     norm: functools.partial[BatchNorm]
+    slope: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -66,7 +68,7 @@ class Block(nn.Module):
             return nn.relu(shortcut + y)
 
         for i, (features, size, stride) in enumerate(plan):
-            y = nn.relu(self.norm(name=f"bn{i}")(y, train))
+            y = nn.leaky_relu(self.norm(name=f"bn{i}")(y, train), self.slope)
             if i == 0 and reshaped:
                 shortcut = self.conv(out_features, 1, self.stride, name="shortcut")(y)
             zero = i == len(plan) - 1 and self.zero_init_residual

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from jssl.report.summary import ROWS
+from jssl.report.summary import BASELINES
 
 if TYPE_CHECKING:
     from jssl.stages import Result
@@ -29,7 +29,7 @@ def table(runs: Mapping[str, Result], columns: Mapping[str, str] = COLUMNS) -> s
       columns: title -> name of a value.
     """
     rows: dict[str, Mapping[str, Any]] = {}
-    for label, prefix in ROWS[:-1]:
+    for label, prefix in BASELINES:
         for run in runs.values():
             found = {name: run.values.get(prefix + name) for name in columns.values()}
             if label not in rows and any(value is not None for value in found.values()):

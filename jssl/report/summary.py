@@ -6,13 +6,20 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from jssl.evaluation import classifier
+
 HEALTH = {"effective rank": "rank_me", "std": "std", "alignment": "alignment", "uniformity": "uniformity"}
-ROWS = (("raw pixels", "pixels/"), ("untrained encoder", "untrained/"), ("this run", ""))
+BASELINES = (
+    ("raw pixels", "pixels/"),
+    ("untrained encoder", "untrained/"),
+    ("supervised control", "control/"),
+)
+RUN = ("this run", "")
 
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [_accuracies(values), _health(values), _alarm(values)]
+    parts = [_accuracies(values), _health(values), _alarm(values), classifier.hurt(values)]
     return "\n".join(part for part in parts if part)
 
 
@@ -21,10 +28,12 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
-    width = max(len(label) for label, _ in ROWS)
+    rows = [(label, prefix) for label, prefix in BASELINES if any(prefix + name in values for name in names)]
+    rows.append(RUN)
+    width = max(len(label) for label, _ in rows)
     titles = [name.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ") for name in names]
     lines = [" " * width + "".join(f"  {title:>15}" for title in titles)]
-    for label, prefix in ROWS:
+    for label, prefix in rows:
         cells = [_cell(values, prefix + name) for name in names]
         lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
     return "\n".join(
@@ -42,7 +51,7 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
 def _health(values: Mapping[str, Any]) -> str:
     """Diagnostics of the features in one line an encoder."""
     lines = []
-    for label, prefix in ROWS:
+    for label, prefix in (*BASELINES, RUN):
         keys = {title: f"{prefix}health/features/{name}" for title, name in HEALTH.items()}
         if all(key in values for key in keys.values()):
             cells = ", ".join(f"{title} {values[key]:.3g}" for title, key in keys.items())

@@ -58,7 +58,7 @@ def test_health_needs_no_labels_and_is_that_of_two_views_of_the_holdout(measured
     key = rng.derive(rng.root(0), "health")
     images = np.asarray(evaluator.health._images)  # in the pipeline's order; the set is what counts
     assert sorted(map(bytes, images)) == sorted(map(bytes, data.val.images[rows]))
-    views = jax.jit(lambda x: augment.views(key, x, program.specs, program.config.data.mean))(images)
+    views = jax.jit(lambda x: augment.views(key, x, program.main.specs, program.config.data.mean))(images)
     params, method_state = jax.device_get((state.params, state.method_state))
     for name, function in (("features", program.method.features), ("embedding", program.method.embed)):
         z1, z2 = (np.asarray(jax.jit(function)(params, method_state, view), np.float64) for view in views)

@@ -11,8 +11,8 @@ import pytest
 
 from configs import common
 from jssl import methods, models, parallel
-from jssl.methods import METHODS, Context, OnlineProbe, make_method
-from tests.conftest import SMALL_SIZES
+from jssl.methods import Context, Known, OnlineProbe, make_method
+from tests.conftest import METHODS, SMALL_SIZES
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
 ROWS = 16
@@ -74,7 +74,7 @@ def one_step(method):
 
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
 def started(request):
-    method = make_method(config_of(request.param), ENCODER, "float32", num_examples=100)
+    method = make_method(config_of(request.param), Known(ENCODER, num_examples=100))
     method.check(batch(request.param))
     params, state = method.init(KEY, batch(request.param))
     return Started(request.param, method, params, state, one_step(method))

@@ -10,9 +10,8 @@ from etils import epath
 from configs import common
 from jssl import program
 from jssl.checkpoint import Checkpointer
-from jssl.methods import METHODS
-from jssl.program import DataInfo
-from tests.conftest import tiny
+from jssl.streams import DataInfo
+from tests.conftest import METHODS, tiny
 
 INFO = DataInfo(256, (8, 8, 1), 1, 10)
 

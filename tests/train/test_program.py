@@ -7,7 +7,7 @@ from jssl import program
 from jssl.data import sources
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
 from jssl.errors import UserError
-from jssl.program import DataInfo
+from jssl.streams import DataInfo
 from tests.conftest import tiny_config
 
 INFO = DataInfo(1437, (8, 8, 1), 1, 10)
@@ -127,7 +127,13 @@ def test_the_online_probe_learns_and_does_not_touch_the_encoder(one_device, mesh
         ({"total_epochs": 1.0}, "total_steps=6 and total_epochs=1|total_epochs=1 and total_steps=6"),
         ({"total_steps": -5}, "must not be negative"),
         ({"data__unlabeled__batch_size": 12}, r"multiple of the 8 device.*try 16"),
-        ({"data__unlabeled__batch_size": 0}, "positive multiple"),
+        (
+            {"data__unlabeled__batch_size": 0},
+            "unlabeled.batch_size or labeled.batch_size must be more than 0",
+        ),
+        ({"data__unlabeled__batch_size": -8}, "positive multiple"),
+        ({"data__epochs_of": "labeled"}, "it must have a batch size"),
+        ({"data__labeled__batch_size": 8}, "labeled.views is empty"),
         ({"optim__accumulate": 3}, "accumulate=3 must divide"),
         ({"optim__name": "sdg"}, "unknown optim.name 'sdg': did you mean 'sgd'"),
         ({"optim__schedule": "cosin"}, "did you mean 'cosine'"),

@@ -1,0 +1,23 @@
+"""FlexMatch (Zhang et al., 2021). https://arxiv.org/abs/2110.08263
+
+python -m jssl.main --config=configs/flexmatch.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/flexmatch.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/flexmatch.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {"flexmatch": semi.term("flexmatch")}
+    return semi.build("flexmatch", preset, terms)

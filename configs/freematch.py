@@ -1,0 +1,23 @@
+"""FreeMatch (Wang et al., 2022). https://arxiv.org/abs/2205.07246
+
+python -m jssl.main --config=configs/freematch.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/freematch.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/freematch.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {"freematch": semi.term("freematch")}
+    return semi.build("freematch", preset, terms)

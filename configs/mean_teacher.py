@@ -1,0 +1,23 @@
+"""Mean Teacher (Tarvainen and Valpola, 2017). https://arxiv.org/abs/1703.01780
+
+python -m jssl.main --config=configs/mean_teacher.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/mean_teacher.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/mean_teacher.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {"mean_teacher": semi.term("mean_teacher", weight=50.0, ramp=0.4)}
+    return semi.build("mean_teacher", preset, terms)

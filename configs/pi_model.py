@@ -1,0 +1,23 @@
+"""Pi model (Laine and Aila, 2016). https://arxiv.org/abs/1610.02242
+
+python -m jssl.main --config=configs/pi_model.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/pi_model.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/pi_model.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {"pi_model": semi.term("pi_model", weight=10.0, ramp=0.4)}
+    return semi.build("pi_model", preset, terms)

@@ -1,0 +1,143 @@
+"""Data, views and budgets that the semi-supervised configs share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+
+from configs import common, recipes
+from jssl.errors import unknown
+from jssl.methods import METHODS, NOT_IN_CONFIG, TERMS
+
+
+def term(name: str, **options: Any) -> dict[str, Any]:
+    """A section of `method.terms`: a term of the table or a method, with all of its settings."""
+    of_term = {"weight": 1.0, "ramp": 0.0} | ({} if name in TERMS else {"views": ()})
+    kind: Any = {**METHODS, **TERMS}[name]
+    fields = dataclasses.fields(kind)
+    own = {field.name: field.default for field in fields if field.name not in NOT_IN_CONFIG}
+    return {"name": name, **of_term, **own, **options}
+
+
+def s4l(name: str, terms: Mapping[str, Any], **method: Any) -> ml_collections.ConfigDict:
+    """A run with a labelled stream beside the unlabelled one; without terms there is only the labelled one."""
+    config = common.base(name)
+    config.method = {
+        "name": "s4l",
+        "terms": dict(terms),
+        "supervised": 1.0,
+        "smoothing": 0.0,
+        "class_on_copies": True,  # class loss on turned and copied labelled images, too
+        "forward": "together",  # or separate: whose batch statistics
+        "ema": 0.999,  # of the weights that are evaluated; 0: none
+        "ema_every": "step",  # or epoch
+        "rotate": False,  # predictions are means over four turns
+        **method,
+    }
+    config.evals.classifier.enabled = True
+    config.evals.knn.enabled = config.evals.linear.enabled = False
+    if not terms:
+        config.data.unlabeled.batch_size = 0
+        config.data.epochs_of = "labeled"
+    return config
+
+
+def streams(
+    config: ml_collections.ConfigDict,
+    labels: str,
+    batch_size: int,
+    ratio: int,
+    weak: Callable[[], dict[str, Any]],
+    strong: Callable[[], dict[str, Any]],
+) -> None:
+    """Labels, sizes of both streams, and the weak and strong views that the terms name."""
+    terms = config.method.terms.values()
+    copies = max(
+        (8 if term.name == "exemplar" else 2 if term.name in TWICE else 1 for term in terms), default=1
+    )
+    config.data.labels = labels
+    config.data.labeled.update({"batch_size": batch_size, "views": {"weak": weak()}})
+    config.data.labeled.views.weak.copies = 8 if copies == 8 else 1
+    if not terms:
+        config.data.unlabeled.batch_size = 0
+        return
+    config.data.unlabeled.batch_size = ratio * batch_size
+    config.data.unlabeled.views = {"weak": {**weak(), "copies": copies}}
+    if any("strong" in term and term.strong == "strong" for term in terms):
+        config.data.unlabeled.views.strong = strong()
+
+
+TWICE = ("mean_teacher", "mixmatch", "pi_model")  # which compare copies of the weak view
+
+
+def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """scikit-learn's digits, two labels of each class; a minute on a laptop."""
+    config = recipes.digits(config)
+    config.optim.lr = 2e-3
+    streams(
+        config,
+        "2 per class",
+        20,
+        4,
+        lambda: plain_digit(noise_std=0.05),
+        lambda: recipes.digit(cutout_size=0.3),
+    )
+    config.total_epochs, config.total_steps = 0.0, 1000
+    config.evals.per_class = ()
+    return config
+
+
+def plain_digit(**options: Any) -> dict[str, Any]:
+    """A weak view of a digit: a small shift, and no more unless it is given."""
+    return common.view(8, translate=0.1, **options)
+
+
+def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The budget of the semi-supervised table: CIFAR-10 with 400 labels of each class, a ConvNet of 98,000 parameters,
+    minutes on two CPU cores."""
+    config = recipes.small(config)
+    streams(config, "400 per class", 64, 2, weak32, strong32)
+    config.total_epochs, config.total_steps = 0.0, 2000
+    config.method.ema = 0.99 if config.method.ema else 0.0
+    return config
+
+
+def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """FixMatch's setting: WRN-28-2, 400 labels of each class, 64 labelled and 448 other images a step, 2^20 steps."""
+    config = recipes.cifar10(config)
+    config.encoder.name = "wrn_28_2"
+    streams(config, "400 per class", 64, 7, weak32, strong32)
+    config.total_epochs, config.total_steps = 0.0, 2**20
+    config.optim.update(
+        {"name": "sgd", "lr": 0.03, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
+    )
+    config.optim.update({"schedule": "cosine_7_16", **common.duration("warmup")})
+    config.evals.update(common.duration("every", steps=5000))
+    config.checkpoint.update(common.duration("every", steps=5000))
+    return config
+
+
+def weak32() -> dict[str, Any]:
+    """FixMatch's weak view of a 32-pixel image: mirrored, and shifted by up to four pixels."""
+    return common.view(32, flip_prob=0.5, pad=4)
+
+
+def strong32() -> dict[str, Any]:
+    """FixMatch's strong view: the weak one, two operators of RandAugment, and a square cut out."""
+    return common.view(32, flip_prob=0.5, pad=4, rand_count=2, cutout_size=0.5)
+
+
+PRESETS = {"digits": digits, "small": small, "cifar10": cifar10}
+
+
+def build(
+    name: str, preset: str, terms: Mapping[str, Any], presets: Mapping[str, Any] = PRESETS, **method: Any
+) -> ml_collections.ConfigDict:
+    """The config of a name at a scale."""
+    if preset not in presets:
+        raise unknown("preset", preset, presets)
+    config: ml_collections.ConfigDict = presets[preset](s4l(name, terms, **method))
+    return config

@@ -1,0 +1,23 @@
+"""UDA (Xie et al., 2019). https://arxiv.org/abs/1904.12848
+
+python -m jssl.main --config=configs/uda.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/uda.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/uda.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {"uda": semi.term("uda")}
+    return semi.build("uda", preset, terms)

@@ -1,0 +1,26 @@
+"""Virtual adversarial training with entropy minimisation (Miyato et al., 2017). https://arxiv.org/abs/1704.03976
+
+python -m jssl.main --config=configs/vat.py            digits with two labels of each class, on a laptop
+python -m jssl.main --config=configs/vat.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/vat.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
+
+preset    hardware       time           result
+digits    not measured   not measured   not measured
+small     not measured   not measured   not measured
+cifar10   not measured   not measured   not measured
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    terms = {
+        "vat": semi.term("vat", weight=0.3, size=6.0),
+        "entropy_minimization": semi.term("entropy_minimization", weight=0.06),
+    }
+    return semi.build("vat", preset, terms)

@@ -1,0 +1,98 @@
+"""What a classifier should say of images without a label: something definite, and the same of near ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.supervised import check_logits
+from jssl.types import Array
+
+
+def entropy(logits: Array) -> Array:
+    """Entropy of the softmax, mean over the batch, float[] in [0, log C]: entropy minimisation.
+
+    Args:
+      logits: float[N, C].
+
+    References:
+      Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, 2004, eq. 8.
+    """
+    check_logits("entropy", logits)
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return -jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))
+
+
+def squared_difference(logits: Array, target: Array) -> Array:
+    """Squared difference of softmax(logits) and a distribution: Pi model, Mean Teacher, MixMatch (Brier score).
+
+    Args:
+      logits: float[N, C].
+      target: distributions float[N, C]; receive no gradient.
+
+    Returns:
+      Mean over the batch and over the classes, float[], in [0, 2 / C].
+
+    References:
+      Tarvainen and Valpola, Mean teachers are better role models, 2017, eq. 1. https://arxiv.org/abs/1703.01780
+    """
+    check_logits("squared_difference", logits, target)
+    p = jax.nn.softmax(logits.astype(jnp.float32))
+    return jnp.mean(jnp.square(p - jax.lax.stop_gradient(target)))
+
+
+def divergence(logits: Array, target_logits: Array) -> Array:
+    """KL(softmax(target_logits) || softmax(logits)), the target without gradient.
+
+    Args:
+      logits, target_logits: float[N, C].
+
+    Returns:
+      Mean over the batch, float[], at least 0.
+    """
+    check_logits("divergence", logits, target_logits)
+    target = jax.nn.log_softmax(jax.lax.stop_gradient(target_logits).astype(jnp.float32))
+    log_q = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return jnp.mean(jnp.sum(jnp.exp(target) * (target - log_q), axis=-1))
+
+
+def adversarial_direction(
+    function: Callable[[Array], Array], images: Array, key: Array, size: float, steps: int = 1
+) -> Array:
+    """The small change of every image that changes a classifier's answer most.
+
+    At no change the divergence from the clean answer has its minimum, so its second derivative H decides. Power
+    iterations d <- H d / |H d| from a random d find the direction; H d is the exact derivative of the gradient along
+    d, where the paper takes a difference of two gradients, which single precision loses in rounding.
+
+    Args:
+      function: images float[N, H, W, C] to logits float[N, K].
+      images: where to look.
+      key: of the first direction.
+      size: Euclidean norm of an image's change, in units of `images`.
+      steps: power iterations.
+
+    Returns:
+      Like `images`, every image of norm `size`; without gradient.
+
+    References:
+      Miyato et al., Virtual Adversarial Training, 2017, eqs. 5 to 12. https://arxiv.org/abs/1704.03976
+    """
+    clean = jax.lax.stop_gradient(function(images))
+    gradient = jax.grad(lambda r: len(images) * divergence(function(images + r), clean))
+    nowhere = jnp.zeros_like(images)
+    direction = unit_images(jax.random.normal(key, images.shape, images.dtype))
+    for _ in range(steps):
+        direction = unit_images(jax.jvp(gradient, (nowhere,), (direction,))[1])
+    return jax.lax.stop_gradient(size * direction)
+
+
+def unit_images(x: Array) -> Array:
+    """Every image float[N, ...] divided by its Euclidean norm; an image of zeros stays one."""
+    axes = tuple(range(1, x.ndim))
+    largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True)
+    x = x / jnp.where(largest > 0, largest, 1.0)  # gradients may be too small to be squared
+    norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=axes, keepdims=True))
+    return x / jnp.maximum(norm, 1e-12)

@@ -1,0 +1,339 @@
+"""S4L with every term, and with methods of this library as terms, on tiny shapes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import s4l, semi
+from jssl import models, parallel
+from jssl.errors import UserError
+from jssl.methods import TERMS, Context, Known, make_method
+from jssl.methods.s4l import pack, unpack
+from tests.conftest import SMALL_SIZES
+from tests.methods.test_contract import ENCODER, close, one_step
+
+LABELED, UNLABELED, CLASSES, EXAMPLES = 8, 16, 3, 40
+KEY = jax.random.key(0)
+CONTEXT = Context(jax.random.key(1), jnp.asarray(5, jnp.int32), jnp.asarray(0.5))
+VIEWS = {
+    "unlabeled": ("weak", "weak", "strong", "first", "second"),
+    "labeled": ("weak", "weak"),
+}
+# A threshold that some guesses of a fresh network pass and others do not.
+THRESHOLD = {name: {"threshold": 0.5} for name in ("fixmatch", "flexmatch", "pseudo_label", "uda")}
+METHODS = {name: {"views": ("first", "second")} for name in ("simclr", "byol", "moco")}
+OPTIONS = {
+    **{name: {} for name in TERMS},
+    **THRESHOLD,
+    **METHODS,
+    "exemplar": {"out": 8},
+    "freematch": {"fairness": 1.0},
+}
+GROUPS = {
+    "guesses": ("pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"),
+    "consistency": ("vat", "entropy_minimization", "pi_model", "mean_teacher"),
+    "pretext": ("rotation", "exemplar"),
+    "mixmatch": ("mixmatch",),
+    "methods": ("simclr", "byol", "moco"),
+    "none": (),
+}
+VARIANTS = {
+    group: {"terms": {name: semi.term(name, **OPTIONS[name]) for name in names}}
+    for group, names in GROUPS.items()
+}
+VARIANTS["pretext"]["ema"] = 0.9
+RANDOM = ("consistency", "mixmatch")  # which draw a change for every row
+
+
+def section(variant, **changes):
+    config = {"name": "s4l", "ema": 0.0, **VARIANTS[variant], **changes}
+    for term in config["terms"].values():
+        term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
+    return config
+
+
+def made(variant, **changes):
+    known = Known(ENCODER, num_examples=EXAMPLES, classes=CLASSES, view_names=VIEWS, steps_per_epoch=10.0)
+    return make_method(section(variant, **changes), known)
+
+
+def batch(seed=0, labeled=LABELED, unlabeled=UNLABELED):
+    rng = np.random.default_rng(seed)
+
+    def stream(name, rows):
+        views = tuple(jnp.asarray(rng.uniform(size=(rows, 8, 8, 3)), jnp.float32) for _ in VIEWS[name])
+        index = jnp.asarray(rng.permutation(EXAMPLES)[:rows], jnp.int32)
+        return {"views": views, "index": index, "label": index % CLASSES}
+
+    return {"unlabeled": stream("unlabeled", unlabeled), "labeled": stream("labeled", labeled)}
+
+
+def begun(method):
+    """Fresh parameters and state, but a classifier that is sure of some rows."""
+    params, state = method.init(KEY, batch())
+    return {**params, "classifier": jax.tree.map(lambda x: 40 * x, params["classifier"])}, state
+
+
+@dataclasses.dataclass
+class Started:
+    name: str
+    method: object
+    params: object
+    state: object
+    step: object
+
+
+@pytest.fixture(scope="module", params=sorted(VARIANTS))
+def started(request):
+    method = made(request.param)
+    method.check(batch())
+    params, state = begun(method)
+    return Started(request.param, method, params, state, one_step(method))
+
+
+def test_the_loss_is_finite_and_reaches_every_parameter_and_nothing_else_moves(started):
+    params, state = started.params, started.state
+    abstract = jax.eval_shape(started.method.init, KEY, batch())
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), (params, state)
+    )
+    value, output, grads, _, after = started.step(params, state, batch(), CONTEXT)
+    assert np.isfinite(value)
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(grad).all(), path
+        assert np.any(grad != 0), f"no gradient reaches {jax.tree_util.keystr(path)}"
+    assert all(np.isfinite(metric) for metric in output.metrics.values())
+    assert {"class/loss", "class/top1", "embedding/std"} <= set(output.metrics)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+    for name, term in state["terms"].items():  # what a term keeps moves
+        moved = [np.any(a != b) for a, b in zip(jax.tree.leaves(term), jax.tree.leaves(after["terms"][name]))]
+        assert any(moved) or not moved, name
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_every_term_has_a_gradient_of_its_own_in_the_encoder(name):
+    method = made("none", terms={name: semi.term(name, **OPTIONS[name])}, supervised=0.0)
+    params, state = begun(method)
+    grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
+    assert all(np.any(g != 0) for g in jax.tree.leaves(grads["encoder"]))
+
+
+def test_a_term_of_weight_zero_and_no_class_loss_leave_no_gradient():
+    method = made("none", terms={"vat": semi.term("vat", weight=0.0)}, supervised=0.0)
+    params, state = begun(method)
+    grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
+    assert not any(np.any(g != 0) for g in jax.tree.leaves(grads))
+
+
+def test_labels_of_the_unlabelled_stream_never_reach_a_loss(started):
+    """Poisoned labels change nothing."""
+    poisoned = batch()
+    poisoned["unlabeled"]["label"] = jnp.full(UNLABELED, 2)
+    honest = started.step(started.params, started.state, batch(), CONTEXT)
+    jax.tree.map(
+        np.testing.assert_array_equal, started.step(started.params, started.state, poisoned, CONTEXT), honest
+    )
+
+
+def test_the_order_of_the_batch_does_not_matter(started):
+    if started.name in RANDOM:
+        pytest.skip("it draws a random change for every row")
+    rng, shuffled = np.random.default_rng(1), {}
+    for name, stream in batch().items():
+        order = rng.permutation(len(stream["label"]))
+        shuffled[name] = jax.tree.map(lambda x, order=order: x[order], stream)
+    value, _, grads, _, _ = started.step(started.params, started.state, batch(), CONTEXT)
+    other, _, other_grads, _, _ = started.step(started.params, started.state, shuffled, CONTEXT)
+    np.testing.assert_allclose(other, value, rtol=1e-5)
+    close(grads, other_grads, rtol=2e-3, atol=1e-4)
+
+
+def test_eight_devices_compute_what_one_does(started, mesh8):
+    params, state = started.params, started.state
+
+    def run(params, state, batches):
+        for rows in batches:
+            value, output, _, params, state = started.step(params, state, rows, CONTEXT)
+        return jax.device_get((value, output.metrics, params, state))
+
+    whole, rows = parallel.replicated(mesh8), parallel.batch_sharding(mesh8)
+    batches = [batch(0), batch(1)]
+    eight = run(jax.device_put(params, whole), jax.device_put(state, whole), jax.device_put(batches, rows))
+    close(eight, run(params, state, batches), rtol=2e-3, atol=5e-4)
+
+
+def test_terms_add_up_each_times_its_weight_as_far_as_it_has_grown():
+    names = ("rotation", "entropy_minimization")
+    weights = {"rotation": 0.7, "entropy_minimization": 0.3}
+    terms = {name: semi.term(name, weight=weights[name], ramp=1.0) for name in names}
+    method = made("none", terms=terms, supervised=0.5)
+    value, output = jax.jit(method.loss)(*begun(method), batch(), CONTEXT)
+    m = output.metrics
+    expected = 0.5 * m["class/loss"] + 0.5 * sum(weights[name] * m[f"{name}/loss"] for name in names)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_turned_copies_of_labelled_images_are_in_the_class_loss_or_not():
+    """Against cross entropies of a pass of its own; the statistics are those of all that passes."""
+    for copies in (True, False):
+        method = made("none", terms={"rotation": semi.term("rotation")}, class_on_copies=copies)
+        params, state = begun(method)
+        _, output = method.loss(params, state, batch(), CONTEXT)
+        views, other = batch()["labeled"]["views"], batch()["unlabeled"]["views"][0]
+        turned = [np.rot90(views[0], q, axes=(1, 2)) for q in range(1, 4)]
+        everything = [views[0], views[1], *(np.rot90(other, q, axes=(1, 2)) for q in range(4)), *turned]
+        h, _ = ENCODER.apply(
+            params["encoder"], state["stats"]["encoder"], jnp.concatenate(everything), train=True
+        )
+        logits = np.asarray(method.classifier.apply(params["classifier"], {}, h, train=True)[0], np.float64)
+        parts = np.split(logits, np.cumsum([len(x) for x in everything])[:-1])
+        labels = batch()["labeled"]["label"]
+        log_p = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (parts[0], parts[1], *parts[6:])]
+        each = [-p[np.arange(LABELED), labels].mean() for p in log_p]
+        np.testing.assert_allclose(
+            output.metrics["class/loss"], np.mean(each) if copies else each[0], rtol=1e-4
+        )
+
+
+def test_forward_decides_whose_batch_statistics():
+    together, separate = (
+        made("none", terms={"fixmatch": semi.term("fixmatch")}, forward=how)
+        for how in ("together", "separate")
+    )
+    params, state = begun(together)
+    brighter = batch()
+    brighter["unlabeled"]["views"] = tuple(3 * view for view in brighter["unlabeled"]["views"])
+
+    def class_loss(method, batch):
+        return float(method.loss(params, state, batch, CONTEXT)[1].metrics["class/loss"])
+
+    assert class_loss(separate, batch()) == pytest.approx(class_loss(separate, brighter), rel=1e-6)
+    assert abs(class_loss(together, batch()) - class_loss(together, brighter)) > 1e-3
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_the_averaged_weights_are_what_evaluators_see(every):
+    method = made("none", ema=0.5, ema_every=every)
+    params, state = begun(method)
+    moved = jax.tree.map(lambda p: p + 1, params)
+    after = method.after_update(moved, state, CONTEXT)
+    decay = min(1 - 1 / 6, 0.5 ** (1 / 10 if every == "epoch" else 1))
+    shared = {name: moved[name] for name in after["average"]}
+    close(after["average"], jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state["average"], shared))
+    images = batch()["labeled"]["views"][0]
+    averaged = {**params, **after["average"]}
+    plain = made("none")
+    close(method.logits(moved, after, images), plain.logits(averaged, state, images), rtol=1e-6)
+    close(method.features(moved, after, images), plain.features(averaged, state, images), rtol=1e-6)
+
+
+def test_predictions_may_be_means_over_turns():
+    method, plain = made("none", rotate=True), made("none")
+    params, state = begun(plain)
+    images = batch()["labeled"]["views"][0]
+    each = [jax.nn.softmax(plain.logits(params, state, jnp.rot90(images, q, axes=(1, 2)))) for q in range(4)]
+    np.testing.assert_allclose(
+        jnp.exp(method.logits(params, state, images)), np.mean(each, axis=0), rtol=1e-5
+    )
+
+
+def test_a_teacher_is_an_average_that_forgets_where_it_began():
+    method = made("consistency")
+    params, state = begun(method)
+    moved = jax.tree.map(lambda p: p + 1, params)
+    first = Context(KEY, jnp.zeros((), jnp.int32), jnp.zeros(()))
+    teacher = method.after_update(moved, state, first)["terms"]["mean_teacher"]["target"]
+    close(teacher, {name: moved[name] for name in ("encoder", "classifier")}, 1e-6)
+
+
+def test_flexmatch_keeps_the_last_confident_guess_of_every_image():
+    method = made("none", terms={"flexmatch": semi.term("flexmatch", threshold=0.5)})
+    params, state = begun(method)
+    guess = None
+    for seed in range(2):
+        rows = batch(seed)
+        before = state["terms"]["flexmatch"]["guessed"]
+        _, output = method.loss(params, state, rows, CONTEXT)
+        state, index = output.state, np.asarray(rows["unlabeled"]["index"])
+        guess = np.asarray(state["terms"]["flexmatch"]["guessed"])
+        others = np.setdiff1d(np.arange(EXAMPLES), index)
+        np.testing.assert_array_equal(guess[others], before[others])
+        counts = np.bincount(guess[guess >= 0], minlength=CLASSES)
+        np.testing.assert_array_equal(state["terms"]["flexmatch"]["counts"], counts)
+    assert 0 < (guess >= 0).sum() < EXAMPLES
+
+
+def test_rows_of_different_numbers_are_packed_and_come_back():
+    arrays = [jnp.arange(n * 3.0).reshape(n, 3) + 100 * n for n in (4, 12, 8)]
+    packed = pack(arrays)
+    assert packed.shape == (24, 3)
+    for a, b in zip(arrays, unpack(packed, [4, 12, 8])):
+        np.testing.assert_array_equal(a, b)
+    first_quarters = [tuple(np.asarray(a[i])) for a in arrays for i in range(len(a) // 4)]
+    assert [tuple(row) for row in np.asarray(packed[:6])] == first_quarters
+
+
+@pytest.mark.parametrize(
+    ("variant", "changes", "message"),
+    [
+        ("none", {"terms": {"x": {"name": "fixmach"}}}, "unknown term 'fixmach': did you mean 'fixmatch'"),
+        (
+            "none",
+            {"terms": {"x": {"name": "vat", "sise": 1.0}}},
+            "unknown key of term 'vat' 'sise': did you mean 'size'",
+        ),
+        ("none", {"terms": {"x": {"name": "simclr", "temperatur": 1.0}}}, "key of method 'simclr'"),
+        ("none", {"terms": {"x": {"name": "vat", "weight": -1.0}}}, "weight=-1.0 must be at least 0"),
+        ("none", {"terms": {"x": {"name": "vat", "ramp": 2.0}}}, "ramp=2.0 in"),
+        ("none", {"terms": {"x": {"name": "vat", "size": 0.0}}}, "size=0.0 must be positive"),
+        ("none", {"terms": {"x": {"name": "fixmatch", "threshold": 1.5}}}, "threshold=1.5 must be in"),
+        ("none", {"forward": "both"}, "method.forward='both': valid are together, separate"),
+        ("none", {"ema": 1.0}, "method.ema"),
+        (
+            "none",
+            {"terms": {"x": {"name": "fixmatch", "strong": "hard"}}},
+            "'hard': valid are first, second, strong, weak",
+        ),
+        ("none", {"terms": {"x": {"name": "pi_model", "view": "first", "other": "first"}}}, "first.copies=2"),
+        (
+            "none",
+            {"terms": {"x": {"name": "exemplar", "view": "strong"}}},
+            "'strong': valid are weak|to 2 or more",
+        ),
+        ("none", {"terms": {"x": {"name": "simclr", "views": ("first",)}}}, "SimCLR takes two views"),
+    ],
+)
+def test_mistakes_are_named(variant, changes, message):
+    with pytest.raises(UserError, match=message):
+        made(variant, **changes).check(batch())
+
+
+def test_a_run_needs_labels():
+    rows = batch()
+    del rows["labeled"]
+    with pytest.raises(UserError, match=r"set data\.labeled\.batch_size"):
+        made("none").check(rows)
+
+
+def test_the_presets_of_s4l_name_their_terms():
+    for name in ("rotation", "exemplar", "vat", "vat_entmin", "all", "simclr"):
+        for scale in ("digits", "small"):
+            config = s4l.get_config(f"{name},{scale}")
+            assert config.name == f"s4l_{name}_{scale}"
+            assert config.data.labeled.batch_size > 0
+    assert s4l.get_config("rotation,imagenet").data.epochs_of == "labeled"
+    with pytest.raises(UserError, match="unknown preset 'rotatoin': did you mean 'rotation'"):
+        s4l.get_config("rotatoin")
+
+
+def test_a_wide_resnet_has_the_parameters_of_the_literature():
+    encoder = models.encoder({"name": "wrn_28_2", "wrn": {}})
+    params, _ = jax.eval_shape(encoder.init, KEY, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    count = sum(x.size for x in jax.tree.leaves(params))
+    assert count + 128 * 10 + 10 == 1_467_610  # of TorchSSL's WRN-28-2 with ten classes
