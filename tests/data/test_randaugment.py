@@ -63,9 +63,11 @@ def test_the_pool_is_complete():
 @pytest.mark.parametrize("operator", TONES, ids=lambda operator: operator.name)
 def test_tones_agree_with_pil(operator):
     image = photo()
+    exact = operator in (Operator.EQUALIZE, Operator.POSTERIZE, Operator.SOLARIZE)
     for level in (0.1, 0.55, 0.97):
         actual = apply(unit(image), operator, level)
-        np.testing.assert_allclose(actual, by_pil(image, operator, level), atol=TOLERANCE)
+        expected = by_pil(image, operator, level)
+        np.testing.assert_allclose(actual, expected, atol=1e-6 if exact else TOLERANCE)
     changed = np.abs(actual - unit(image)).max() > 2 * TOLERANCE
     assert changed == (operator != Operator.IDENTITY)
 
@@ -89,13 +91,13 @@ def test_moves_agree_with_pil(operator):
 
 
 def test_tones_that_pil_leaves_alone():
-    flat = np.full((30, 30, 3), (10, 90, 200), np.uint8)
+    flat = np.full((40, 36, 3), (10, 90, 200), np.uint8)
     small = picture(8, 8)  # too few pixels for 255 steps
     for image in (flat, small):
         for operator in (Operator.AUTOCONTRAST, Operator.EQUALIZE):
             expected = by_pil(image, operator, 0.0)
-            np.testing.assert_allclose(ra.apply(unit(image), operator, 0.0), expected, atol=TOLERANCE)
-    np.testing.assert_array_equal(ra.apply(unit(small), Operator.EQUALIZE, 0.0), unit(small))
+            np.testing.assert_allclose(apply(unit(image), operator, 0.0), expected, atol=TOLERANCE)
+    np.testing.assert_array_equal(apply(unit(small), Operator.EQUALIZE, 0.0), unit(small))
     for height, width in ((1, 5), (2, 2), (5, 3)):
         image = picture(height, width)
         expected = np.asarray(Image.fromarray(image).filter(ImageFilter.SMOOTH)) / 255
@@ -104,7 +106,7 @@ def test_tones_that_pil_leaves_alone():
 
 
 def test_no_strength_changes_nothing_but_what_has_none():
-    image = unit(photo())
+    image = unit(photo()).at[0].set(1.0).at[1].set(0.0)
     for operator in set(Operator) - {Operator.AUTOCONTRAST, Operator.EQUALIZE}:
         np.testing.assert_array_equal(apply(image, operator, 0.9, 0.0), image, err_msg=operator.name)
     half = apply(image, Operator.BRIGHTNESS, 0.9, 0.5)
