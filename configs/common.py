@@ -71,7 +71,16 @@ def base(name: str) -> ml_collections.ConfigDict:
         "workers": 0,  # processes that decode; 0: threads
         "threads": 2,
         # Two streams make a batch; one of batch_size 0 is not there. Views by name, in the names' order.
-        "unlabeled": {"batch_size": 256, "crop": "auto", "views": {}, "with_labeled": True},
+        "unlabeled": {
+            "batch_size": 256,
+            "crop": "auto",
+            "views": {},
+            "with_labeled": True,  # holds the images with labels, too
+            "long_tail": 1.0,  # how many times more images the first class has than the last
+            "corruption": "",  # of its pixels: gaussian_noise, jpeg, ... (jssl/data/shifts.py)
+            "strength": 3,  # of the corruption, 1 to 5
+            "resolution": 0,  # made smaller to so many pixels and large again
+        },
         "labeled": {"batch_size": 0, "crop": "auto", "views": {}},
         "epochs_of": "unlabeled",  # whose images an epoch counts
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jssl.stages import Result
 
 __all__ = ["load", "run"]
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | epath.Path) -> Result:

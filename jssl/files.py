@@ -47,13 +47,14 @@ def _copy(source: epath.Path, target: epath.Path) -> None:
             path.copy(target / path.name)
 
 
-def write_whole(path: epath.Path, text: str) -> None:
+def write_whole(path: epath.Path, content: str | bytes) -> None:
     """Writes all or nothing: an object appears when it is complete, a file is renamed when it is."""
+    data = content.encode() if isinstance(content, str) else content
     if is_remote(path):
-        path.write_text(text)
+        path.write_bytes(data)
         return
     part = path.with_suffix(".part")
-    part.write_text(text)
+    part.write_bytes(data)
     part.replace(path)
 
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from jssl.data import sources, splits
+from jssl.data import shifts, sources, splits
 from jssl.data.sources import Source
 from jssl.data.tfds_source import TfdsSource
 from jssl.errors import UserError
 from jssl.streams import DataInfo
 
 GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """How the unlabelled stream differs from the labelled one; see shifts.py. By default not at all.
+
+    Attributes:
+      with_labeled: whether it holds the images with labels, too.
+      long_tail: how many times more images the first class has than the last.
+      corruption, strength, resolution, seed: see `shifts.shifted`.
+    """
+
+    with_labeled: bool = True
+    long_tail: float = 1.0
+    corruption: str = ""
+    strength: int = 3
+    resolution: int = 0
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Data:
       test: for the final numbers; None if the data set has no such split.
       visible: positions within train whose labels may be used, or None if there are no labels.
       held: positions of val in the split that it was cut from.
-      with_labeled: whether the unlabelled stream holds the images with labels, too.
+      shift: how the unlabelled stream differs from the rest.
     """
 
     train: Source
@@ -36,7 +55,7 @@ class Data:
     test: Source | None
     visible: np.ndarray | None
     held: np.ndarray
-    with_labeled: bool = True
+    shift: Shift = Shift()
 
     @property
     def num_classes(self) -> int:
@@ -50,21 +69,28 @@ class Data:
         labeled = 0 if self.visible is None else len(self.visible)
         return DataInfo(len(self.others), train.image_shape, train.channels, self.num_classes, labeled)
 
-    @property
+    @functools.cached_property
     def others(self) -> np.ndarray:
-        """Positions within train of the unlabelled stream: all, or all whose label may not be used."""
-        everything = np.arange(len(self.train))
-        if self.with_labeled or self.visible is None:
-            return everything
-        return np.setdiff1d(everything, self.visible)
+        """Positions within train of the unlabelled stream."""
+        positions = np.arange(len(self.train))
+        if not self.shift.with_labeled and self.visible is not None:
+            positions = np.setdiff1d(positions, self.visible)
+        if self.shift.long_tail == 1:
+            return positions
+        labels = self.train.labels()
+        if labels is None:
+            raise UserError("config.data.unlabeled.long_tail: the images have no labels, so it cannot be cut")
+        return positions[shifts.long_tail(labels[positions], self.shift.long_tail, self.shift.seed)]
 
     def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
         """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
         labels = self.train_labels() if self.train.labels_are_cheap or probed else None
-        positions = self.others
-        if len(positions) == len(self.train):
-            return self.train, labels
-        return sources.subset(self.train, positions), None if labels is None else labels[positions]
+        source, positions = self.train, self.others
+        if len(positions) < len(self.train):
+            source = sources.subset(source, positions)
+            labels = None if labels is None else labels[positions]
+        shift = self.shift
+        return shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed), labels
 
     def labeled(self) -> tuple[Source, np.ndarray]:
         """Source and labels of the labelled stream: what of train may show its label."""
@@ -126,7 +152,27 @@ def open_data(config: Any) -> Data:
             if everything
             else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
         )
-    return Data(train, val, test, visible, held, data.unlabeled.with_labeled)
+    found = Data(train, val, test, visible, held, shift_of(data))
+    if not len(found.others):
+        raise UserError(
+            "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
+        )
+    return found
+
+
+def shift_of(data: Any) -> Shift:
+    """What `data.unlabeled` says of it.
+
+    Raises:
+      UserError: for a corruption, strength or resolution that there is not.
+    """
+    stream = data.unlabeled
+    if stream.corruption:
+        shifts.check_corruption(stream.corruption, stream.strength)
+    if stream.resolution:
+        shifts.check_resolution(stream.resolution)
+    names = ("with_labeled", "long_tail", "corruption", "strength", "resolution")
+    return Shift(**{name: stream[name] for name in names}, seed=data.split_seed)
 
 
 def signature(source: Source) -> int:

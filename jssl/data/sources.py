@@ -241,6 +241,9 @@ class Subset(Source):
     def handles(self, indices: Sequence[int]) -> list[Any]:
         return self.source.handles([int(self.indices[i]) for i in indices])
 
+    def open_handle(self, handle: Any, index: int) -> Image.Image:
+        return self.source.open_handle(handle, int(self.indices[index]))
+
     def labels(self) -> np.ndarray | None:
         labels = self.source.labels()
         return None if labels is None else labels[self.indices]

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from jssl.data import shifts, sources
+from configs import common
+from jssl.data import datasets, shifts, sources
 from jssl.data.pipeline import EvalBatches, TrainBatches
 from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
@@ -267,11 +268,59 @@ def test_batches_of_a_shifted_folder(folder):
     np.testing.assert_array_equal(crops["image"][0], same["image"][0])
 
 
-def test_a_part_of_a_shifted_source_is_not_read_unshifted(folder):
-    """The shift is done by the source that is shifted: its parts are to be taken before."""
+def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
     part = sources.subset(shifts.shifted(folder, "contrast", 5, 0, seed=0), np.array([1, 2]))
-    with pytest.raises(sources.BadImage):
-        part.open(0)
-    part = shifts.shifted(sources.subset(folder, np.array([1, 2])), "contrast", 5, 0, seed=0)
-    expected = shifts.corrupt(pictures()[1:3], "contrast", 5, seed=0)
-    np.testing.assert_array_equal(part.decode(part.open(1), 1), expected[1])
+    expected = shifts.corrupt(pictures(), "contrast", 5, seed=0)
+    np.testing.assert_array_equal(part.decode(part.open(1), 1), expected[2])
+
+
+def options(**changes):
+    config = common.base("x")
+    config.data.update({"name": "digits", "labels": "5 per class", "holdout": 0.0})
+    config.data.unlabeled.update(changes)
+    return config
+
+
+def test_the_unlabelled_stream_may_differ_from_the_labelled_one():
+    plain = datasets.open_data(options())
+    assert plain.unlabeled()[0] is plain.train
+    source, labels = plain.labeled()
+    assert len(source) == plain.info.num_labeled == 50
+    np.testing.assert_array_equal(labels, source.labels())
+
+    alone = datasets.open_data(options(with_labeled=False))
+    assert alone.info.num_examples == len(alone.train) - 50
+    assert (alone.unlabeled()[1] == -1).all()
+    assert not set(alone.others) & set(alone.visible)
+
+    tailed = datasets.open_data(options(long_tail=10.0))
+    counts = np.bincount(tailed.unlabeled()[0].labels())
+    assert counts[0] / counts[-1] == pytest.approx(10, rel=0.1)
+    assert tailed.info.num_examples == counts.sum()
+
+    noisy = datasets.open_data(options(corruption="gaussian_noise", strength=5, resolution=4))
+    images = noisy.unlabeled()[0].images
+    assert images.shape == noisy.train.images.shape
+    assert (images != noisy.train.images).mean() > 0.5
+    np.testing.assert_array_equal(noisy.labeled()[0].images, plain.labeled()[0].images)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"corruption": "jpg"}, "unknown corruption 'jpg': did you mean 'jpeg'"),
+        ({"corruption": "jpeg", "strength": 6}, "set it to 1, 2, 3, 4 or 5"),
+        ({"resolution": -1}, "at least 1"),
+        ({"long_tail": 0.5}, "set it to at least 1"),
+    ],
+)
+def test_a_shift_that_there_is_not_is_told_when_the_data_are_opened(changes, message):
+    with pytest.raises(UserError, match=message):
+        datasets.open_data(options(**changes))
+
+
+def test_with_all_labels_there_is_nothing_else():
+    config = options(with_labeled=False)
+    config.data.labels = "all"
+    with pytest.raises(UserError, match="all images have labels"):
+        datasets.open_data(config)
