@@ -56,6 +56,20 @@ def base(name: str) -> ml_collections.ConfigDict:
     config.dtype = "auto"  # of convolutions and matrix products: bfloat16 on accelerators, float32 on CPUs
     config.update(duration("total"))
 
+    config.init_from = ""  # folder of a run (or an earlier stage) whose weights this one begins with
+    config.init_parts = ("encoder",)  # which of its networks: encoder, classifier
+    config.order = ()  # stages by name, one after the other, each a whole config; none: this is the one run
+    config.stages = {}
+    config.pseudo = {  # of a stage: labels that an earlier one guesses for it
+        "teacher": "",  # that stage
+        "rule": "all",  # all, threshold, top_k_per_class, confidence_weighted
+        "threshold": 0.95,
+        "per_class": 100,
+        "soft": False,  # the guess is a distribution, not a class
+        "balance": False,  # rare classes are repeated
+        "views": "centre",  # or crops: the mean over five crops and four turns
+    }
+
     config.data = {
         "name": "",  # digits, a folder, an .npz, or a TFDS name
         "data_dir": "",  # of TFDS; empty: TFDS_DATA_DIR
@@ -64,6 +78,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "holdout": 0.1,  # part of train kept for choices and for curves during training
         "labels": "all",  # whose labels may be used: all, 10%, '25 per class', none
         "split_seed": 0,
+        "guesses": "",  # a .npz of labels that a model guessed, which the labelled stream has beside the true ones
         "mean": (0.0,),
         "std": (1.0,),
         "cache_gib": 4.0,  # sources of one image size and at most this large are decoded into memory

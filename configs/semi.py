@@ -77,22 +77,20 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """scikit-learn's digits, two labels of each class; a minute on a laptop."""
     config = recipes.digits(config)
     config.optim.lr = 2e-3
-    streams(
-        config,
-        "2 per class",
-        20,
-        4,
-        lambda: plain_digit(noise_std=0.05),
-        lambda: recipes.digit(cutout_size=0.3),
-    )
+    streams(config, "2 per class", 20, 4, weak8, strong8)
     config.total_epochs, config.total_steps = 0.0, 1000
     config.evals.per_class = ()
     return config
 
 
-def plain_digit(**options: Any) -> dict[str, Any]:
-    """A weak view of a digit: a small shift, and no more unless it is given."""
-    return common.view(8, translate=0.1, **options)
+def weak8() -> dict[str, Any]:
+    """A weak view of a digit: a small shift and some noise."""
+    return common.view(8, translate=0.1, noise_std=0.05)
+
+
+def strong8() -> dict[str, Any]:
+    """A strong view of a digit: what SimCLR sees, and a square cut out."""
+    return recipes.digit(cutout_size=0.3)
 
 
 def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -130,6 +128,7 @@ def strong32() -> dict[str, Any]:
     return common.view(32, flip_prob=0.5, pad=4, rand_count=2, cutout_size=0.5)
 
 
+STRONG: dict[str, Callable[[], dict[str, Any]]] = {"digits": strong8, "small": strong32, "cifar10": strong32}
 PRESETS = {"digits": digits, "small": small, "cifar10": cifar10}
 
 
@@ -141,3 +140,18 @@ def build(
         raise unknown("preset", preset, presets)
     config: ml_collections.ConfigDict = presets[preset](s4l(name, terms, **method))
     return config
+
+
+def staged(name: str, stages: Mapping[str, ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
+    """Stages in the order given; what they learn from is in each one's `init_from` and `pseudo`."""
+    config = common.base(name)
+    config.order = tuple(stages)
+    for stage, own in stages.items():
+        own.name = f"{name}_{stage}"
+    config.stages = dict(stages)
+    return config
+
+
+def supervised(scale: str, **method: Any) -> ml_collections.ConfigDict:
+    """A stage that learns from labels alone, true and guessed."""
+    return build("supervised", scale, {}, **method)

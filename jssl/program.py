@@ -212,6 +212,20 @@ class Program:
         """The jitted class scores of uint8 images, float32[B, classes], whole on every device."""
         return self._of_images(self.method.logits)
 
+    @functools.cached_property
+    def logits_of_crops(self) -> Callable[[Params, State, Array], Array]:
+        """As `logits`, the logarithm of the mean probability over five crops and four turns (MOAM)."""
+
+        def scores(params: Params, state: State, pixels: Array) -> Array:
+            total: Array | float = 0.0
+            for crop in augment.five_crops(pixels):
+                for quarters in range(4):
+                    turned = jnp.rot90(crop, quarters, axes=(1, 2))
+                    total = total + jax.nn.softmax(self.method.logits(params, state, turned))
+            return jnp.log(jnp.maximum(total / 20, 1e-30))
+
+        return self._of_images(scores)
+
     def _of_images(self, function: Callable[[Params, State, Array], Array]) -> Callable[..., Array]:
         size, data = self.size, self.config.data
 

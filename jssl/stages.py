@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,7 +27,7 @@ from jssl.monitor import METRICS_FILE, read_lines
 from jssl.program import Program
 from jssl.report import summary
 from jssl.state import TrainState
-from jssl.types import Array, Batch, Params, State
+from jssl.types import Array, Batch, Params, PyTree, State
 
 PICTURED = 512  # images on the feature map
 MIN_DRAWN = 3  # images that a map and neighbours make sense for
@@ -68,6 +70,10 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
       train.Interrupted: after SIGTERM, with everything saved.
     """
     folder = epath.Path(folder)
+    if config.order:
+        from jssl import sequence
+
+        return sequence.run(config, folder, profile_steps)
     started = time.time()
     suite.check(config)
     monitor.check(config)
@@ -95,6 +101,9 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
             on_first_batch=lambda batch: draw_views(prog, batch, folder),
             terminated=terminated,
             profile_steps=profile_steps,
+            begin=functools.partial(begin_with, config.init_from, config.init_parts)
+            if config.init_from
+            else None,
         )
     if terminated.is_set():
         raise train.Interrupted(prog.clock.total_steps)
@@ -121,14 +130,72 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     return Result(folder, values)
 
 
+def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
+    """A fresh state whose networks of some names, and the targets and averages of them, are those of another run.
+
+    Args:
+      folder: of that run.
+      parts: 'encoder', 'classifier'; the encoder is the one that evaluators see there.
+      prog: whose state it is.
+      state: fresh.
+
+    Raises:
+      UserError: if that run lacks a part, or its shapes differ.
+    """
+    other, _, trained = open_run(folder)
+    encoder, stats = other.method.kept(trained.params, trained.method_state)
+    given = {"encoder": (encoder, stats)}
+    average = trained.method_state.get("average", trained.params)
+    if "classifier" in average:
+        given["classifier"] = (average["classifier"], {})
+    params, method_state = state.params, state.method_state
+    for part in parts:
+        if part not in given or part not in params:
+            raise UserError(f"config.init_parts names {part!r}, which {folder} or this run does not have")
+        ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
+        if ours != theirs:
+            raise UserError(
+                f"config.init_from={folder}: its {part} has other shapes; give both runs the same config.encoder"
+            )
+        params = put_in(params, part, *given[part])
+        method_state = put_in(method_state, part, *given[part])
+    begun = dataclasses.replace(state, params=params, method_state=method_state)
+    return jax.device_put(jax.device_get(begun), prog.shardings)
+
+
+def put_in(tree: PyTree, name: str, params: Params, stats: State, within_stats: bool = False) -> PyTree:
+    """Puts parameters, or below 'stats' the statistics, in the place of every entry of a name."""
+    if not isinstance(tree, dict):
+        return tree
+    found = {}
+    for key, part in tree.items():
+        within = within_stats or key == "stats"
+        found[key] = (
+            (stats if within else params) if key == name else put_in(part, name, params, stats, within)
+        )
+    return found
+
+
 def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
     """The streams of a run."""
-    batches = {}
+    config, batches = prog.config, {}
     for name, stream in prog.streams.items():
-        source, labels = data.labeled() if name == "labeled" else data.unlabeled(prog.config.evals.online)
         crops = stream.specs if stream.host_crops else None
-        seed = stream.seed(prog.config.seed)
-        batches[name] = TrainBatches(source, stream.batch_size, seed, prog.clock.total_steps, labels, crops)
+        more: dict[str, np.ndarray] = {}
+        labels: np.ndarray | None
+        if name == "labeled":
+            source, labels, more = data.labeled_stream()
+        else:
+            source, labels = data.unlabeled(config.evals.online)
+        batches[name] = TrainBatches(
+            source,
+            stream.batch_size,
+            stream.seed(config.seed),
+            prog.clock.total_steps,
+            labels,
+            crops,
+            more=more,
+        )
     return batches
 
 

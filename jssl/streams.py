@@ -30,6 +30,7 @@ class DataInfo:
       channels: 1 or 3.
       num_classes: 0 if unlabelled.
       num_labeled: images of the labelled stream.
+      guessed: whether some of its labels are guesses, distributions with weights.
     """
 
     num_examples: int
@@ -37,6 +38,7 @@ class DataInfo:
     channels: int
     num_classes: int = 0
     num_labeled: int = 0
+    guessed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,10 @@ class Stream:
         else:
             assert info.image_shape is not None
             image = struct(jnp.uint8, *info.image_shape)
-        return {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
+        part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
+        if self.name == "labeled" and info.guessed:
+            part |= {"target": struct(jnp.float32, info.num_classes), "weight": struct(jnp.float32)}
+        return part
 
 
 def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:

@@ -60,6 +60,7 @@ def train(
     on_first_batch: Callable[[Batch], None] | None = None,
     terminated: threading.Event | None = None,
     profile_steps: int = 0,
+    begin: Callable[[Program, TrainState], TrainState] | None = None,
 ) -> Trained:
     """Trains to the end, from the last checkpoint in the workdir if there is one.
 
@@ -71,6 +72,7 @@ def train(
       on_first_batch: called once with the first batch of the run, to draw it.
       terminated: set when the run shall save and stop, see `sigterm_noted`.
       profile_steps: a jax.profiler trace of so many steps goes to the workdir.
+      begin: changes the fresh state of a run that begins; not called when it goes on.
 
     Raises:
       Interrupted: after SIGTERM, when the state is saved.
@@ -82,11 +84,11 @@ def train(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
     )
     data = DeviceStreams({name: device_iterator(program, part) for name, part in batches.items()})
-    state, extra = start_or_resume(program, checkpointer)
+    state, extra = start_or_resume(program, checkpointer, begin)
     if extra:
         data.set_state(extra["data"])
     history: list[dict[str, float]] = extra.get("history", [])
-    begin = int(state.step)
+    first = int(state.step)
 
     compile_start = time.perf_counter()
     step_fn = program.compile()
@@ -97,13 +99,13 @@ def train(
         total_steps=clock.total_steps,
         steps_per_epoch=clock.steps_per_epoch,
         batch_size=clock.batch_size,
-        start=begin,
+        start=first,
         history=extra.get("monitor"),
         flops_per_step=program.flops,
         suspects=program.method.suspects(),
     )
     monitor.say(
-        f"compiled the train step in {compile_seconds:.1f} s; {begin} of {clock.total_steps} steps done"
+        f"compiled the train step in {compile_seconds:.1f} s; {first} of {clock.total_steps} steps done"
     )
 
     def save(step: int, score: float | None = None) -> None:
@@ -115,9 +117,9 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.callback(checkpointer.close)
         stack.callback(monitor.close)
-        profile = Profiler(profile_steps, begin, workdir)
+        profile = Profiler(profile_steps, first, workdir)
         stack.callback(profile.close)
-        for step in range(begin + 1, clock.total_steps + 1):
+        for step in range(first + 1, clock.total_steps + 1):
             waiting = data.seconds_waiting
             batch = next(data)
             if step == 1 and on_first_batch is not None:
@@ -154,11 +156,16 @@ def device_iterator(program: Program, batches: TrainBatches) -> DeviceIterator:
     return DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
 
 
-def start_or_resume(program: Program, checkpointer: Checkpointer) -> tuple[TrainState, dict[str, Any]]:
-    """The state of the newest readable checkpoint, or a fresh one."""
+def start_or_resume(
+    program: Program,
+    checkpointer: Checkpointer,
+    begin: Callable[[Program, TrainState], TrainState] | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state of the newest readable checkpoint, or a fresh one, changed by `begin`."""
     restored = checkpointer.restore(program.abstract_state()) if checkpointer.steps() else None
     if restored is None:
-        return program.init(), {}
+        fresh = program.init()
+        return fresh if begin is None else begin(program, fresh), {}
     state, extra = restored
     logging.info("resuming from step %d", int(state.step))
     return state, extra

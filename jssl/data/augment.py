@@ -205,3 +205,24 @@ def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> A
     box = ((height - side) // 2, (width - side) // 2, side, side)
     result = jax.vmap(lambda x: image_ops.resized_crop(x, *box, size, interpolation))(to_float(images))
     return result if images.dtype == result.dtype else jnp.round(result * 255).astype(images.dtype)
+
+
+def five_crops(images: Array, part: float = 0.875) -> list[Array]:
+    """The centre and the four corners of square images, resized to what they were.
+
+    Args:
+      images: float[B, S, S, C].
+      part: side of a crop over that of the image, in (0, 1].
+
+    Returns:
+      Five arrays float32[B, S, S, C].
+    """
+    size = images.shape[1]
+    side = max(1, round(part * size))
+    room = size - side
+    corners = [(room // 2, room // 2), (0, 0), (0, room), (room, 0), (room, room)]
+
+    def crop(top: int, left: int) -> Array:
+        return jax.vmap(lambda x: image_ops.resized_crop(x, top, left, side, side, size, "bilinear"))(images)
+
+    return [crop(top, left) for top, left in corners]

@@ -11,6 +11,8 @@ import numpy as np
 from absl import logging
 
 from jssl.data import shifts, sources, splits
+from jssl.data.guesses import Guesses
+from jssl.data.guesses import read as read_guesses
 from jssl.data.sources import Source
 from jssl.data.tfds_source import TfdsSource
 from jssl.errors import UserError
@@ -48,6 +50,7 @@ class Data:
       visible: positions within train whose labels may be used, or None if there are no labels.
       held: positions of val in the split that it was cut from.
       shift: how the unlabelled stream differs from the rest.
+      guesses: labels that a model gave to other images of train.
     """
 
     train: Source
@@ -56,6 +59,7 @@ class Data:
     visible: np.ndarray | None
     held: np.ndarray
     shift: Shift = Shift()
+    guesses: Guesses | None = None
 
     @property
     def num_classes(self) -> int:
@@ -67,7 +71,11 @@ class Data:
         """What a program must know."""
         train = self.train
         labeled = 0 if self.visible is None else len(self.visible)
-        return DataInfo(len(self.others), train.image_shape, train.channels, self.num_classes, labeled)
+        labeled += 0 if self.guesses is None else len(self.guesses.index)
+        guessed = self.guesses is not None
+        return DataInfo(
+            len(self.others), train.image_shape, train.channels, self.num_classes, labeled, guessed
+        )
 
     @functools.cached_property
     def others(self) -> np.ndarray:
@@ -97,6 +105,22 @@ class Data:
         assert self.visible is not None
         source = sources.subset(self.train, self.visible)
         return source, _labels_of(source)
+
+    def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
+        """Source, labels and, where there are guesses, `target` and `weight` of the labelled stream.
+
+        True labels come first, as distributions of one class with weight 1; the label of a guess is its likeliest
+        class.
+        """
+        source, labels = self.labeled()
+        if self.guesses is None:
+            return source, labels, {}
+        assert self.visible is not None
+        guesses = self.guesses
+        source = sources.subset(self.train, np.concatenate([self.visible, guesses.index]))
+        target = np.concatenate([np.eye(self.num_classes, dtype=np.float32)[labels], guesses.target])
+        weight = np.concatenate([np.ones(len(labels), np.float32), guesses.weight])
+        return source, target.argmax(axis=1).astype(np.int32), {"target": target, "weight": weight}
 
     def train_labels(self) -> np.ndarray | None:
         """int32[N], -1 where a label may not be used."""
@@ -152,7 +176,12 @@ def open_data(config: Any) -> Data:
             if everything
             else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
         )
-    found = Data(train, val, test, visible, held, shift_of(data))
+    guesses = None
+    if data.guesses:
+        if labels is None:
+            raise UserError("config.data.guesses: the images have no labels, so none can be guessed")
+        guesses = read_guesses(data.guesses, len(train), len(train.class_names or ()))
+    found = Data(train, val, test, visible, held, shift_of(data), guesses)
     if not len(found.others):
         raise UserError(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"

@@ -97,8 +97,8 @@ class TrainBatches(_Batches):
 
     An element is a dict: `image` uint8[b, H, W, C], or with `crop_specs` a tuple of uint8[b, S, S, C], one for
     every copy of every view; `index` int32[b]; `label` int32[b], -1 where it may not be used or is unknown;
-    `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1.
-    b is the global batch size over the number of processes.
+    `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1; and the
+    rows of `more`, arrays with a row for every example. b is the global batch size over the number of processes.
     """
 
     def __init__(
@@ -111,8 +111,10 @@ class TrainBatches(_Batches):
         crop_specs: Sequence[ViewSpec] | None = None,
         process: int | None = None,
         processes: int | None = None,
+        more: Mapping[str, np.ndarray] | None = None,
     ):
         super().__init__(source, batch_size, process, processes)
+        self.more = dict(more or {})
         self.seed = seed
         self.steps = steps
         self.labels = labels
@@ -130,7 +132,8 @@ class TrainBatches(_Batches):
         else:
             images, used, bad = self.read(indices, positions)
         labels = np.full(len(used), -1, np.int32) if self.labels is None else self.labels[used]
-        return {"image": images, "index": used.astype(np.int32), "label": labels, "bad": bad}
+        more = {name: rows[used] for name, rows in self.more.items()}
+        return {"image": images, "index": used.astype(np.int32), "label": labels, "bad": bad, **more}
 
     def image(self, handle: Any, index: int, position: int) -> Any:
         opened = self.opened(handle, index)

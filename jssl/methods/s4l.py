@@ -109,7 +109,7 @@ class S4L(Method):
         shared = {name: params[name] for name in ("encoder", "classifier")}
         images = {picture: self.picture(batch, picture) for picture in self.wanted}
         seen, stats = self.look(shared, state["stats"]["encoder"], images, ctx.key)
-        value, metrics = self.class_loss(seen, batch["labeled"]["label"])
+        value, metrics = self.class_loss(seen, batch["labeled"])
         first = seen[self.labeled[0]]
         states = {}
         for name, term in self.terms.items():
@@ -128,11 +128,16 @@ class S4L(Method):
         state = {**state, "stats": {"encoder": stats}, "terms": states}
         return value, Output(state, metrics, first.features, batch["labeled"]["label"])
 
-    def class_loss(self, seen: Mapping[Picture, Seen], labels: Array) -> tuple[Array, Metrics]:
-        """Weighted cross entropy of the labelled pictures, and what is logged of it."""
+    def class_loss(self, seen: Mapping[Picture, Seen], stream: Mapping[str, Array]) -> tuple[Array, Metrics]:
+        """Weighted cross entropy of the labelled pictures, and what is logged of it.
+
+        Where labels are guesses, the stream has a `target` float32[B, C] and a `weight` float32[B].
+        """
+        labels = stream["label"]
+        target, weight = stream.get("target", labels), stream.get("weight")
         pictures = [picture for picture in seen if picture.stream == "labeled"]
         pictures = pictures if self.class_on_copies else list(self.labeled[:1])
-        each = [losses.cross_entropy(seen[p].logits, labels, smoothing=self.smoothing) for p in pictures]
+        each = [losses.cross_entropy(seen[p].logits, target, weight, self.smoothing) for p in pictures]
         value = jnp.mean(jnp.stack(each))
         right = jnp.mean(jnp.argmax(seen[self.labeled[0]].logits, axis=-1) == labels)
         return self.supervised * value, {"class/loss": value, "class/top1": right}

@@ -1,0 +1,28 @@
+"""Noisy Student (Xie et al., 2019): students that see less than their teachers did. https://arxiv.org/abs/1911.04252
+
+python -m jssl.main --config=configs/noisy_student.py             digits, two labels of each class, two rounds
+python -m jssl.main --config=configs/noisy_student.py:small,3     CIFAR-10, three rounds
+
+Only the student is noised (strong views, smoothed labels); the teacher guesses from the clean image. Guesses are
+soft, of confidence .3 at least, and rare classes are repeated. Not measured.
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name: SCALE, or SCALE,ROUNDS."""
+    scale, _, rounds = preset.partition(",")
+    stages = {"teacher": semi.supervised(scale)}
+    for number in range(1, int(rounds or 2) + 1):
+        student = semi.supervised(scale, smoothing=0.1)
+        student.data.labeled.views = {"strong": semi.STRONG[scale]()}
+        student.pseudo.update(
+            {"teacher": [*stages][-1], "rule": "threshold", "threshold": 0.3, "soft": True, "balance": True}
+        )
+        stages[f"student{number}"] = student
+    return semi.staged(f"noisy_student_{scale}", stages)

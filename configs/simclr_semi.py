@@ -1,0 +1,27 @@
+"""SimCLR v2's three steps (Chen et al., 2020): pretrain, fine-tune on few labels, distil. https://arxiv.org/abs/2006.10029
+
+python -m jssl.main --config=configs/simclr_semi.py           digits, two labels of each class
+python -m jssl.main --config=configs/simclr_semi.py:small     CIFAR-10 with 400 labels of each class
+
+The distilled network learns from the fine-tuned one's soft guesses of all images. Not measured.
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import semi, simclr
+
+
+def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
+    """A preset by name."""
+    finetune, distil = semi.supervised(preset), semi.supervised(preset)
+    pretrain = simclr.get_config(preset)
+    pretrain.data.labels = finetune.data.labels
+    pretrain.evals.per_class = ()
+    finetune.init_from = "pretrain"
+    finetune.optim.lr *= 0.3
+    distil.pseudo.update({"teacher": "finetune", "soft": True})
+    return semi.staged(
+        f"simclr_semi_{preset}", {"pretrain": pretrain, "finetune": finetune, "distil": distil}
+    )

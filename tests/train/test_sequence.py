@@ -1,0 +1,246 @@
+"""Stages, and semi-supervised configs as a user runs them, in a few steps of tiny networks."""
+
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+import jssl
+from configs import self_training, semi, supervised
+from jssl import program, pseudo_labels, sequence, stages, train
+from jssl.data.datasets import open_data
+from jssl.data.guesses import Guesses
+from jssl.data.guesses import read as read_guesses
+from jssl.errors import UserError
+from tests.conftest import SMALL_SIZES, tiny
+
+CONFIGS = (
+    "fixmatch", "flexmatch", "freematch", "mean_teacher", "mixmatch", "pi_model", "pseudo_label", "s4l", "softmatch",
+    "supervised", "uda", "vat",
+)  # fmt: skip
+STAGED = ("moam", "noisy_student", "self_training", "simclr_semi")
+
+
+def shrunk(config):
+    """As conftest's `tiny`, for every stage, with streams of a few rows."""
+    for own in config.stages.values():
+        shrunk(own)
+    labeled = config.data.labeled.batch_size
+    unlabeled = config.data.unlabeled.batch_size
+    tiny(config)
+    config.data.unlabeled.batch_size = 16 if unlabeled else 0
+    config.data.labeled.batch_size = 8 if labeled else 0
+    for stream in (config.data.labeled, config.data.unlabeled):
+        for view in stream.views.values():
+            view.update(semi.common.view(8, copies=min(2, view.copies), translate=0.1))
+    for term in config.method.get("terms", {}).values():
+        term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
+    return config
+
+
+def get(name, *preset):
+    return shrunk(importlib.import_module(f"configs.{name}").get_config(*preset))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
+    module = importlib.import_module(f"configs.{name}")
+    for scale in ("digits", "small", "cifar10"):
+        config = module.get_config(f"rotation,{scale}" if name == "s4l" else scale)
+        assert scale in config.name
+        config.encoder.name = "convnet"
+        for stream in (config.data.labeled, config.data.unlabeled):
+            stream.batch_size = 16 if stream.batch_size else 0
+        shape = (8, 8, 1) if scale == "digits" else (32, 32, 3)
+        info = program.DataInfo(1000, shape, shape[-1], 10, 40)
+        prog = program.make_program(config, info, mesh8)
+        assert ("unlabeled" in prog.streams) == (name != "supervised")
+        assert prog.method.classes == 10
+
+
+def test_a_control_and_a_run_beside_it(tmp_path):
+    """The control is printed beside the result, which says so if it is worse."""
+    control = jssl.run(get("supervised"), tmp_path / "control")
+    assert control["classifier/top1"] == pytest.approx(control["classifier/top1"])
+    assert {"classifier/worst_class", "classifier/largest_class", "classifier/of/3"} <= set(control.values)
+    config = get("fixmatch")
+    config.evals.control = str(tmp_path / "control")
+    config.evals.every_steps = 2
+    result = jssl.run(config, tmp_path / "run")
+    assert result["control/classifier/top1"] == control["classifier/top1"]
+    history = [line["val/classifier/top1"] for line in result.metrics() if "val/classifier/top1" in line]
+    assert result["val/classifier/top1_median"] == np.median(history)
+    assert "supervised control" in str(result)
+    worse = stages.Result(result.workdir, {**result.values, "classifier/top1": -0.1})
+    assert "UNLABELLED DATA HURT" in str(worse)
+    assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
+
+
+def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, mesh1):
+    config = get("flexmatch")
+    data = open_data(config)
+    prog = program.make_program(config, data.info)
+    whole = train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "whole"))
+
+    class Set:
+        """An event that SIGTERM set after the third step."""
+
+        def __init__(self):
+            self.asked = 0
+
+        def is_set(self):
+            self.asked += 1
+            return self.asked > 2
+
+    with pytest.raises(train.Interrupted):
+        train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "cut"), terminated=Set())
+    again = train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "cut"))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), jax.device_get(whole.state))
+
+
+def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_written(tmp_path, capsys):
+    config = shrunk(self_training.get_config("top_k"))
+    config.stages.student.pseudo.per_class = 5
+    config.stages.student.total_steps = 3
+    folder = tmp_path / "run"
+    result = jssl.run(config, folder)
+    assert result["step"] == 3
+    assert result["teacher/step"] == 6
+    assert result["student/classifier/top1"] == result["classifier/top1"]
+    found = json.loads((folder / "student.guesses.json").read_text())
+    assert found["used"] == sum(found["histogram"]) <= 50
+    assert sum(found["histogram_of_visible_labels"]) == 20
+    assert 0 <= found["accuracy"] <= 1
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+    # Killed between the stages: the first is not run again, the second begins with the same guesses.
+    (folder / "result.json").unlink()
+    (folder / "student" / "result.json").unlink()
+    before = (folder / "student.guesses.npz").read_bytes()
+    again = jssl.run(config, folder)
+    assert (folder / "student.guesses.npz").read_bytes() == before
+    assert (folder / "teacher" / "result.json").stat().st_mtime_ns == times[
+        folder / "teacher" / "result.json"
+    ]
+    assert again["classifier/top1"] == result["classifier/top1"]
+    assert jssl.run(config, folder).values == again.values
+    program_, data, state = stages.open_run(folder / "student")
+    assert data.info.guessed
+    assert data.info.num_labeled == 20 + found["used"]
+    assert program_.logits(state.params, state.method_state, data.train.images[:8]).shape == (8, 10)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_staged_configs_name_stages_that_come_before(name):
+    config = get(name)
+    sequence.check(config)
+    assert len(config.order) > 1
+    assert set(config.order) == set(config.stages)
+    assert any(own.init_from or own.pseudo.teacher for own in config.stages.values())
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path):
+    config = get("supervised")
+    config.method.ema = 0.9
+    jssl.run(config, tmp_path / "first")
+    other, _, trained = stages.open_run(tmp_path / "first")
+    config.init_from, config.init_parts = str(tmp_path / "first"), ("encoder", "classifier")
+    prog = program.make_program(config, open_data(config).info)
+    begun = stages.begin_with(config.init_from, config.init_parts, prog, prog.init())
+    encoder, stats = other.method.kept(trained.params, trained.method_state)
+    equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)  # noqa: E731
+    equal(begun.params["encoder"], encoder)
+    equal(begun.method_state["stats"]["encoder"], stats)
+    equal(begun.method_state["average"]["encoder"], encoder)
+    equal(begun.params["classifier"], trained.method_state["average"]["classifier"])
+
+    config.encoder.convnet.width = 8
+    prog = program.make_program(config, open_data(config).info)
+    with pytest.raises(UserError, match="has other shapes"):
+        stages.begin_with(config.init_from, config.init_parts, prog, prog.init())
+    with pytest.raises(UserError, match="names 'projector'"):
+        stages.begin_with(config.init_from, ("projector",), prog, prog.init())
+
+
+P = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.75, 0.25], [0.7, 0.3]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "weight"),
+    [
+        ("all", [0, 1, 2, 3, 4], [1] * 5),
+        ("threshold", [0, 2, 3], [1] * 3),
+        ("top_k_per_class", [0, 2, 3], [1] * 3),
+        ("confidence_weighted", [0, 1, 2, 3, 4], [0.9, 0.6, 0.8, 0.75, 0.7]),
+    ],
+)
+def test_rules_choose_guesses(rule, rows, weight):
+    found, weights = pseudo_labels.choose(P, rule, threshold=0.75, per_class=2)
+    np.testing.assert_array_equal(found, rows)
+    np.testing.assert_allclose(weights, weight)
+
+
+def test_rare_classes_are_repeated_the_surest_first():
+    p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(np.float32)  # a second guess of class 1, surer
+    rows, weight = pseudo_labels.balanced(p, np.arange(6), np.arange(6.0))
+    np.testing.assert_array_equal(rows, [0, 1, 2, 2, 3, 4, 5, 5])
+    np.testing.assert_array_equal(weight, rows)
+
+
+def test_guesses_come_with_their_targets_and_weights(tmp_path):
+    """The labelled stream has true labels first, then guesses, each with its target and its weight."""
+    config = get("supervised")
+    config.data.guesses = str(tmp_path / "guesses.npz")
+    plain = open_data(get("supervised"))
+    hidden = np.setdiff1d(np.arange(len(plain.train)), plain.visible)[:4]
+    target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
+    weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
+    pseudo_labels.write(epath.Path(config.data.guesses), Guesses(hidden, target, weight, len(plain.train)))
+    data = open_data(config)
+    source, labels, more = data.labeled_stream()
+    assert len(source) == 24
+    np.testing.assert_array_equal(labels[:20], plain.labeled()[1])
+    np.testing.assert_allclose(more["target"][20:], target)
+    prog = program.make_program(config, data.info)
+    batch = {name: batches[0] for name, batches in stages.train_batches(prog, data).items()}
+    assert batch["labeled"]["target"].shape == (8, 10)
+    np.testing.assert_array_equal(batch["labeled"]["weight"], more["weight"][batch["labeled"]["index"]])
+
+    with pytest.raises(UserError, match=r"is for 1275 images|keep data, holdout and split_seed"):
+        read_guesses(config.data.guesses, 7, 10)
+    config.data.guesses = str(tmp_path / "none.npz")
+    with pytest.raises(UserError, match="there is no such file"):
+        open_data(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"order": ("teacher", "studnet")},
+            "unknown stage in config.order 'studnet': did you mean 'student'",
+        ),
+        ({"order": ("student", "teacher")}, "does not come before student"),
+        ({"stages.student.pseudo.rule": "al"}, "unknown stages.student.pseudo.rule 'al': did you mean 'all'"),
+        ({"stages.student.pseudo.views": "corners"}, "valid are centre, crops"),
+        ({"stages.student.pseudo.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
+        ({"stages.student.evals.draws": 0}, "evals.draws"),
+    ],
+)
+def test_mistakes_in_stages_are_told_before_the_first_one_runs(changes, message, tmp_path):
+    config = shrunk(self_training.get_config("all"))
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        jssl.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_control_that_is_not_there_is_told_before_anything_runs(tmp_path):
+    config = shrunk(supervised.get_config())
+    config.evals.control = str(tmp_path / "nothing")
+    with pytest.raises(UserError, match="run the supervised control first"):
+        jssl.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
