@@ -69,6 +69,11 @@ def base(name: str) -> ml_collections.ConfigDict:
         "balance": False,  # rare classes are repeated
         "views": "centre",  # or crops: the mean over five crops and four turns
     }
+    config.outliers = {  # of a stage: images that an earlier one takes out of its unlabelled stream
+        "teacher": "",  # that stage
+        "score": "energy",  # or max_softmax
+        "keep": 0.95,  # part of the held-out images that would be kept
+    }
 
     config.data = {
         "name": "",  # digits, a folder, an .npz, or a TFDS name
@@ -91,6 +96,8 @@ def base(name: str) -> ml_collections.ConfigDict:
             "crop": "auto",
             "views": {},
             "with_labeled": True,  # holds the images with labels, too
+            "add": "",  # another data set, whose images are added without labels
+            "keep": "",  # a .npz of positions that are no outliers
             "long_tail": 1.0,  # how many times more images the first class has than the last
             "corruption": "",  # of its pixels: gaussian_noise, jpeg, ... (jssl/data/shifts.py)
             "strength": 3,  # of the corruption, 1 to 5

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import io
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from jssl import files, stages
+from jssl import stages
 from jssl.data import sources
 from jssl.data.datasets import Data
 from jssl.data.guesses import Guesses
@@ -119,10 +117,3 @@ def describe(p: np.ndarray, rows: np.ndarray, truth: np.ndarray, data: Data) -> 
         "histogram_of_visible_labels": prior.tolist(),
         "class_names": list(data.train.class_names or ()),
     }
-
-
-def write(path: epath.Path, guesses: Guesses) -> None:
-    """A .npz, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dataclasses.asdict(guesses))
-    files.write_whole(path, buffer.getvalue())

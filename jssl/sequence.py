@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
+import numpy as np
 from absl import logging
 from etils import epath
 
-from jssl import monitor, parallel, pseudo_labels, stages, workdir
+from jssl import files, monitor, parallel, pseudo_labels, stages, workdir
+from jssl.data.datasets import open_data
 from jssl.errors import UserError, unknown
-from jssl.evaluation import suite
+from jssl.evaluation import outliers, suite
+from jssl.evaluation.suite import extract_source
 from jssl.stages import Result
 
 GUESSES = "guesses.npz"
+KEPT = "kept.npz"
 
 
 def run(config: ml_collections.ConfigDict, folder: epath.Path, profile_steps: int = 0) -> Result:
@@ -56,10 +64,17 @@ def check(config: ml_collections.ConfigDict) -> None:
         own = config.stages[name]
         if own.order:
             raise UserError(f"config.stages.{name}.order: stages have no stages")
-        for key, other in (("init_from", own.init_from), ("pseudo.teacher", own.pseudo.teacher)):
+        teachers = {f"{key}.teacher": own[key].teacher for key in ("pseudo", "outliers")}
+        for key, other in {"init_from": own.init_from, **teachers}.items():
             if other in config.order[place:]:
                 raise UserError(f"config.stages.{name}.{key}={other}: that stage does not come before {name}")
         pseudo_labels.check(own, name)
+        if own.outliers.score not in outliers.SCORES:
+            raise unknown(f"stages.{name}.outliers.score", own.outliers.score, outliers.SCORES)
+        if not 0 < own.outliers.keep <= 1:
+            raise UserError(
+                f"stages.{name}.outliers.keep={own.outliers.keep} must be more than 0 and at most 1"
+            )
         suite.check(own)
         monitor.check(own)
 
@@ -72,23 +87,61 @@ def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> m
         return str(folder / other) if other in config.order else other
 
     own.init_from = place(own.init_from)
-    if not own.pseudo.teacher:
-        return own
-    path = folder / f"{name}.{GUESSES}"
-    if not path.exists():
-        guesses, found = pseudo_labels.make(epath.Path(place(own.pseudo.teacher)), own.pseudo)
-        if not len(guesses.index):
-            raise UserError(
-                f"stage {name}: no guess of {own.pseudo.teacher} counts by rule {own.pseudo.rule!r} "
-                f"(threshold={own.pseudo.threshold}); lower it"
-            )
-        if parallel.is_main_process():
-            workdir.write_json(folder / f"{name}.guesses.json", found)
-            pseudo_labels.write(path, guesses)
-            print(
-                f"stage {name}: {json.dumps({k: v for k, v in found.items() if not isinstance(v, list)})}",
-                flush=True,
-            )
-        parallel.barrier("guesses")
-    own.data.guesses = str(path)
+    if own.outliers.teacher:
+        path = folder / f"{name}.{KEPT}"
+        made = functools.partial(without_outliers, epath.Path(place(own.outliers.teacher)), own)
+        own.data.unlabeled.keep = once(path, made, f"stage {name}: keeps")
+    if own.pseudo.teacher:
+        path = folder / f"{name}.{GUESSES}"
+        made = functools.partial(guessed, epath.Path(place(own.pseudo.teacher)), own)
+        own.data.guesses = once(path, made, f"stage {name}: guesses")
     return own
+
+
+Made = tuple[dict[str, Any], dict[str, Any]]  # arrays, and what should be looked at
+
+
+def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
+    """Makes a .npz, and a .json beside it, unless it is there; all processes come with the same."""
+    if not path.exists():
+        arrays, found = make()
+        if parallel.is_main_process():
+            workdir.write_json(path.with_suffix(".json"), found)
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            files.write_whole(path, buffer.getvalue())
+            told = {key: value for key, value in found.items() if not isinstance(value, list)}
+            print(f"{words} {json.dumps(told)}", flush=True)
+        parallel.barrier(path.name)
+    return str(path)
+
+
+def guessed(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
+    """Labels for a stage, as its `pseudo` says."""
+    guesses, found = pseudo_labels.make(teacher, own.pseudo)
+    if not len(guesses.index):
+        raise UserError(f"no guess of {teacher} counts by rule {own.pseudo.rule!r}: lower pseudo.threshold")
+    return dataclasses.asdict(guesses), found
+
+
+def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
+    """Positions of a stage's unlabelled stream that look like the classes that a run knows, as `outliers` says.
+
+    The threshold comes from the held-out images, which that run did not learn from.
+    """
+    program, known, state = stages.open_run(teacher)
+    if known.val is None:
+        raise UserError(f"{teacher} has no held-out images to set the threshold by: set data.holdout")
+    apply = functools.partial(program.logits, state.params, state.method_state)
+    stream = open_data(own)
+    held, found = (extract_source(program, apply, source) for source in (known.val, stream.pool))
+    inside, scores = (outliers.score(x, own.outliers.score) for x in (held.x, found.x))
+    limit = outliers.threshold(inside, own.outliers.keep)
+    kept, added = scores >= limit, found.index >= len(stream.others)
+    told = {"images": len(kept), "kept": int(kept.sum()), "threshold": limit}
+    if added.any():  # what was added is known to be none of the classes
+        told |= {"auroc": outliers.auroc(scores[~added], scores[added]), "added": int(added.sum())}
+        told |= {"added_kept": int((kept & added).sum())}
+    if not kept.any():
+        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise outliers.keep")
+    return {"index": found.index[kept].astype(np.int64), "num_examples": len(stream.pool)}, told

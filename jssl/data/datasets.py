@@ -11,8 +11,9 @@ import numpy as np
 from absl import logging
 
 from jssl.data import shifts, sources, splits
-from jssl.data.guesses import Guesses
+from jssl.data.guesses import Guesses, read_kept
 from jssl.data.guesses import read as read_guesses
+from jssl.data.joined import joined
 from jssl.data.sources import Source
 from jssl.data.tfds_source import TfdsSource
 from jssl.errors import UserError
@@ -51,6 +52,8 @@ class Data:
       held: positions of val in the split that it was cut from.
       shift: how the unlabelled stream differs from the rest.
       guesses: labels that a model gave to other images of train.
+      added: images of another data set in the unlabelled stream.
+      kept: positions of the unlabelled stream (`pool`) that are no outliers; None for all.
     """
 
     train: Source
@@ -60,6 +63,8 @@ class Data:
     held: np.ndarray
     shift: Shift = Shift()
     guesses: Guesses | None = None
+    added: Source | None = None
+    kept: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -73,13 +78,13 @@ class Data:
         labeled = 0 if self.visible is None else len(self.visible)
         labeled += 0 if self.guesses is None else len(self.guesses.index)
         guessed = self.guesses is not None
-        return DataInfo(
-            len(self.others), train.image_shape, train.channels, self.num_classes, labeled, guessed
-        )
+        unlabeled = len(self.pool) if self.kept is None else len(self.kept)
+        shape = train.image_shape
+        return DataInfo(unlabeled, shape, train.channels, self.num_classes, labeled, guessed)
 
     @functools.cached_property
     def others(self) -> np.ndarray:
-        """Positions within train of the unlabelled stream."""
+        """Positions within train of what the unlabelled stream takes from it."""
         positions = np.arange(len(self.train))
         if not self.shift.with_labeled and self.visible is not None:
             positions = np.setdiff1d(positions, self.visible)
@@ -90,15 +95,25 @@ class Data:
             raise UserError("config.data.unlabeled.long_tail: the images have no labels, so it cannot be cut")
         return positions[shifts.long_tail(labels[positions], self.shift.long_tail, self.shift.seed)]
 
+    @functools.cached_property
+    def pool(self) -> Source:
+        """The unlabelled stream before outliers are taken out: part of train, shifted, and what is added."""
+        source, shift = self.train, self.shift
+        if len(self.others) < len(self.train):
+            source = sources.subset(source, self.others)
+        source = shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed)
+        return source if self.added is None else joined(source, self.added)
+
     def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
         """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
         labels = self.train_labels() if self.train.labels_are_cheap or probed else None
-        source, positions = self.train, self.others
-        if len(positions) < len(self.train):
-            source = sources.subset(source, positions)
-            labels = None if labels is None else labels[positions]
-        shift = self.shift
-        return shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed), labels
+        if labels is not None:
+            labels = np.concatenate(
+                [labels[self.others], np.full(len(self.pool) - len(self.others), -1, np.int32)]
+            )
+        if self.kept is None:
+            return self.pool, labels
+        return sources.subset(self.pool, self.kept), None if labels is None else labels[self.kept]
 
     def labeled(self) -> tuple[Source, np.ndarray]:
         """Source and labels of the labelled stream: what of train may show its label."""
@@ -181,7 +196,10 @@ def open_data(config: Any) -> Data:
         if labels is None:
             raise UserError("config.data.guesses: the images have no labels, so none can be guessed")
         guesses = read_guesses(data.guesses, len(train), len(train.class_names or ()))
-    found = Data(train, val, test, visible, held, shift_of(data), guesses)
+    added = _open(data, data.train, data.unlabeled.add) if data.unlabeled.add else None
+    found = Data(train, val, test, visible, held, shift_of(data), guesses, added)
+    if data.unlabeled.keep:
+        found = dataclasses.replace(found, kept=read_kept(data.unlabeled.keep, len(found.pool)))
     if not len(found.others):
         raise UserError(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
@@ -219,11 +237,11 @@ def _labels_of(source: Source) -> np.ndarray:
     return labels
 
 
-def _open(data: Any, split: str) -> Source:
-    """Opens one split and, where it fits, decodes it into memory once."""
-    source = sources.load(data.name, split, data.data_dir or None)
+def _open(data: Any, split: str, name: str = "") -> Source:
+    """Opens one split (of `data.name` if no other is given) and, where it fits, decodes it into memory once."""
+    source = sources.load(name or data.name, split, data.data_dir or None)
     if not len(source):
-        raise UserError(f"the split {split!r} of {data.name} is empty")
+        raise UserError(f"the split {split!r} of {name or data.name} is empty")
     shape = source.image_shape
     if shape is None or len(source) * np.prod(shape) > data.cache_gib * GIB:
         return source

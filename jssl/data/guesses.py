@@ -1,4 +1,4 @@
-"""Guessed labels as a file beside a data set: what `data.guesses` names."""
+"""What models say of a data set, as files: guessed labels (`data.guesses`), images to keep (`data.unlabeled.keep`)."""
 
 from __future__ import annotations
 
@@ -45,3 +45,22 @@ def read(path: str, num_examples: int, classes: int) -> Guesses:
             f"not {num_examples} of {classes}: keep data, holdout and split_seed the same from stage to stage"
         )
     return guesses
+
+
+def read_kept(path: str, num_examples: int) -> np.ndarray:
+    """Positions of an unlabelled stream of so many images that are no outliers, int64[M]; `index` of a .npz.
+
+    Raises:
+      UserError: if there is no such file, or it was made for another stream.
+    """
+    file = epath.Path(path)
+    if not file.exists():
+        raise UserError(f"config.data.unlabeled.keep={path}: there is no such file")
+    with np.load(io.BytesIO(file.read_bytes())) as arrays:
+        index, made_for = arrays["index"], int(arrays["num_examples"])
+    if made_for != num_examples:
+        raise UserError(
+            f"config.data.unlabeled.keep={path} is for a stream of {made_for} images, not {num_examples}: "
+            "keep the data section the same from stage to stage"
+        )
+    return index

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jssl.losses.checks import check_positive
 from jssl.losses.supervised import check_logits
 from jssl.types import Array
 
@@ -16,6 +17,9 @@ def entropy(logits: Array) -> Array:
 
     Args:
       logits: float[N, C].
+
+    Raises:
+      ValueError: if they are not rank 2.
 
     References:
       Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, 2004, eq. 8.
@@ -35,6 +39,9 @@ def squared_difference(logits: Array, target: Array) -> Array:
     Returns:
       Mean over the batch and over the classes, float[], in [0, 2 / C].
 
+    Raises:
+      ValueError: if the shapes differ or are not rank 2.
+
     References:
       Tarvainen and Valpola, Mean teachers are better role models, 2017, eq. 1. https://arxiv.org/abs/1703.01780
     """
@@ -51,6 +58,9 @@ def divergence(logits: Array, target_logits: Array) -> Array:
 
     Returns:
       Mean over the batch, float[], at least 0.
+
+    Raises:
+      ValueError: if the shapes differ or are not rank 2.
     """
     check_logits("divergence", logits, target_logits)
     target = jax.nn.log_softmax(jax.lax.stop_gradient(target_logits).astype(jnp.float32))
@@ -63,9 +73,10 @@ def adversarial_direction(
 ) -> Array:
     """The small change of every image that changes a classifier's answer most.
 
-    At no change the divergence from the clean answer has its minimum, so its second derivative H decides. Power
-    iterations d <- H d / |H d| from a random d find the direction; H d is the exact derivative of the gradient along
-    d, where the paper takes a difference of two gradients, which single precision loses in rounding.
+    At no change the divergence from the clean answer p has its minimum, so its second derivative decides:
+    H = J' (diag(p) - p p') J, where J is the derivative of the logits. Power iterations d <- H d / |H d| from a
+    random d find the direction. H d is computed by this formula: in single precision the paper's difference of two
+    gradients drowns in rounding, and so does the gradient's derivative where the answer is sure.
 
     Args:
       function: images float[N, H, W, C] to logits float[N, K].
@@ -75,24 +86,35 @@ def adversarial_direction(
       steps: power iterations.
 
     Returns:
-      Like `images`, every image of norm `size`; without gradient.
+      Like `images`, every image of norm `size`, or zeros where H d is 0 (an answer so sure that single precision has
+      no other); without gradient.
+
+    Raises:
+      ValueError: if size or steps is not positive.
 
     References:
       Miyato et al., Virtual Adversarial Training, 2017, eqs. 5 to 12. https://arxiv.org/abs/1704.03976
     """
-    clean = jax.lax.stop_gradient(function(images))
-    gradient = jax.grad(lambda r: len(images) * divergence(function(images + r), clean))
-    nowhere = jnp.zeros_like(images)
+    check_positive(size=size, steps=steps)
+    logits, push = jax.linearize(function, images)
+    pull = jax.linear_transpose(push, images)
+    p = jax.nn.softmax(logits.astype(jnp.float32))
+    guess = jnp.argmax(p, axis=-1, keepdims=True)
     direction = unit_images(jax.random.normal(key, images.shape, images.dtype))
     for _ in range(steps):
-        direction = unit_images(jax.jvp(gradient, (nowhere,), (direction,))[1])
+        change = push(direction).astype(jnp.float32)
+        # What all logits share has no effect, but on the rounding where the answer is sure.
+        change = change - jnp.take_along_axis(change, guess, axis=-1)
+        change = p * (change - jnp.sum(p * change, axis=-1, keepdims=True))
+        direction = unit_images(pull(change.astype(logits.dtype))[0])
     return jax.lax.stop_gradient(size * direction)
 
 
 def unit_images(x: Array) -> Array:
-    """Every image float[N, ...] divided by its Euclidean norm; an image of zeros stays one."""
-    axes = tuple(range(1, x.ndim))
+    """Every image float[N, ...] divided by its Euclidean norm, in float32; an image of zeros stays one."""
+    axes, dtype = tuple(range(1, x.ndim)), x.dtype
+    x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True)
     x = x / jnp.where(largest > 0, largest, 1.0)  # gradients may be too small to be squared
     norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=axes, keepdims=True))
-    return x / jnp.maximum(norm, 1e-12)
+    return (x / jnp.maximum(norm, 1e-12)).astype(dtype)

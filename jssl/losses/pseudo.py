@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.supervised import check_logits
+from jssl.losses.checks import check_positive
+from jssl.losses.supervised import check_logits, check_rows
 from jssl.types import Array
 
 
@@ -26,13 +27,14 @@ class Guess(NamedTuple):
 
 
 def guess(logits: Array, temperature: float = 1.0) -> Guess:
-    """The guess that logits float[N, C] make; a temperature below 1 sharpens it."""
+    """The guess that logits float[N, C] make; a temperature, which must be positive, sharpens it if below 1."""
+    check_positive(temperature=temperature)
     return guess_of(jax.nn.softmax(logits.astype(jnp.float32) / temperature))
 
 
 def guess_of(probabilities: Array) -> Guess:
     """The guess of distributions float[N, C]."""
-    p = jax.lax.stop_gradient(probabilities)
+    p = jax.lax.stop_gradient(probabilities).astype(jnp.float32)
     return Guess(p, jnp.max(p, axis=-1), jnp.argmax(p, axis=-1).astype(jnp.int32))
 
 
@@ -48,10 +50,14 @@ def weighted_cross_entropy(logits: Array, target: Array, weight: Array) -> Array
       Mean over N, float[], at least 0: over all of the batch and not over the guesses that count, so that a
       classifier which is sure of little learns little from it.
 
+    Raises:
+      ValueError: if shapes do not fit.
+
     References:
       Sohn et al., FixMatch, 2020, eq. 4. https://arxiv.org/abs/2001.07685
     """
     check_logits("weighted_cross_entropy", logits)
+    check_rows("weighted_cross_entropy", logits, target, weight)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     if target.ndim == 1:
         target = jax.nn.one_hot(target, logits.shape[1])
@@ -60,8 +66,10 @@ def weighted_cross_entropy(logits: Array, target: Array, weight: Array) -> Array
 
 
 def sharpen(probabilities: Array, temperature: float) -> Array:
-    """p^(1/T) / sum p^(1/T) of float[N, C]: nearer to one-hot for T < 1 (MixMatch, eq. 7)."""
-    return jax.nn.softmax(jnp.log(jnp.maximum(probabilities, 1e-30)) / temperature)
+    """p^(1/T) / sum p^(1/T) of float[N, C], in float32: nearer to one-hot for T in (0, 1) (MixMatch, eq. 7)."""
+    check_positive(temperature=temperature)
+    p = probabilities.astype(jnp.float32)
+    return jax.nn.softmax(jnp.where(p > 0, jnp.log(jnp.maximum(p, 1e-30)) / temperature, -jnp.inf))
 
 
 def flexible_thresholds(learned: Array, unused: Array, threshold: float, warm_up: bool = True) -> Array:
@@ -113,16 +121,28 @@ def fairness(
 
     Args:
       logits: of the strong views, float[N, C].
-      weight: 1 for rows that count, float[N].
+      weight: 1 for rows that count, float[N]; receives no gradient.
       mean_probabilities, mean_histogram: running means, float[C]; receive no gradient.
+      epsilon: is added in the logarithm, for classes that no row was guessed to be.
 
     Returns:
-      float[], at most 0; 0 if no row counts.
+      float[], at most log(1 + epsilon); 0 if no row counts.
+
+    Raises:
+      ValueError: if shapes do not fit.
 
     References:
       Wang et al., FreeMatch, 2022, eqs. 9 to 11. https://arxiv.org/abs/2205.07246
     """
     check_logits("fairness", logits)
+    if weight.shape != logits.shape[:1] or not (
+        mean_probabilities.shape == mean_histogram.shape == logits.shape[1:]
+    ):
+        raise ValueError(
+            f"fairness takes a weight [N] and means [C] for logits {logits.shape}, "
+            f"not {weight.shape}, {mean_probabilities.shape} and {mean_histogram.shape}"
+        )
+    weight = jax.lax.stop_gradient(weight).astype(jnp.float32)
     p = jax.nn.softmax(logits.astype(jnp.float32))
     count = jnp.sum(weight)
     histogram = jnp.sum(jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[1]) * weight[:, None], axis=0)
@@ -144,16 +164,17 @@ def soft_weights(confidence: Array, mean: Array, variance: Array, width: float =
     Args:
       confidence: float[N].
       mean, variance: running moments of the confidence, float[].
-      width: the paper's n_sigma: the Gaussian's variance is `variance / width^2`.
+      width: n_sigma of the paper's code: the Gaussian's variance is `variance / width^2`.
 
     Returns:
-      float[N] in (0, 1].
+      float32[N] in [0, 1].
 
     References:
       Chen et al., SoftMatch, 2023, eq. 7. https://arxiv.org/abs/2301.10921
     """
-    below = jnp.minimum(confidence - mean, 0)
-    return jnp.exp(-jnp.square(below) * width**2 / (2 * jnp.maximum(variance, 1e-12)))
+    below = jnp.minimum(jnp.asarray(confidence, jnp.float32) - mean, 0)
+    variance = jnp.maximum(jnp.asarray(variance, jnp.float32), 1e-12)
+    return jnp.exp(-jnp.square(below) * width**2 / (2 * variance))
 
 
 def align(probabilities: Array, mean: Array, target: Array | None = None) -> Array:
@@ -164,9 +185,12 @@ def align(probabilities: Array, mean: Array, target: Array | None = None) -> Arr
       mean: a running mean of them, float[C].
       target: float[C].
 
+    Returns:
+      float32[N, C]; rows sum to 1, but for a row without a class that the target has, which is 0.
+
     References:
       Berthelot et al., ReMixMatch, 2019, section 3.1. https://arxiv.org/abs/1911.09785
     """
     wanted = 1 / probabilities.shape[1] if target is None else target
-    aligned = probabilities * wanted / jnp.maximum(mean, 1e-6)
-    return aligned / jnp.sum(aligned, axis=-1, keepdims=True)
+    aligned = probabilities.astype(jnp.float32) * wanted / jnp.maximum(mean.astype(jnp.float32), 1e-6)
+    return aligned / jnp.maximum(jnp.sum(aligned, axis=-1, keepdims=True), 1e-30)

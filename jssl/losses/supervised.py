@@ -30,10 +30,7 @@ def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smo
     check_logits("cross_entropy", logits)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing={smoothing} must be at least 0 and less than 1")
-    if labels.shape not in (logits.shape[:1], logits.shape):
-        raise ValueError(
-            f"cross_entropy takes labels [N] or [N, C] for logits {logits.shape}, not {labels.shape}"
-        )
+    check_rows("cross_entropy", logits, labels, weight)
     classes = logits.shape[1]
     known = jnp.ones(len(logits), jnp.float32)
     target = labels.astype(jnp.float32)
@@ -74,6 +71,7 @@ def batch_hard_triplet(embeddings: Array, labels: Array, margin: float | str = "
     if not (margin == "soft" if isinstance(margin, str) else margin >= 0):
         raise ValueError(f"margin={margin!r} must be 'soft' or a number of at least 0")
     x = embeddings.astype(jnp.float32)
+    x = x - jax.lax.stop_gradient(jnp.mean(x, axis=0))  # distances of rows far from 0 drown in rounding
     square = jnp.sum(x * x, axis=-1)
     products = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
     # The root of 0 has no gradient: between equal rows, and of a row with itself.
@@ -90,3 +88,11 @@ def check_logits(name: str, *arrays: Array) -> None:
     """Raises ValueError unless all are [N, C] of one shape."""
     if any(array.ndim != 2 or array.shape != arrays[0].shape for array in arrays):
         raise ValueError(f"{name} takes float[N, C], not {', '.join(str(array.shape) for array in arrays)}")
+
+
+def check_rows(name: str, logits: Array, labels: Array, weight: Array | None = None) -> None:
+    """Raises ValueError unless labels are [N] or [N, C], and the weight [N] if there is one, for logits [N, C]."""
+    if labels.shape not in (logits.shape[:1], logits.shape):
+        raise ValueError(f"{name} takes labels [N] or [N, C] for logits {logits.shape}, not {labels.shape}")
+    if weight is not None and weight.shape != logits.shape[:1]:
+        raise ValueError(f"{name} takes a weight [N] for logits {logits.shape}, not {weight.shape}")

@@ -1,5 +1,6 @@
 """Stages, and semi-supervised configs as a user runs them, in a few steps of tiny networks."""
 
+import dataclasses
 import importlib
 import json
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from sklearn.metrics import roc_auc_score
 
 import jssl
 from configs import self_training, semi, supervised
@@ -198,7 +200,8 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     hidden = np.setdiff1d(np.arange(len(plain.train)), plain.visible)[:4]
     target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
     weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
-    pseudo_labels.write(epath.Path(config.data.guesses), Guesses(hidden, target, weight, len(plain.train)))
+    guesses = Guesses(hidden, target, weight, len(plain.train))
+    np.savez(config.data.guesses, **dataclasses.asdict(guesses))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
     assert len(source) == 24
@@ -228,6 +231,9 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
         ({"stages.student.pseudo.views": "corners"}, "valid are centre, crops"),
         ({"stages.student.pseudo.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
         ({"stages.student.evals.draws": 0}, "evals.draws"),
+        ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
+        ({"stages.student.outliers.keep": 0.0}, "keep=0.0 must be more than 0"),
+        ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
     ],
 )
 def test_mistakes_in_stages_are_told_before_the_first_one_runs(changes, message, tmp_path):
@@ -244,3 +250,37 @@ def test_a_control_that_is_not_there_is_told_before_anything_runs(tmp_path):
     with pytest.raises(UserError, match="run the supervised control first"):
         jssl.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
+    """Noise among digits (which a network of this size takes for digits: what counts is that the figures are right)."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "noise.npz", images=noise)
+    teacher, student = get("supervised"), get("pseudo_label")
+    teacher.data.labels, teacher.total_steps = "all", 60
+    teacher.method.ema = 0.0
+    student.data.unlabeled.add = str(tmp_path / "noise.npz")
+    student.outliers.update({"teacher": "teacher", "keep": 0.9})
+    config = semi.staged("filtered", {"teacher": teacher, "student": student})
+    jssl.run(config, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "student.kept.json").read_text())
+    whole = open_data(student)
+    assert found["images"] == len(whole.pool) == len(whole.train) + 200
+    assert found["added"] == 200
+    program_, known, state = stages.open_run(tmp_path / "run" / "teacher")
+    logits = [
+        np.asarray(program_.logits(state.params, state.method_state, x.images))
+        for x in (whole.pool, known.val)
+    ]
+    stream, held = (np.log(np.exp(x.astype(np.float64)).sum(axis=1)) for x in logits)
+    inside = np.arange(len(stream)) < len(whole.train)
+    assert found["auroc"] == pytest.approx(roc_auc_score(inside, stream), abs=1e-6)
+    assert abs(found["kept"] - (stream >= np.quantile(held, 0.1)).sum()) <= 1
+    assert found["kept"] - found["added_kept"] == pytest.approx(0.9 * len(whole.train), rel=0.1)
+    _, data, _ = stages.open_run(tmp_path / "run" / "student")
+    source, labels = data.unlabeled()
+    assert len(source) == len(labels) == data.info.num_examples == found["kept"]
+    np.testing.assert_array_equal(source.images, whole.pool.images[data.kept])
+    added = data.kept >= len(whole.train)
+    assert (labels[added] == -1).all()
+    np.testing.assert_array_equal(labels[~added], whole.train_labels()[data.kept[~added]])

@@ -74,7 +74,7 @@ class MixMatch(Term):
 
 
 def mix(key: Array, images: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
-    """Every row with another one, l x + (1 - l) x', where l = max(b, 1 - b) and b ~ Beta(alpha, alpha) for each row.
+    """Every row with one of the shuffled rows: l x + (1 - l) x', l = max(b, 1 - b), b ~ Beta(alpha, alpha) for each.
 
     Args:
       key: random key.

@@ -1,0 +1,48 @@
+"""Which images belong to none of a classifier's classes? Two scores, a threshold, and how well they tell."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import rankdata
+
+from jssl.errors import UserError, unknown
+
+SCORES = ("max_softmax", "energy")
+
+
+def score(logits: np.ndarray, kind: str) -> np.ndarray:
+    """How much images look like those of the classes, float[N]; higher is more.
+
+    Args:
+      logits: float[N, C].
+      kind: 'max_softmax', the largest probability (Hendrycks and Gimpel, 2016, https://arxiv.org/abs/1610.02136), or
+        'energy', the log-sum-exp of the logits (Liu et al., 2020, eq. 3, https://arxiv.org/abs/2010.03759).
+    """
+    if kind not in SCORES:
+        raise unknown("score", kind, SCORES)
+    energy = logsumexp(logits.astype(np.float64), axis=1)
+    return energy if kind == "energy" else np.exp(logits.max(axis=1) - energy)
+
+
+def threshold(known: np.ndarray, keep: float) -> float:
+    """The score that a part `keep` of images known to be of the classes reach.
+
+    Args:
+      known: scores of labelled images that the classifier did not learn from, float[N].
+      keep: in (0, 1].
+    """
+    if not 0 < keep <= 1:
+        raise UserError(f"keep={keep} must be in (0, 1]")
+    return float(np.quantile(known, 1 - keep))
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """The chance that an image of the classes has a higher score than another; 0.5 is a coin.
+
+    Args:
+      inside, outside: scores float[N], float[M].
+    """
+    ranks = rankdata(np.concatenate([inside, outside]))
+    n, m = len(inside), len(outside)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
