@@ -14,6 +14,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,20 +22,20 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 MEMORY_FILE = "memory.json"
 V1 = ["--config.method.version=1", "--config.method.temperature=0.1"]
 RUNS = {  # row of the table: config, and what differs from its preset
-    "SimCLR": ("simclr", []),
-    "MoCo v1 queue": ("moco", V1),
-    "MoCo v1 memory bank": ("moco", [*V1, "--config.method.mechanism=memory_bank"]),
-    "MoCo v1 end to end": ("moco", [*V1, "--config.method.mechanism=end_to_end"]),
-    "MoCo v2": ("moco", []),
-    "MoCo v3": ("mocov3", []),
-    "InstDisc": ("instdisc", []),
-    "NNCLR": ("nnclr", []),
-    "BYOL": ("byol", []),
-    "SimSiam": ("simsiam", []),
-    "DINO": ("dino", []),
-    "SwAV": ("swav", []),
-    "Barlow Twins": ("barlow_twins", []),
-    "VICReg": ("vicreg", []),
+    "SimCLR": ("simclr.py:small", []),
+    "MoCo v1 queue": ("moco.py:small", V1),
+    "MoCo v1 memory bank": ("moco.py:small", [*V1, "--config.method.mechanism=memory_bank"]),
+    "MoCo v1 end to end": ("moco.py:small", [*V1, "--config.method.mechanism=end_to_end"]),
+    "MoCo v2": ("moco.py:small", []),
+    "MoCo v3": ("mocov3.py:small", []),
+    "InstDisc": ("instdisc.py:small", []),
+    "NNCLR": ("nnclr.py:small", []),
+    "BYOL": ("byol.py:small", []),
+    "SimSiam": ("simsiam.py:small", []),
+    "DINO": ("dino.py:small", []),
+    "SwAV": ("swav.py:small", []),
+    "Barlow Twins": ("barlow_twins.py:small", []),
+    "VICReg": ("vicreg.py:small", []),
 }
 COLUMNS = {
     "kNN": ("knn/top1", 100),
@@ -47,19 +48,27 @@ COLUMNS = {
 
 
 def main() -> None:
-    arguments, more = parsed()
-    for seed in arguments.seeds.split(","):
-        for name in arguments.methods.split(",") if arguments.methods else RUNS:
-            if not arguments.table:
-                run(name, int(seed), arguments.out, more)
+    arguments = run_all(RUNS, __doc__)
     print(table(arguments.out))
 
 
-def parsed() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def run_all(runs: Mapping[str, tuple[str, list[str]]], doc: str | None) -> argparse.Namespace:
+    """Runs what the command line asks for, seed by seed, and returns what was asked for."""
+    arguments, more = parsed(runs, doc)
+    for seed in arguments.seeds.split(","):
+        for name in arguments.methods.split(",") if arguments.methods else runs:
+            if not arguments.table:
+                run(name, runs[name], int(seed), arguments.out, more)
+    return arguments
+
+
+def parsed(
+    runs: Mapping[str, tuple[str, list[str]]], doc: str | None
+) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a folder for all runs")
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--methods", default="", help=f"some of: {', '.join(RUNS)}")
+    parser.add_argument("--methods", default="", help=f"some of: {', '.join(runs)}")
     parser.add_argument("--table", action="store_true", help="only print what is finished")
     own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     more = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
@@ -70,14 +79,15 @@ def folder(out: pathlib.Path, name: str, seed: int | str) -> pathlib.Path:
     return out / f"{name.lower().replace(' ', '_')}-{seed}"
 
 
-def run(name: str, seed: int, out: pathlib.Path, more: list[str]) -> None:
-    """Trains and evaluates in a process of its own, and notes the most memory that it held."""
-    config, changes = RUNS[name]
+def run(name: str, what: tuple[str, list[str]], seed: int, out: pathlib.Path, more: list[str]) -> None:
+    """Trains and evaluates a config with changes in a process of its own, and notes the most memory that it held."""
+    config, changes = what
     workdir = folder(out, name, seed)
     if (workdir / "result.json").exists():
         return
-    command = [sys.executable, "-m", "jssl.main", f"--config=configs/{config}.py:small"]
-    command += [*changes, f"--config.seed={seed}", "--config.evals.every_percent=0"]
+    command = [sys.executable, "-m", "jssl.main", f"--config=configs/{config}"]
+    command += [*(change.format(seed=seed) for change in changes), f"--config.seed={seed}"]
+    command += ["--config.evals.every_percent=0"]
     command += ["--config.evals.baselines=False", f"--workdir={workdir}", *more]
     process = subprocess.Popen(command, cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)

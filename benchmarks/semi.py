@@ -1,0 +1,92 @@
+"""Semi-supervised methods under one budget: the `small` presets on CIFAR-10, with a control that sees the labels alone.
+
+    TFDS_DATA_DIR=... python benchmarks/semi.py --out=runs/semi --seeds=0,1,2
+    python benchmarks/semi.py --out=runs/semi --table
+
+400 labels of each class. A seed draws the labels, too. Runs that are finished are not repeated; what stands after `--`
+goes to jssl.main, for all of them alike; --steps changes the length of every run and of every stage.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+from benchmarks import methods
+
+STAGES = {
+    "self_training": ("teacher", "student"),
+    "simclr_semi": ("pretrain", "finetune", "distil"),
+    "moam": ("step1", "step2", "step3"),
+}
+RUNS: dict[str, tuple[str, list[str]]] = {
+    "supervised": ("supervised.py:small", []),
+    "pseudo_label": ("pseudo_label.py:small", []),
+    "self_training_all": ("self_training.py:all,small", []),
+    "self_training_top_k": ("self_training.py:top_k,small", []),
+    "self_training_weighted": ("self_training.py:weighted,small", []),
+    "mean_teacher": ("mean_teacher.py:small", []),
+    "vat": ("s4l.py:vat,small", []),
+    "vat_entmin": ("s4l.py:vat_entmin,small", []),
+    "fixmatch": ("fixmatch.py:small", []),
+    "s4l_rotation": ("s4l.py:rotation,small", []),
+    "s4l_exemplar": ("s4l.py:exemplar,small", []),
+    "s4l_simclr": ("s4l.py:simclr,small", []),
+    "simclr_semi": ("simclr_semi.py:small", []),
+    "moam": ("moam.py:small", []),
+}
+ROWS = {  # row of the table: run, and the value's name in its result
+    "supervised control": ("supervised", "classifier/top1"),
+    "pseudo-label, online": ("pseudo_label", "classifier/top1"),
+    "pseudo-label, offline, all": ("self_training_all", "classifier/top1"),
+    "pseudo-label, offline, 1,000 of each class": ("self_training_top_k", "classifier/top1"),
+    "pseudo-label, offline, weighted": ("self_training_weighted", "classifier/top1"),
+    "Mean Teacher": ("mean_teacher", "classifier/top1"),
+    "VAT": ("vat", "classifier/top1"),
+    "VAT + EntMin": ("vat_entmin", "classifier/top1"),
+    "FixMatch": ("fixmatch", "classifier/top1"),
+    "S4L-Rotation": ("s4l_rotation", "classifier/top1"),
+    "S4L-Exemplar": ("s4l_exemplar", "classifier/top1"),
+    "S4L-SimCLR": ("s4l_simclr", "classifier/top1"),
+    "SimCLR + linear": ("simclr_semi", "pretrain/linear/top1"),
+    "SimCLR + fine-tuning": ("simclr_semi", "finetune/classifier/top1"),
+    "SimCLR + fine-tuning + distilling": ("simclr_semi", "distil/classifier/top1"),
+    "MOAM, step 1": ("moam", "step1/classifier/top1"),
+    "MOAM, step 2": ("moam", "step2/classifier/top1"),
+    "MOAM, step 3": ("moam", "step3/classifier/top1"),
+}
+
+
+def main() -> None:
+    steps = [word for word in sys.argv if word.startswith("--steps=")]
+    sys.argv = [word for word in sys.argv if word not in steps]
+    length = steps[-1].partition("=")[2] if steps else ""
+    runs = {
+        name: (config, [*changes, *everywhere(config, length)]) for name, (config, changes) in RUNS.items()
+    }
+    print(table(methods.run_all(runs, __doc__).out))
+
+
+def everywhere(config: str, steps: str) -> list[str]:
+    """Flags that give a run, or every stage of it, its seeds and so many steps."""
+    stages = STAGES.get(config.partition(".")[0], ())
+    keys = {"seed": "{seed}", "data.split_seed": "{seed}"}
+    keys |= {"total_steps": steps, "total_epochs": "0"} if steps else {}
+    places = [f"config.stages.{stage}" for stage in stages] or ["config"]
+    return [f"--{place}.{key}={value}" for place in places for key, value in keys.items()]
+
+
+def table(out: pathlib.Path) -> str:
+    """Means over the seeds, each with the difference from the mean to the farthest one, in %."""
+    lines = ["| | top-1 | seeds |", "|---|---|---|"]
+    for row, (name, key) in ROWS.items():
+        paths = sorted(out.glob(f"{methods.folder(out, name, '*').name}/result.json"))
+        values = [100 * json.loads(path.read_text())[key] for path in paths]
+        if values:
+            lines.append(f"| {row} | {methods.cell(key, values)} | {len(values)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
