@@ -7,6 +7,9 @@ from tests.commands import QUICK
 
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = (
+    "0"  # where each operation stands in the source: a fifth of the time
+)
 # The same programs come again and again, in pytest's workers (which inherit this) and in the tests' children.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="jssl_tests_")
