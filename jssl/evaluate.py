@@ -17,6 +17,7 @@ from jssl.errors import UserError, unknown
 def main(_: list[str]) -> None:
     """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
     from jssl import stages
+    from jssl.evaluation import classifier
     from jssl.evaluation.suite import Suite
     from jssl.report import summary
 
@@ -24,7 +25,8 @@ def main(_: list[str]) -> None:
     suite = Suite(program, data)
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
-    results = {"step": int(state.step), **suite.final(state), "evaluated_on": suite.query_name}
+    control = classifier.control(program.config.evals.control)
+    results = {"step": int(state.step), **suite.final(state), **control, "evaluated_on": suite.query_name}
     print(summary.table(results))
     print(json.dumps(results))
 

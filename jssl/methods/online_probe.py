@@ -34,7 +34,7 @@ class OnlineProbe(Method):
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = self.inner.init(key, batch)
-        h = self.inner.features(params, state, batch["unlabeled"]["views"][0])
+        h = self.inner.features(params, state, next(iter(batch.values()))["views"][0])
         probe, _ = self.probe.init(rng.derive(key, "probe"), h)
         return {**params, "probe": probe}, state
 

@@ -65,7 +65,10 @@ def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
 
 def test_a_control_and_a_run_beside_it(tmp_path):
     """The control is printed beside the result, which says so if it is worse."""
-    control = jssl.run(get("supervised"), tmp_path / "control")
+    config = get("supervised")
+    config.evals.online = True  # a probe beside the classifier, on the labelled stream
+    control = jssl.run(config, tmp_path / "control")
+    assert any("online/top1" in line for line in control.metrics())
     assert control["classifier/top1"] == pytest.approx(control["classifier/top1"])
     assert {"classifier/worst_class", "classifier/largest_class", "classifier/of/3"} <= set(control.values)
     config = get("fixmatch")
