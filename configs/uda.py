@@ -5,7 +5,7 @@ python -m jssl.main --config=configs/uda.py:small      CIFAR-10 (TFDS), a small 
 python -m jssl.main --config=configs/uda.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
 
 preset    hardware       time           result
-digits    not measured   not measured   not measured
+digits    1 CPU core     1 to 2 minutes   top-1 94.2 %, one seed (2026-11-21)
 small     not measured   not measured   not measured
 cifar10   not measured   not measured   not measured
 """

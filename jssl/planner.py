@@ -44,7 +44,7 @@ class Plan:
       chip: what each can do; None if it is not in the table.
       batch_size: over all devices.
       memory: bytes by part: 'parameters', 'optimizer', 'method state', 'inputs', 'temporaries', 'program'.
-      needed: bytes in all; more than the parts where the compiler gave up.
+      needed: bytes in all.
       compiled: False if the compiler found that the program does not fit: then what follows is zero.
       flops: of matrix products and convolutions.
       hbm_bytes: to and from memory, as XLA estimates.
@@ -154,12 +154,12 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
     try:
         compiled = program.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = out_of_memory(str(error))
-        if used is None:
+        temporaries = out_of_memory(str(error), sum(memory.values()))
+        if temporaries is None:
             raise
         nothing: dict[str, Any] = {"flops": 0.0, "hbm_bytes": 0.0, "collectives": {}, "compiled": False}
-        memory |= {"temporaries": max(0.0, used - sum(memory.values())), "program": 0.0}
-        return Plan(**common, memory=memory, needed=used, **nothing)
+        memory |= {"temporaries": temporaries, "program": 0.0}
+        return Plan(**common, memory=memory, needed=sum(memory.values()), **nothing)
     stats, costs, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
     assert stats is not None
     assert costs is not None
@@ -209,12 +209,19 @@ def local_bytes(tree: PyTree) -> float:
     return float(sum(math.prod(shape) * size for shape, size in shards))
 
 
-def out_of_memory(message: str) -> float | None:
-    """The bytes that a program would have needed, from the compiler's complaint; None for other complaints."""
-    found = re.search(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm", message)
-    if found is None:
-        return None
-    return float(found[1]) * {"K": 2.0**10, "M": 2.0**20, "G": GIB}[found[2]]
+def out_of_memory(message: str, state: float) -> float | None:
+    """Bytes of temporaries that a program would have needed, from the compiler's complaint; None for other complaints.
+
+    Args:
+      message: of the error.
+      state: bytes of what the step is given; one form of the complaint includes them.
+    """
+    units = {"K": 2.0**10, "M": 2.0**20, "G": GIB}
+    if found := re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message):
+        return max(0.0, float(found[1]) * units[found[2]] - state)
+    if found := re.search(r"HLO temporaries \(([\d.]+)([KMG])\) exceeds available HBM", message):
+        return float(found[1]) * units[found[2]]
+    return None
 
 
 def data_info(config: Any) -> DataInfo:

@@ -34,22 +34,18 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, profile_steps: in
       The results of all stages, 'STAGE/classifier/top1' and so on, and those of the last one without its name.
 
     Raises:
-      UserError, train.Interrupted: as `stages.run`; mistakes in any stage are told before the first one runs.
+      UserError, train.Interrupted: as `stages.run`; what `check` finds in any stage is told before the first one runs.
     """
     check(config)
     if parallel.is_main_process():
         workdir.check(folder, config)
     workdir.prepare(folder, config)
-    values: dict[str, Any] = {}
+    each: dict[str, Any] = {}
     for name in config.order:
-        result = stages.run(stage(config, name, folder), folder / name, profile_steps)
-        values = {
-            **result.values,
-            **{k: v for k, v in values.items() if "/" in k and k.split("/")[0] in config.order},
-        }
-        values |= {f"{name}/{key}": value for key, value in result.values.items()}
+        last = stages.run(stage(config, name, folder), folder / name, profile_steps).values
+        each |= {f"{name}/{key}": value for key, value in last.items()}
         logging.info("stage %s is finished", name)
-    values["seconds"] = sum(values[f"{name}/seconds"] for name in config.order)
+    values = {**last, **each, "seconds": sum(each[f"{name}/seconds"] for name in config.order)}
     if parallel.is_main_process():
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("stages")
@@ -57,7 +53,7 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, profile_steps: in
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Raises UserError for what is wrong with the order, or with any stage's settings."""
+    """Raises UserError for what is wrong with the order, with what stages take from others, or with evaluations."""
     for place, name in enumerate(config.order):
         if name not in config.stages:
             raise unknown("stage in config.order", name, config.stages)

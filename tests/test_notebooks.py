@@ -94,6 +94,20 @@ def test_inside_the_representation(tmp_path):
     assert pictures == 5
 
 
+def test_semi_supervised(tmp_path):
+    text, pictures, (moons, control) = executed(
+        "05", tmp_path, "right", '[run.values.get("control/classifier/top1") for run in runs.values()]'
+    )
+    assert set(moons) == {"supervised", "pseudo-label", "entropy minimisation", "VAT"}
+    assert max(moons["VAT"]) > max(moons["supervised"])
+    assert control[0] is None
+    assert len(set(control[1:])) == 1
+    for row in ("supervised control", "pseudo-label", "FixMatch", "S4L-Rotation"):
+        assert re.search(rf"^\| {row} \| \d+\.\d \|", text, re.MULTILINE), row
+    assert "No GPU or TPU here" in text
+    assert pictures == 2
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
     assert path.stat().st_size < LARGEST
@@ -109,4 +123,4 @@ def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
 def test_all_begin_alike():
     first = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
     assert len(first) == 1
-    assert len(NOTEBOOKS) == 4
+    assert len(NOTEBOOKS) == 5

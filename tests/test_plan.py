@@ -222,9 +222,15 @@ def test_the_arithmetic_of_a_plan():
 
 
 def test_what_the_compiler_says_of_memory_is_understood():
-    message = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 27.46G of 15.75G hbm. Exceeded hbm ..."
-    assert planner.out_of_memory(message) == 27.46 * 2**30
-    assert planner.out_of_memory("INVALID_ARGUMENT: whatever") is None
+    """Both forms, as libtpu 0.0.42.1 wrote them; the first counts the state too."""
+    first = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 27.46G of 15.75G hbm. Exceeded hbm ..."
+    second = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (38.27G) exceeds "
+        "available HBM (15.75G)."
+    )
+    assert planner.out_of_memory(first, 2.0**30) == pytest.approx(26.46 * 2**30)
+    assert planner.out_of_memory(second, 2.0**30) == 38.27 * 2**30
+    assert planner.out_of_memory("INVALID_ARGUMENT: whatever", 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def curves(path: epath.Path, lines: Sequence[Mapping[str, Any]]) -> None:
     for name in names:
         points = [(line["step"], line[name]) for line in lines if name in line]
         right.plot(*zip(*points), marker="o", markersize=3, label=name)
-    right.set(title="accuracy on the holdout", xlabel="step", ylim=(0, 1))
+    right.set(title="accuracy (val: on the holdout)", xlabel="step", ylim=(0, 1))
     if names:
         right.legend(fontsize=8)
     else:
