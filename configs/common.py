@@ -106,7 +106,11 @@ def base(name: str) -> ml_collections.ConfigDict:
         "labeled": {"batch_size": 0, "crop": "auto", "views": {}},
         "epochs_of": "unlabeled",  # whose images an epoch counts
     }
-    config.encoder = {"name": "resnet18", **encoder_defaults()}
+    config.encoder = {
+        "name": "resnet18",
+        "top": (),  # sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2)
+        **encoder_defaults(),
+    }
     config.method = {"name": ""}
     config.optim = {
         "name": "sgd",  # sgd, lars, adamw, lamb
@@ -132,6 +136,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "clip_each_norm": 0.0,  # of every parameter's gradient on its own; 0: none
         "accumulate": 1,  # parts of a batch whose gradients are averaged; a loss sees a part
         "grad_cache": 1,  # parts in which a batch passes the encoder; a loss sees the whole batch
+        "layer_decay": 1.0,  # of the rate from each layer of the encoder to the one below: fine-tuning
         "groups": {},
     }
     config.mesh = {
@@ -152,7 +157,11 @@ def base(name: str) -> ml_collections.ConfigDict:
         "online": False,  # a linear probe trained beside the method, without gradient to it
         "health": {"enabled": True, "images": 256},  # diagnostics of a fixed batch; no labels needed
         # A method's own classifier: validation accuracies on the way, of which the last so many give a median.
-        "classifier": {"enabled": False, "median_of": 20},
+        "classifier": {
+            "enabled": False,
+            "median_of": 20,
+            "guesses": 1000,  # images without labels on which its guesses are compared with hidden labels; 0: none
+        },
         "control": "",  # folder of the finished supervised control: its result is printed beside this one's
         "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
         "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},

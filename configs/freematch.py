@@ -1,12 +1,12 @@
 """FreeMatch (Wang et al., 2022). https://arxiv.org/abs/2205.07246
 
 python -m jssl.main --config=configs/freematch.py            digits with two labels of each class, on a laptop
-python -m jssl.main --config=configs/freematch.py:small      CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/freematch.py:tiny       CIFAR-10 (TFDS) at 16 pixels, CPUs
 python -m jssl.main --config=configs/freematch.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
 
 preset    hardware       time           result
 digits    1 CPU core     1 to 2 minutes   top-1 91.9 %, one seed (2026-11-21)
-small     not measured   not measured   not measured
+tiny      not measured   not measured   not measured
 cifar10   not measured   not measured   not measured
 """
 

@@ -17,6 +17,6 @@ from configs import common, semi
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    config = semi.build("linear_finetune", preset, {})
+    config = semi.build("linear_finetune", preset, {}, {**semi.PRESETS, "small": semi.small})
     config.optim.groups = {"encoder": common.group("encoder/", lr_factor=0.1, percent=10)}
     return config

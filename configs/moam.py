@@ -1,7 +1,7 @@
 """MOAM, "mix of all models" (Zhai et al., 2019, section 7): S4L, its own labels, and the true ones again.
 
 python -m jssl.main --config=configs/moam.py           digits, two labels of each class
-python -m jssl.main --config=configs/moam.py:small     CIFAR-10 with 400 labels of each class
+python -m jssl.main --config=configs/moam.py:tiny      CIFAR-10 with 400 labels of each class
 
 Step 1 is S4L with rotation, VAT and entropy minimisation, its weights averaged. Step 2 goes on with labels that step 1
 guesses for all images, means over five crops and four turns. Step 3 goes on with the true labels alone, at a two

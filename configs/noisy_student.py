@@ -1,7 +1,7 @@
 """Noisy Student (Xie et al., 2019): students that see less than their teachers did. https://arxiv.org/abs/1911.04252
 
 python -m jssl.main --config=configs/noisy_student.py             digits, two labels of each class, two rounds
-python -m jssl.main --config=configs/noisy_student.py:small,3     CIFAR-10, three rounds
+python -m jssl.main --config=configs/noisy_student.py:tiny,3     CIFAR-10, three rounds
 
 Only the student is noised (strong views, smoothed labels); the teacher guesses from the clean image. Guesses are
 soft, of confidence .3 at least, and rare classes are repeated. Not measured.

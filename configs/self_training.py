@@ -1,7 +1,7 @@
 """Self-training, offline: a teacher learns from the labels, guesses the others, a student learns from both.
 
 python -m jssl.main --config=configs/self_training.py:all            every guess (digits, two labels of each class)
-python -m jssl.main --config=configs/self_training.py:top_k,small    the surest of every class (CIFAR-10)
+python -m jssl.main --config=configs/self_training.py:top_k,tiny     the surest of every class (CIFAR-10)
 python -m jssl.main --config=configs/self_training.py:weighted       every guess, as much as the teacher is sure
 
 The student begins afresh: one that goes on believes its own mistakes. Not measured.
@@ -15,7 +15,7 @@ from configs import semi
 from jssl.errors import unknown
 
 RULES = {"all": "all", "top_k": "top_k_per_class", "weighted": "confidence_weighted"}
-SUREST = {"digits": 50, "small": 1000, "cifar10": 1000}  # of every class
+SUREST = {"digits": 50, "tiny": 1000, "cifar10": 1000}  # of every class
 
 
 def get_config(preset: str = "all") -> ml_collections.ConfigDict:

@@ -1,9 +1,10 @@
 """SimCLR v2's three steps (Chen et al., 2020): pretrain, fine-tune on few labels, distil. https://arxiv.org/abs/2006.10029
 
 python -m jssl.main --config=configs/simclr_semi.py           digits, two labels of each class
-python -m jssl.main --config=configs/simclr_semi.py:small     CIFAR-10 with 400 labels of each class
+python -m jssl.main --config=configs/simclr_semi.py:tiny      CIFAR-10 with 400 labels of each class
 
-The distilled network learns from the fine-tuned one's soft guesses of all images. Not measured.
+Fine-tuning begins at the first layer of the head, which stays. The distilled network learns from the fine-tuned one's
+soft guesses of all images. Not measured.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from configs import semi, simclr
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
     finetune, distil = semi.supervised(preset), semi.supervised(preset)
-    pretrain = simclr.get_config(preset)
+    pretrain = (
+        semi.sixteen_pixels(simclr.get_config("small")) if preset == "tiny" else simclr.get_config(preset)
+    )
+    pretrain.method.version = 2  # a head of three layers, the first of which goes on into fine-tuning
+    for config in (finetune, distil):
+        config.encoder.top = (pretrain.method.hidden,)
     pretrain.data.labels = finetune.data.labels
     pretrain.evals.per_class = ()
     finetune.init_from = "pretrain"

@@ -17,6 +17,7 @@ from jssl.types import Array, Params, PyTree
 
 Schedule = Callable[[Any], Any]
 PROBE = "probe"  # the key of the online probe among the parameters
+TOP = ("final_bn", "norm", "head")  # modules of encoders that come after all numbered ones
 NAMES = ("sgd", "lars", "adamw", "lamb")
 SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
 SCALINGS = {
@@ -84,6 +85,8 @@ def path_names(params: Params) -> PyTree:
 def check(config: Any) -> None:
     """Raises UserError for a number that must not be negative and is."""
     names = ("weight_decay", "final_weight_decay", "clip_norm", "clip_each_norm", "final_lr_factor")
+    if not 0 < config.layer_decay <= 1:
+        raise UserError(f"optim.layer_decay={config.layer_decay} must be more than 0 and at most 1")
     values = {name: config[name] for name in names}
     values |= {f"groups.{name}.lr_factor": group.lr_factor for name, group in config.groups.items()}
     for name, value in values.items():
@@ -175,6 +178,9 @@ def make_optimizer(
     parts.append(optax.partition(directions, groups))
     rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
     parts.append(scale_by_rates(groups, {"": schedule, **rates}))
+    if config.layer_decay < 1:
+        factors = layer_factors(params, config.layer_decay)
+        parts.append(optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors)))
     if config.name == "lars" and config.lars_lr_first:
         parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
     return optax.chain(*parts), schedule
@@ -220,6 +226,32 @@ def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.Gradient
         return jax.tree.map(lambda u, name: (-values[name] * u).astype(u.dtype), updates, groups)
 
     return _by_step(scale)
+
+
+def layer_factors(params: Params, decay: float) -> PyTree:
+    """What layer-wise decay leaves of the rate of every leaf: `decay` to the number of layers above it.
+
+    Layers are the encoder's modules that are counted in its parameters ('conv0', 'stage2_block1', 'blocks_11'), in the
+    order of their numbers, modules of one number being one layer. What has no number comes before them all, but for the
+    last normalisation, which keeps the whole rate, as what is not the encoder's does (Clark et al., 2020, as in
+    He et al., 2022). https://arxiv.org/abs/2003.10555
+    """
+    names = path_names(params)
+
+    def module(path: str) -> str:
+        return path.removeprefix("encoder/").removeprefix("base/").partition("/")[0]
+
+    def place(path: str) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", module(path))))
+
+    def factor(path: str) -> float:
+        if path not in ours or module(path) in TOP:
+            return 1.0
+        return decay ** (len(order) - order.index(place(path)))
+
+    ours = {path for path in jax.tree.leaves(names) if path.startswith("encoder/")}
+    order = sorted({place(path) for path in ours} | {()})
+    return jax.tree.map(factor, names)
 
 
 def waiting(inner: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:

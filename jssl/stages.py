@@ -122,9 +122,10 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
         "seconds": trained.seconds_before + time.time() - started,
     }
     if parallel.is_main_process():
-        from jssl.report import pictures
+        if config.log.pictures:
+            from jssl.report import pictures
 
-        pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
+            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("result")
     return Result(folder, values)
@@ -143,8 +144,7 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
       UserError: if that run lacks a part, or its shapes differ.
     """
     other, _, trained = open_run(folder)
-    encoder, stats = other.method.kept(trained.params, trained.method_state)
-    given = {"encoder": (encoder, stats)}
+    given = {"encoder": with_top(other, trained, len(prog.config.encoder.top))}
     average = trained.method_state.get("average", trained.params)
     if "classifier" in average:
         given["classifier"] = (average["classifier"], {})
@@ -161,6 +161,27 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
         method_state = put_in(method_state, part, *given[part])
     begun = dataclasses.replace(state, params=params, method_state=method_state)
     return jax.device_put(jax.device_get(begun), prog.shardings)
+
+
+def with_top(prog: Program, state: TrainState, layers: int) -> tuple[Params, State]:
+    """The encoder that evaluators see, and its statistics; so many layers of its projector on top, if none are.
+
+    Raises:
+      UserError: if there is no such projector.
+    """
+    encoder, stats = prog.method.kept(state.params, state.method_state)
+    if not layers or prog.config.encoder.top:
+        return encoder, stats
+    head, head_stats = state.params.get("projector", {}), state.method_state["stats"].get("projector", {})
+    names = [f"{kind}{layer}" for layer in range(layers) for kind in ("dense", "bn")]
+    if any(name not in head for name in names) or f"dense{layers}" not in head:
+        raise UserError(
+            f"config.encoder.top asks for {layers} layers of a projector with batch norm below its last one: "
+            f"{prog.config.name} has {', '.join(head) or 'no projector'}"
+        )
+    top = {name: head[name] for name in names}
+    means = {name: head_stats[name] for name in names if name in head_stats}
+    return {"base": encoder, "head": top}, {"base": stats, "head": means}
 
 
 def put_in(tree: PyTree, name: str, params: Params, stats: State, within_stats: bool = False) -> PyTree:

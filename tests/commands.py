@@ -11,8 +11,10 @@ import threading
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 ROOT = pathlib.Path(__file__).parent.parent
 SIMCLR = "--config=configs/simclr.py"
+DIGITS = pathlib.Path(os.environ["JSSL_TESTS"]) / "digits.npz"  # which opens faster than scikit-learn's
 # The shipped digits config, shrunk as tests/conftest.py shrinks it, with little to trace.
 TINY = (
+    f"--config.data.name={DIGITS}",
     "--config.total_epochs=0",
     "--config.encoder.convnet.width=4",
     "--config.encoder.convnet.strides=(2,)",
@@ -24,6 +26,8 @@ TINY = (
     "--config.evals.every_percent=0",
     "--config.evals.per_class=()",
     "--config.evals.linear.enabled=False",
+    "--config.evals.health.enabled=False",
+    "--config.evals.baselines=False",
     "--config.checkpoint.every_percent=0",
     "--config.checkpoint.every_steps=5",
     "--config.log.every_steps=5",
@@ -41,6 +45,7 @@ def environment(devices=1, **changes):
     """What a child inherits: the tests' compilation cache, but devices of its own."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     result = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
+    result.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all modules anew takes long
     return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
 
 

@@ -3,17 +3,20 @@
 import os
 import tempfile
 
-from tests.commands import QUICK
+# Of the whole session: pytest's workers and the tests' children inherit it.
+if "JSSL_TESTS" not in os.environ:
+    _folder = tempfile.TemporaryDirectory(prefix="jssl_tests_")
+    os.environ["JSSL_TESTS"] = _folder.name
+
+from tests.commands import DIGITS, QUICK
 
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = (
     "0"  # where each operation stands in the source: a fifth of the time
 )
-# The same programs come again and again, in pytest's workers (which inherit this) and in the tests' children.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    _cache = tempfile.TemporaryDirectory(prefix="jssl_tests_")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+# The same programs come again and again.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["JSSL_TESTS"], "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -24,6 +27,7 @@ from PIL import Image
 
 from configs import simclr
 from jssl import methods, parallel
+from jssl.data import sources
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +91,14 @@ def photos(tmp_path):
         exif[0x0112] = 6 if number == 4 else 1
         image.save(folder / f"img{number:02}.jpg", exif=exif)
     return folder
+
+
+def pytest_configure(config):
+    """Writes what children read, before there are workers."""
+    if not hasattr(config, "workerinput"):
+        train, test = (sources.load("digits", split) for split in ("train", "test"))
+        arrays = {"images": train.images, "labels": train.labels()}
+        np.savez(DIGITS, **arrays, test_images=test.images, test_labels=test.labels())
 
 
 SLOW = ("test_kill", "test_processes", "test_notebooks", "test_configs")

@@ -15,12 +15,11 @@ from etils import epath
 from PIL import Image
 
 from jssl import distributed
-from jssl.data import sources
 from jssl.distributed import Settings, settings
 from jssl.errors import UserError
 from jssl.monitor import read_lines
 from jssl.peers import TRY_AGAIN
-from tests.commands import ROOT, SIMCLR, TIMING, TINY, called, environment, started
+from tests.commands import DIGITS, ROOT, SIMCLR, TIMING, TINY, called, environment, started
 
 STEPS = 80
 TEST_IMAGES = 360
@@ -62,7 +61,8 @@ def command(workdir, data, **changes):
         "data.name": data,
         "total_steps": STEPS,
         "checkpoint.every_steps": 10,
-        "evals.health.enabled": data.suffix == "",  # with the photos, which takes fewer sessions
+        "evals.baselines": True,
+        "evals.health.enabled": data != DIGITS,  # with the photos, which takes fewer sessions
         **changes,
     }
     return (
@@ -105,15 +105,6 @@ def begins(child):
     return int(found[1])
 
 
-@pytest.fixture
-def digits(tmp_path):
-    """The digits as arrays, which a session opens faster than scikit-learn."""
-    train, test = (sources.load("digits", split) for split in ("train", "test"))
-    arrays = {"images": train.images, "labels": train.labels()}
-    np.savez(tmp_path / "digits.npz", **arrays, test_images=test.images, test_labels=test.labels())
-    return tmp_path / "digits.npz"
-
-
 def killed(folder, data, count, victim):
     """A session that loses a process after its first checkpoint: the others say so and end; gives where it began."""
     before = finished(folder)
@@ -138,12 +129,12 @@ def killed(folder, data, count, victim):
     return begin
 
 
-def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_stopped(digits, tmp_path):
+def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_stopped(tmp_path):
     """2 processes, 0 is killed; 2, stopped; 1, stopped; 4, another is killed; 2 to the end. And 1 without a stop."""
     folder = tmp_path / "many"
-    assert killed(folder, digits, 2, victim=0) == 0
+    assert killed(folder, DIGITS, 2, victim=0) == 0
     intact = finished(folder)[-1]
-    with processes(2, *command(folder, digits)) as children:
+    with processes(2, *command(folder, DIGITS)) as children:
         assert begins(children[0]) == intact
         for child in children:
             child.send_signal(signal.SIGTERM)
@@ -153,22 +144,22 @@ def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_sto
     assert together % 20 == 0, "processes agree on a stop now and then"
     assert printed[0][-1] == f"saved at step {together}; run the same command again to go on"
     assert printed[1] == [], "only process 0 prints"
-    with started(*command(folder, digits)) as child:
+    with started(*command(folder, DIGITS)) as child:
         assert begins(child) == together
         child.send_signal(signal.SIGTERM)
         child.stdout.read()
         assert child.wait() == 0, child.errors()
     alone = finished(folder)[-1]
     assert together < alone < STEPS
-    assert killed(folder, digits, 4, victim=2) == alone
+    assert killed(folder, DIGITS, 4, victim=2) == alone
     assert alone < finished(folder)[-1] < STEPS
-    with processes(2, *command(folder, digits)) as children:
+    with processes(2, *command(folder, DIGITS)) as children:
         assert begins(children[0]) == finished(folder)[-1]
         printed = ends(children)
     assert any(line.startswith("this run") for line in printed[0])
     assert printed[1] == [], "only process 0 prints"
 
-    status, _, err = called(*command(tmp_path / "one", digits), devices=2)
+    status, _, err = called(*command(tmp_path / "one", DIGITS), devices=2)
     assert status == 0, err
     same_lines(metrics(tmp_path / "one"), metrics(folder))
     written = [line["step"] for line in metrics(folder)]

@@ -104,6 +104,14 @@ class Data:
         source = shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed)
         return source if self.added is None else joined(source, self.added)
 
+    @functools.cached_property
+    def hidden(self) -> np.ndarray:
+        """Positions within the pool of images whose labels there are, but not for training."""
+        if self.visible is None:
+            return np.zeros(0, np.int64)
+        rows = np.flatnonzero(~np.isin(self.others, self.visible))
+        return rows if self.kept is None else np.intersect1d(rows, self.kept)
+
     def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
         """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
         labels = self.train_labels() if self.train.labels_are_cheap or probed else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -13,6 +14,7 @@ from jssl.errors import UserError
 from jssl.evaluation.extract import Features
 from jssl.evaluation.knn import accuracy
 
+SURE = 0.95  # FixMatch's threshold
 TOP1 = "classifier/top1"
 CONTROL = f"control/{TOP1}"
 
@@ -39,6 +41,25 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
         "largest_class": float(shares.max()),
         **named,
     }
+
+
+def guesses(scores: Features) -> dict[str, float]:
+    """Quality of pseudo-labels, over time where it is asked again and again.
+
+    Args:
+      scores: class scores float32[N, C] of images without labels, with the labels that training does not see.
+
+    Returns:
+      `top1` of all guesses, `largest_class` as in `classify`, `sure` (the part with a confidence of .95 or more), and,
+      if there are some, `sure_top1`: how many of those are right.
+    """
+    p = np.asarray(jax.nn.softmax(scores.x))
+    right = p.argmax(axis=1) == scores.labels
+    sure = p.max(axis=1) >= SURE
+    shares = np.bincount(p.argmax(axis=1)) / len(p)
+    found = {"top1": right.mean(), "largest_class": shares.max(), "sure": sure.mean()}
+    found |= {"sure_top1": right[sure].mean()} if sure.any() else {}
+    return {name: float(value) for name, value in found.items()}
 
 
 def median_of_last(history: Sequence[Mapping[str, float]], name: str, count: int) -> dict[str, float]:

@@ -34,7 +34,8 @@ class Suite:
     Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
     with `untrained/` and (but for sgd, which needs an encoder) `pixels/` before it for the baselines, and `val/`
     during training, where neither sgd nor few labels are tried. `classifier/*` is the method's own classifier, see
-    classifier.py; its baseline is the supervised control, which is a run of its own. `health/*` (see health.py)
+    classifier.py; its baseline is the supervised control, which is a run of its own; `guesses/*` is what its guesses of
+    images without labels are worth. `health/*` (see health.py)
     needs no labels and has no `val/`; its images are those of the holdout, or of train without one.
     """
 
@@ -80,6 +81,7 @@ class Suite:
         results |= self._probe(self._encoder(state), self.data.val, draws=False, prefix="val/")
         if self.data.val is not None:
             results |= self._classifier(state, self.data.val, "val/")
+        results |= self._guesses(state)
         name = next(
             (f"val/{n}/top1" for n in ("classifier", "knn", "linear") if f"val/{n}/top1" in results), None
         )
@@ -91,6 +93,7 @@ class Suite:
         results = self._worth(state, test)
         if test is not None:
             results |= self._classifier(state, test, "", self.data.train.class_names or ())
+        results |= self._guesses(state)
         if baselines and self.has_labels:
             pixels = jit_pixels(self.program.mesh)
             results |= self._probe(pixels, test, draws=True, prefix="pixels/", center=True)
@@ -117,6 +120,24 @@ class Suite:
         apply = functools.partial(self.program.logits, state.params, state.method_state)
         found = classifier.classify(self._extract(apply, source), names)
         return {f"{prefix}classifier/{name}": value for name, value in found.items()}
+
+    def _guesses(self, state: TrainState) -> Results:
+        """How good the classifier's guesses of unlabelled images are, by labels that training does not see."""
+        source = self.hidden if self.config.classifier.enabled else None
+        if source is None:
+            return {}
+        apply = functools.partial(self.program.logits, state.params, state.method_state)
+        found = classifier.guesses(self._extract(apply, source))
+        return {f"guesses/{name}": value for name, value in found.items()}
+
+    @functools.cached_property
+    def hidden(self) -> Source | None:
+        """Some images of the unlabelled stream whose labels are hidden from training, the same ones every time."""
+        rows = self.data.hidden
+        if "unlabeled" not in self.program.streams or not len(rows) or not self.config.classifier.guesses:
+            return None
+        drawn = np.random.default_rng(0).permutation(len(rows))[: self.config.classifier.guesses]
+        return subset(self.data.pool, rows[np.sort(drawn)])
 
     def features(self, state: TrainState, source: Source) -> Features:
         """Features of any source under a training state."""
@@ -146,6 +167,8 @@ class Suite:
         center: bool = False,
     ) -> Results:
         """kNN and linear accuracy of one kind of features, of all visible labels and of draws of them."""
+        if not (self.config.knn.enabled or self.config.linear.enabled):
+            return {}
         train_features = self._extract(apply, self._visible())
         test_features = None if test is None else self._extract(apply, test)
         results: Results = {}
@@ -226,6 +249,8 @@ def check(config: Any) -> None:
         raise UserError(f"evals.crop_fraction={evals.crop_fraction} must be in (0, 1]")
     if evals.classifier.median_of < 1:
         raise UserError(f"evals.classifier.median_of={evals.classifier.median_of} must be at least 1")
+    if evals.classifier.guesses < 0:
+        raise UserError(f"evals.classifier.guesses={evals.classifier.guesses} must not be negative")
     classifier.control(evals.control)
     health.check(config)
     check_knn(evals.knn.k, evals.knn.temperature)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jssl.errors import UserError
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import MLP, Linear, Prototypes
+from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
@@ -51,7 +51,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
 
     Args:
       config: `{'name': 'resnet18', 'resnet': {...}, 'vit': {...}, 'convnet': {...}}`; the sub-dict of
-        the name's family holds the options, and an option that it lacks keeps its default.
+        the name's family holds the options, and an option that it lacks keeps its default. 'top' adds layers of a
+        head, see `heads.Topped`.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -66,7 +67,14 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         key: _checked(module, key, value, f"encoder.{family}.{key}")
         for key, value in (config[family].items() if family in config else ())
     }
-    return Network(module(**fixed, **options, dtype=_dtype(dtype)))
+    built = module(**fixed, **options, dtype=_dtype(dtype))
+    sizes = tuple(config["top"]) if "top" in config else ()
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise UserError(f"encoder.top must be a tuple of positive integers, not {sizes!r}")
+    if not sizes:
+        return Network(built)
+    shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
+    return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
 
 
 def mlp(

@@ -63,6 +63,39 @@ class MLP(nn.Module):
         return x.astype(jnp.float32)
 
 
+class Topped(nn.Module):
+    """An encoder and, on top of it, layers of a head: [B, H, W, C] to float32 [B, sizes[-1]].
+
+    Fine-tuning from a layer of SimCLR v2's head keeps those below it (Chen et al., Big Self-Supervised Models, 2020,
+    section 3). https://arxiv.org/abs/2006.10029
+
+    Args:
+      base: the encoder.
+      sizes: outputs of the layers, each dense, batch norm, ReLU.
+      batch_norm_groups: see `BatchNorm`.
+      bn_momentum: see `BatchNorm`.
+      dtype: of the matmuls.
+    """
+
+    base: nn.Module
+    sizes: tuple[int, ...]
+    batch_norm_groups: int = 1
+    bn_momentum: float = 0.9
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        head = MLP(
+            self.sizes,
+            last_batch_norm=True,
+            batch_norm_groups=self.batch_norm_groups,
+            bn_momentum=self.bn_momentum,
+            dtype=self.dtype,
+            name="head",
+        )
+        return nn.relu(head(self.base(x, train), train))
+
+
 class Linear(nn.Module):
     """Linear classifier: [B, D] to logits float32 [B, features].
 

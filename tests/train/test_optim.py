@@ -230,3 +230,35 @@ def test_a_group_that_matches_nothing_is_an_error(pattern, message):
     settings.groups = {"head": common.group(pattern)}
     with pytest.raises(UserError, match=message):
         optim.make_optimizer(settings, CLOCK, PARAMS)
+
+
+def test_lower_layers_of_the_encoder_learn_at_lower_rates():
+    """Layers in the order of their numbers; modules of one number are one layer, what has none is below or above."""
+    leaf = jnp.ones(2)
+    names = ("stem", "stage0_block0", "stage0_block1", "stage1_block0", "final_bn")
+    encoder = {name: {"kernel": leaf} for name in names}
+    params = {"encoder": encoder, "classifier": {"dense": {"kernel": leaf}}}
+    expected = {
+        "stem": 1 / 16,
+        "stage0_block0": 1 / 8,
+        "stage0_block1": 1 / 4,
+        "stage1_block0": 1 / 2,
+        "final_bn": 1,
+    }
+    factors = optim.layer_factors(params, 0.5)
+    assert {name: factor["kernel"] for name, factor in factors["encoder"].items()} == expected
+    assert factors["classifier"]["dense"]["kernel"] == 1
+    under_a_head = {"encoder": {"base": {"conv0": leaf, "conv1": leaf, "bn1": leaf}, "head": leaf}}
+    factors = optim.layer_factors(under_a_head, 0.1)["encoder"]
+    np.testing.assert_allclose(
+        [factors["base"][name] for name in ("conv0", "conv1", "bn1")], [0.01, 0.1, 0.1]
+    )
+    assert factors["head"] == 1
+
+    optimizer, _ = optim.make_optimizer(
+        config(layer_decay=0.5, weight_decay=0.0, momentum=0.0), CLOCK, params
+    )
+    moved, _ = optimizer.update(params, optimizer.init(params), params)
+    np.testing.assert_allclose(moved["encoder"]["stage0_block1"]["kernel"], -0.5 / 4 * leaf)
+    with pytest.raises(UserError, match=r"optim.layer_decay=1.5 must be more than 0 and at most 1"):
+        optim.make_optimizer(config(layer_decay=1.5), CLOCK, params)

@@ -50,7 +50,7 @@ def get(name, *preset):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
     module = importlib.import_module(f"configs.{name}")
-    for scale in ("digits", "small", "cifar10"):
+    for scale in ("digits", "tiny", "cifar10"):
         config = module.get_config(f"rotation,{scale}" if name == "s4l" else scale)
         assert scale in config.name
         config.encoder.name = "convnet"
@@ -69,7 +69,7 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
     control = jssl.run(config, tmp_path / "control")
     assert any("online/top1" in line for line in control.metrics())
-    assert control["classifier/top1"] == pytest.approx(control["classifier/top1"])
+    assert not any("guesses/top1" in line for line in control.metrics())  # it has no images without labels
     assert {"classifier/worst_class", "classifier/largest_class", "classifier/of/3"} <= set(control.values)
     config = get("fixmatch")
     config.evals.control = str(tmp_path / "control")
@@ -78,10 +78,22 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     assert result["control/classifier/top1"] == control["classifier/top1"]
     history = [line["val/classifier/top1"] for line in result.metrics() if "val/classifier/top1" in line]
     assert result["val/classifier/top1_median"] == np.median(history)
+    guessed = [line for line in result.metrics() if "guesses/top1" in line]
+    assert [line["step"] for line in guessed] == [2, 4]
+    assert result["guesses/top1"] == of_hidden_labels(result.workdir)
     assert "supervised control" in str(result)
     worse = stages.Result(result.workdir, {**result.values, "classifier/top1": -0.1})
     assert "UNLABELLED DATA HURT" in str(worse)
     assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
+
+
+def of_hidden_labels(folder):
+    """The accuracy of a run's classifier on the first 1,000 of a draw of its unlabelled images, by hand."""
+    prog, data, state = stages.open_run(folder)
+    hidden = np.setdiff1d(np.arange(len(data.train)), data.visible)
+    rows = hidden[np.random.default_rng(0).permutation(len(hidden))[:1000]]
+    scores = prog.logits(state.params, state.method_state, data.train.images[rows])
+    return pytest.approx(np.mean(np.argmax(np.asarray(scores), axis=1) == data.train.labels()[rows]))
 
 
 def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, mesh1):
@@ -168,6 +180,30 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path):
         stages.begin_with(config.init_from, config.init_parts, prog, prog.init())
     with pytest.raises(UserError, match="names 'projector'"):
         stages.begin_with(config.init_from, ("projector",), prog, prog.init())
+
+
+def test_fine_tuning_begins_at_a_layer_of_the_pretrained_head(tmp_path):
+    """SimCLR v2: what follows the encoder is, in evaluation, the head's first layer with its statistics."""
+    config = get("simclr_semi")
+    pretrain, finetune = config.stages.pretrain, config.stages.finetune
+    pretrain.total_steps, finetune.encoder.top = 3, (16,)
+    jssl.run(pretrain, tmp_path / "pretrain")
+    other, data, trained = stages.open_run(tmp_path / "pretrain")
+    prog = program.make_program(finetune, open_data(finetune).info)
+    begun = stages.begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
+    head, stats = trained.params["projector"], trained.method_state["stats"]["projector"]
+    images = data.train.images[:8]
+    x = np.asarray(other.features(trained.params, trained.method_state, images))
+    x = x @ head["dense0"]["kernel"]
+    x = (x - stats["bn0"]["mean"]) / np.sqrt(stats["bn0"]["var"] + 1e-5)
+    x = np.maximum(x * head["bn0"]["scale"] + head["bn0"]["bias"], 0)
+    np.testing.assert_allclose(
+        prog.features(begun.params, begun.method_state, images), x, rtol=1e-4, atol=1e-5
+    )
+    finetune.encoder.top = (16, 16, 8)
+    prog = program.make_program(finetune, open_data(finetune).info)
+    with pytest.raises(UserError, match=r"encoder.top asks for 3 layers .* has bn0, bn1, bn2, dense0"):
+        stages.begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
 
 
 P = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.75, 0.25], [0.7, 0.3]], np.float32)
