@@ -33,7 +33,7 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
     """A preset by name: TERMS, or TERMS,SCALE."""
     name, _, scale = preset.partition(",")
     scale = scale or "digits"
-    on_cifar = scale in ("tiny", "cifar10")  # where Oliver et al. (2018) chose weights; elsewhere the paper's
+    on_cifar = scale in ("tiny", "cifar10")  # where weights are Oliver et al.'s (2018), elsewhere the paper's
     vat = {**VAT, "weight": 0.3 if on_cifar else 0.5}
     variants = {
         "rotation": {"rotation": semi.term("rotation")},
@@ -45,8 +45,8 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
         },
         "all": {
             "rotation": semi.term("rotation", weight=0.7),
-            "vat": semi.term("vat", weight=0.3, **VAT),
-            "entropy_minimization": semi.term("entropy_minimization", weight=0.3),
+            "vat": semi.term("vat", **{**VAT, "weight": 0.1 if on_cifar else 0.3}),
+            "entropy_minimization": semi.term("entropy_minimization", weight=0.02 if on_cifar else 0.3),
         },
     }
     if name in METHODS and name != "s4l":

@@ -34,6 +34,7 @@ class Program:
     mesh: Mesh
     clock: Clock
     streams: dict[str, Stream]
+    views: Batch  # shapes of a batch after augmentation
     method: Method
     optimizer: optax.GradientTransformation
     schedule: optim.Schedule
@@ -56,9 +57,13 @@ class Program:
         """Shapes, dtypes and shardings of the training state."""
         return jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            jax.eval_shape(self._init),
+            self._shapes,
             self.shardings,
         )
+
+    @functools.cached_property
+    def _shapes(self) -> TrainState:
+        return jax.eval_shape(self._init)
 
     @functools.cached_property
     def shardings(self) -> TrainState:
@@ -66,7 +71,7 @@ class Program:
 
         With `mesh.fsdp` parameters, targets and the optimiser's state are split over the devices too.
         """
-        shapes, config, names = jax.eval_shape(self._init), self.config.mesh, self.method.sharded
+        shapes, config, names = self._shapes, self.config.mesh, self.method.sharded
         everywhere = jax.tree.map(lambda _: parallel.replicated(self.mesh), shapes)
         if config.fsdp:
             everywhere = parallel.split_shardings(shapes, self.mesh, config.fsdp_min_size)
@@ -104,8 +109,7 @@ class Program:
 
     def init_method(self) -> tuple[Params, State]:
         """Fresh parameters and method state; a pure function of the seed and of shapes."""
-        batch = zeros_like(view_shapes(self.config, self.info, self.streams, self.mesh))
-        return self.method.init(rng.derive(rng.root(self.config.seed), "init"), batch)
+        return self.method.init(rng.derive(rng.root(self.config.seed), "init"), zeros_like(self.views))
 
     @functools.cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
@@ -267,7 +271,7 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
     )
     params, _ = jax.eval_shape(method.init, rng.root(0), views)
     optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
-    return Program(config, info, mesh, clock, streams, method, optimizer, schedule)
+    return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)
 
 
 def known(

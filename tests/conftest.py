@@ -53,6 +53,8 @@ def tiny(config):
     config.encoder.convnet.update({"width": 4, "strides": (2,)})  # half of what four layers take to compile
     config.method.update({key: value for key, value in SMALL_SIZES.items() if config.method.get(key)})
     config.data.unlabeled.batch_size = 16
+    for view in config.data.unlabeled.views.values():  # other operators take long to compile
+        view.update({"degrees": 0.0, "shear": 0.0, "contrast": 0.0})
     config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
     config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
     config.evals.linear.enabled = config.evals.health.enabled = False
