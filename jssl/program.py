@@ -220,22 +220,33 @@ class Program:
     def logits_of_crops(self) -> Callable[[Params, State, Array], Array]:
         """As `logits`, the logarithm of the mean probability over five crops and four turns (MOAM)."""
 
-        def scores(params: Params, state: State, pixels: Array) -> Array:
-            total: Array | float = 0.0
-            for crop in augment.five_crops(pixels):
-                for quarters in range(4):
-                    turned = jnp.rot90(crop, quarters, axes=(1, 2))
-                    total = total + jax.nn.softmax(self.method.logits(params, state, turned))
-            return jnp.log(jnp.maximum(total / 20, 1e-30))
+        def turned(images: Array) -> list[Array]:
+            return [
+                jnp.rot90(crop, quarters, axes=(1, 2))
+                for crop in augment.five_crops(images)
+                for quarters in range(4)
+            ]
 
-        return self._of_images(scores)
+        return self._of_images(self.method.logits, turned)
 
-    def _of_images(self, function: Callable[[Params, State, Array], Array]) -> Callable[..., Array]:
+    def _of_images(
+        self,
+        function: Callable[[Params, State, Array], Array],
+        variants: Callable[[Array], list[Array]] | None = None,
+    ) -> Callable[..., Array]:
+        """A function of uint8 images, jitted; of several variants of images in [0, 1], the log of the mean softmax."""
         size, data = self.size, self.config.data
 
         def apply(params: Params, state: State, images: Array) -> Array:
-            pixels = augment.to_float(augment.center_resize(images, size), data.mean, data.std)
-            return function(params, state, pixels)
+            images = augment.center_resize(images, size)
+            if variants is None:
+                return function(params, state, augment.to_float(images, data.mean, data.std))
+            total: Array | float = 0.0
+            made = variants(augment.to_float(images))
+            for variant in made:
+                pixels = augment.to_float(variant, data.mean, data.std)
+                total = total + jax.nn.softmax(function(params, state, pixels))
+            return jnp.log(jnp.maximum(total / len(made), 1e-30))
 
         return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
 

@@ -1,9 +1,11 @@
 """The command lines as child processes: how to start them, watch them, and be sure that they end."""
 
+import atexit
 import contextlib
+import multiprocessing
 import os
 import pathlib
-import subprocess
+import runpy
 import sys
 import threading
 
@@ -49,17 +51,54 @@ def environment(devices=1, **changes):
     return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
 
 
+# Children are forked from a process that has imported what they need and has done nothing else, which takes 2.5 s less
+# than beginning anew. Modules of command lines are not among it: theirs are the flags.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["jssl.sequence", "jssl.planner", "configs.simclr"])
+
+
+def run_module(module, arguments, cwd, variables, out, err):
+    """What a child does: `python -m MODULE ARGUMENTS`."""
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    sys.path.insert(0, str(cwd))
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # which multiprocessing leaves out
+
+
+class Child:
+    """As subprocess.Popen, as far as it is needed."""
+
+    def __init__(self, *command):
+        (out, written), (err, said) = (FORKS.Pipe(duplex=False) for _ in range(2))
+        self.process = FORKS.Process(target=run_module, args=(*command, written, said))
+        self.process.start()
+        written.close()
+        said.close()
+        self.stdout, self.stderr = (open(os.dup(end.fileno())) for end in (out, err))  # noqa: SIM115
+        self.pid, self.kill = self.process.pid, self.process.kill
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
 @contextlib.contextmanager
 def started(*arguments, module="jssl.main", devices=1, seconds=400.0, cwd=ROOT, **changes):
     """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env=environment(devices, **changes),
-    )
+    child = Child(module, [str(argument) for argument in arguments], cwd, environment(devices, **changes))
     said = []
     reader = threading.Thread(target=lambda: said.append(child.stderr.read()))
     guard = threading.Timer(seconds, child.kill)

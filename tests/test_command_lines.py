@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import ROOT, SIMCLR, TINY, called
+from tests.commands import ROOT, SIMCLR, TINY, called, environment
 
 WITHIN = 90.0  # seconds, for a mistake: a few on an idle machine, which a busy one multiplies
 STEPS = 10
@@ -128,6 +130,7 @@ class Run:
         self.arguments = (
             f"--config={ROOT / 'configs' / 'simclr.py'}",
             *TINY,
+            "--config.evals.baselines=True",
             f"--config.total_steps={STEPS}",
         )
         # The folder is the default one, below the current folder.
@@ -270,3 +273,13 @@ def test_help_prints_the_flags_and_an_example(module):
     if module == "jssl.main":
         for flag in ("--config", "--profile", "--coordinator", "--num_processes", "--process_id"):
             assert flag in out
+
+
+def test_a_mistake_in_a_process_of_its_own_is_the_same_line():
+    """The other tests' processes are forked from one that has imported the library (tests/commands.py)."""
+    command = [sys.executable, "-m", "jssl.main", f"{SIMCLR}:nonsense"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=WITHIN
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"jssl: {refused(f'{SIMCLR}:nonsense')}\n"

@@ -270,7 +270,7 @@ def test_settings_that_do_not_fit_are_the_users_mistake(flags, environment, word
 def test_a_mistake_that_one_process_finds_ends_all(tmp_path):
     """Only process 0 looks into the folder."""
     (tmp_path / "file").write_text("of somebody")
-    with processes(2, SIMCLR, *TINY, f"--workdir={tmp_path}") as children:
+    with processes(2, SIMCLR, *TINY, "--config.total_steps=5", f"--workdir={tmp_path}") as children:
         said = []
         for child in children:
             assert child.wait() == 2, child.errors()

@@ -211,7 +211,7 @@ def five_crops(images: Array, part: float = 0.875) -> list[Array]:
     """The centre and the four corners of square images, resized to what they were.
 
     Args:
-      images: float[B, S, S, C].
+      images: float[B, S, S, C] in [0, 1], so before they are standardised.
       part: side of a crop over that of the image, in (0, 1].
 
     Returns:

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 import jssl
 from configs import self_training, semi, supervised
 from jssl import program, pseudo_labels, sequence, stages, train
+from jssl.data import image_ops
 from jssl.data.datasets import open_data
 from jssl.data.guesses import Guesses
 from jssl.data.guesses import read as read_guesses
@@ -222,6 +223,43 @@ def test_rules_choose_guesses(rule, rows, weight):
     found, weights = pseudo_labels.choose(P, rule, threshold=0.75, per_class=2)
     np.testing.assert_array_equal(found, rows)
     np.testing.assert_allclose(weights, weight)
+
+
+def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
+    """With pixels that are standardised, by hand, from crops of the pixels as they are."""
+    config = get("supervised")
+    config.data.mean, config.data.std = (0.4,), (0.2,)
+    data = open_data(config)
+    prog = program.make_program(config, data.info, mesh1)
+    state = prog.init()
+    classifier = state.params["classifier"]["dense"]  # a fresh one is almost 0: make it say something
+    noise = jax.random.normal(jax.random.key(0), classifier["kernel"].shape)
+    state.params["classifier"]["dense"] = {**classifier, "kernel": noise}
+    state.method_state.pop("average")
+    method = dataclasses.replace(prog.method, ema=0.0)
+    prog = dataclasses.replace(prog, method=method)
+    images = data.train.images[:6]
+    total = 0.0
+    for top, left in (
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (0, 0),
+    ):  # of 7 pixels in 8: the centre is the first corner
+        crop = np.stack(
+            [
+                image_ops.resized_crop(x, top, left, 7, 7, 8, "bilinear")
+                for x in (images / 255.0).astype(np.float32)
+            ]
+        )
+        for quarters in range(4):
+            pixels = (np.rot90(crop, quarters, axes=(1, 2)) - 0.4) / 0.2
+            scores = method.logits(state.params, state.method_state, pixels.astype(np.float32))
+            total = total + np.asarray(jax.nn.softmax(scores))
+    found = prog.logits_of_crops(state.params, state.method_state, images)
+    np.testing.assert_allclose(np.exp(found), total / 20, rtol=1e-4, atol=1e-6)
+    assert np.ptp(np.exp(found), axis=1).max() > 0.1
 
 
 def test_rare_classes_are_repeated_the_surest_first():
