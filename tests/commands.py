@@ -129,6 +129,15 @@ def called(*arguments, **options):
         return child.wait(), out, child.errors()
 
 
+def as_file(config, path):
+    """Writes a config as a file that --config takes; gives the flag."""
+    path.write_text(
+        "import ml_collections\n\n\ndef get_config():\n"
+        f"    return ml_collections.ConfigDict({config.to_dict()!r})\n"
+    )
+    return f"--config={path}"
+
+
 def numbers(lines):
     """Lines of a metrics.jsonl without what depends on the clock."""
     return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]

@@ -57,7 +57,7 @@ def tiny(config):
         view.update({"degrees": 0.0, "shear": 0.0, "contrast": 0.0})
     config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
     config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
-    config.evals.linear.enabled = config.evals.health.enabled = False
+    config.evals.linear.enabled = config.evals.health.enabled = config.evals.baselines = False
     config.checkpoint.update({"every_percent": 0.0, "every_steps": 2})
     config.log.update({"every_steps": 2, "pictures": False, "progress": False})
     return config

@@ -19,6 +19,7 @@ SMALL = {
     "total_steps": 2,
     "encoder__name": "convnet",
     "encoder__convnet__width": 4,
+    "encoder__convnet__strides": (2,),
     "method__hidden": 16,
     "data__unlabeled__batch_size": 16,
     "data__workers": 0,

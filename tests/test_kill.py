@@ -15,8 +15,9 @@ from etils import epath
 
 from jssl import monitor, stages, workdir
 from jssl.monitor import read_lines
-from tests.commands import SIMCLR, TIMING, TINY, called, numbers, started
+from tests.commands import DIGITS, SIMCLR, TIMING, TINY, as_file, called, numbers, started
 from tests.conftest import tiny_config
+from tests.train.test_sequence import get
 
 SEED = 20240
 TOTAL = 160
@@ -132,6 +133,38 @@ def test_killed_at_twelve_random_moments_a_run_ends_as_if_never_stopped(command,
     assert first_line(out) == last
     assert not saving(folder), "what killed sessions left of checkpoints is cleaned up"
     equal_runs(folder, never_stopped)
+
+
+def test_killed_in_each_stage_a_sequence_ends_as_if_never_stopped(tmp_path):
+    """A teacher, and a student of its guesses: each is killed after its first checkpoint."""
+    config = get("self_training")
+    for own in config.stages.values():
+        own.data.name, own.total_steps, own.checkpoint.every_steps = str(DIGITS), 60, 5
+    command = as_file(config, tmp_path / "stages.py")
+    folder = tmp_path / "run"
+    for stage in config.order:
+        with started(command, f"--workdir={folder}") as child:
+            wait_for(child, lambda stage=stage: finished(folder / stage))
+            child.send_signal(signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
+        assert 0 < finished(folder / stage)[-1] < 60
+        assert not (folder / stage / "result.json").exists()
+    guesses = (folder / "student.guesses.npz").read_bytes()
+    for place in (folder, tmp_path / "never_stopped"):
+        status, _, err = called(command, f"--workdir={place}")
+        assert status == 0, err
+    assert (folder / "student.guesses.npz").read_bytes() == guesses
+    states = [
+        jax.device_get(stages.open_run(place / "student")[2])
+        for place in (folder, tmp_path / "never_stopped")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    for stage in config.order:
+        one, other = (
+            numbers(read_lines(epath.Path(place / stage / "metrics.jsonl")))
+            for place in (folder, tmp_path / "never_stopped")
+        )
+        assert one == other
 
 
 def one_error(status, err):

@@ -19,7 +19,8 @@ from jssl.distributed import Settings, settings
 from jssl.errors import UserError
 from jssl.monitor import read_lines
 from jssl.peers import TRY_AGAIN
-from tests.commands import DIGITS, ROOT, SIMCLR, TIMING, TINY, called, environment, started
+from tests.commands import DIGITS, ROOT, SIMCLR, TIMING, TINY, as_file, called, environment, started
+from tests.train.test_sequence import get
 
 STEPS = 80
 TEST_IMAGES = 360
@@ -228,6 +229,22 @@ def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert len(one) == 8
     assert len({line["loss"] for line in one}) == 8
+    same_lines(one, two)
+
+
+def test_processes_learn_from_two_streams_as_one(tmp_path):
+    """FlexMatch remembers the guess of every unlabelled image, in rows that are split over the processes."""
+    config = get("flexmatch")
+    config.data.name, config.log.every_steps = str(DIGITS), 1
+    config.evals.every_steps = 3
+    command = as_file(config, tmp_path / "flexmatch.py")
+    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
+        ends(children)
+    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
+    assert status == 0, err
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert any("guesses/top1" in line for line in one)
+    assert len({line["flexmatch/loss"] for line in one if "loss" in line}) > 1
     same_lines(one, two)
 
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import s4l, semi
-from jssl import models, parallel
+from configs import common, s4l, semi
+from jssl import models, parallel, program
 from jssl.errors import UserError
 from jssl.methods import TERMS, Context, Known, make_method
 from jssl.methods.s4l import pack, unpack
+from jssl.streams import DataInfo
 from tests.conftest import SMALL_SIZES
 from tests.methods.test_contract import ENCODER, close, one_step
 
@@ -323,13 +324,52 @@ def test_a_run_needs_labels():
 
 def test_the_presets_of_s4l_name_their_terms():
     for name in ("rotation", "exemplar", "vat", "vat_entmin", "all", "simclr"):
-        for scale in ("digits", "small"):
+        for scale in ("digits", "tiny"):
             config = s4l.get_config(f"{name},{scale}")
             assert config.name == f"s4l_{name}_{scale}"
             assert config.data.labeled.batch_size > 0
-    assert s4l.get_config("rotation,imagenet").data.epochs_of == "labeled"
     with pytest.raises(UserError, match="unknown preset 'rotatoin': did you mean 'rotation'"):
         s4l.get_config("rotatoin")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "weights"),
+    [
+        ("rotation", 256, {"rotation": 1.0}),
+        ("exemplar", 512, {"exemplar": 1.0}),
+        ("vat", 256, {"vat": 0.5}),
+        ("vat_entmin", 256, {"vat": 0.5, "entropy_minimization": 1.0}),
+        ("all", 256, {"rotation": 0.7, "vat": 0.3, "entropy_minimization": 0.3}),
+    ],
+)
+def test_the_papers_settings_stand_in_the_imagenet_presets(name, rows, weights, mesh8):
+    """Tables 1 and 2 of recipes: batch sizes of both streams, weights; and the program is built from shapes."""
+    config = s4l.get_config(f"{name},imagenet")
+    terms = config.method.terms
+    assert {key: term.weight for key, term in terms.items()} == weights
+    assert (config.data.labeled.batch_size, config.data.unlabeled.batch_size) == (rows, rows)
+    assert (config.data.epochs_of, config.total_epochs, config.data.labels) == ("labeled", 200.0, "10%")
+    assert config.method.supervised == (0.3 if name == "all" else 1.0)
+    assert [term.size for term in terms.values() if term.name == "vat"] == [40.0] * ("vat" in terms)
+    config.encoder.name = "convnet"
+    for stream in (config.data.labeled, config.data.unlabeled):
+        stream.views.weak.update({"size": 16, "hsv_prob": 0.0})
+    prog = program.make_program(config, DataInfo(1281167, None, 3, 1000, 128100), mesh8)
+    assert prog.clock.total_steps == -(-200 * 128100 // rows)
+    assert prog.streams["labeled"].view_names == ("weak",) * (8 if name == "exemplar" else 1)
+
+
+@pytest.mark.parametrize("name", ["dino", "swav", "barlow_twins"])
+def test_a_method_becomes_a_term_by_config_alone(name, mesh1):
+    config = s4l.get_config(name)
+    config.encoder.convnet.update({"width": 4, "strides": (2,)})
+    for stream in (config.data.labeled, config.data.unlabeled):
+        for view in stream.views.values():
+            view.update(common.view(8, flip_prob=0.5))
+    prog = program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10, 20), mesh1)
+    shapes = jax.eval_shape(prog.step, prog.abstract_state(), prog.abstract_batch())
+    assert f"{name}/loss" in shapes[1]
+    assert "encoder" not in shapes[0].params["terms"][name]
 
 
 def test_a_wide_resnet_has_the_parameters_of_the_literature():

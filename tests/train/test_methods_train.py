@@ -44,7 +44,7 @@ def saved_and_restored(folder, prog, state, onto):
     return restored
 
 
-STATEFUL = ("byol", "dino", "instdisc", "moco", "nnclr", "swav")  # the others have the parts of one of these
+STATEFUL = ("dino", "instdisc", "moco", "swav")  # the others have the parts of one of these
 
 
 @pytest.mark.parametrize("name", STATEFUL)

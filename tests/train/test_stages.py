@@ -23,6 +23,7 @@ FULL = {
     "evals__every_steps": 4,
     "evals__linear__enabled": True,
     "evals__health__enabled": True,
+    "evals__baselines": True,
     "evals__per_class": (2,),
     "evals__draws": 2,
     "log__pictures": True,
@@ -182,8 +183,18 @@ def half_done(tmp_path_factory):
     return folder, config
 
 
+@pytest.fixture(scope="module")
+def went_on(half_done, tmp_path_factory):
+    """The state of that run when it has gone on from its last checkpoint."""
+    folder, config = half_done
+    copy = tmp_path_factory.mktemp("went_on") / "run"
+    shutil.copytree(folder, copy)
+    jssl.run(config, copy)
+    return params_of(copy)
+
+
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])
-def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, tmp_path, damage, caplog):
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, went_on, tmp_path, damage, caplog):
     folder, config = half_done
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -192,9 +203,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, tmp_p
         jssl.run(config, copy)
     assert any("checkpoint 6 cannot be read" in record.getMessage() for record in caplog.records)
     assert (copy / "corrupt_checkpoints" / "6").is_dir()  # nothing is lost
-    shutil.copytree(folder, tmp_path / "good")
-    jssl.run(config, tmp_path / "good")
-    same(params_of(copy), params_of(tmp_path / "good"))
+    same(params_of(copy), went_on)
 
 
 def test_nothing_readable_is_an_error(half_done, tmp_path):
@@ -316,7 +325,7 @@ def test_too_many_unreadable_photos_stop_the_run(tmp_path, photos):
 
 
 def test_few_labels_train_the_probe_with_those_only(tmp_path):
-    config = tiny_config(data__labels="5 per class", evals__linear__enabled=True)
+    config = tiny_config(evals__baselines=True, data__labels="5 per class", evals__linear__enabled=True)
     result = jssl.run(config, tmp_path / "run")
     splits = json.loads((tmp_path / "run" / "splits.json").read_text())
     assert len(splits["visible_labels"]) == 50
