@@ -20,7 +20,9 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     pretrain = (
         semi.sixteen_pixels(simclr.get_config("small")) if preset == "tiny" else simclr.get_config(preset)
     )
-    pretrain.method.version = 2  # a head of three layers, the first of which goes on into fine-tuning
+    pretrain.encoder = finetune.encoder.copy_and_resolve_references()
+    # A head of three layers, the first of which goes on into fine-tuning.
+    pretrain.method.update({"version": 2, "head_batch_norm": True})
     for config in (finetune, distil):
         config.encoder.top = (pretrain.method.hidden,)
     pretrain.data.labels = finetune.data.labels

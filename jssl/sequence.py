@@ -64,6 +64,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         for key, other in {"init_from": own.init_from, **teachers}.items():
             if other in config.order[place:]:
                 raise UserError(f"config.stages.{name}.{key}={other}: that stage does not come before {name}")
+        if own.init_from in config.stages:
+            check_encoders(name, own, config.stages[own.init_from])
         pseudo_labels.check(own, name)
         if own.outliers.score not in outliers.SCORES:
             raise unknown(f"stages.{name}.outliers.score", own.outliers.score, outliers.SCORES)
@@ -73,6 +75,21 @@ def check(config: ml_collections.ConfigDict) -> None:
             )
         suite.check(own)
         monitor.check(own)
+
+
+def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collections.ConfigDict) -> None:
+    """Raises UserError unless a stage has the encoder of the stage whose weights it begins with, but for its top."""
+    ours, theirs = ({**x.encoder.to_dict(), "top": ()} for x in (own, earlier))
+    if ours != theirs:
+        keys = [key for key in ours if ours[key] != theirs[key]]
+        raise UserError(
+            f"config.stages.{name} begins with the weights of {own.init_from}, whose encoder is another: give both "
+            f"the same encoder.{', encoder.'.join(keys)}"
+        )
+    if earlier.encoder.top and own.encoder.top != earlier.encoder.top:
+        raise UserError(
+            f"config.stages.{name}.encoder.top must be that of {own.init_from}: {earlier.encoder.top}"
+        )
 
 
 def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> ml_collections.ConfigDict:

@@ -151,9 +151,10 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     assert program_.logits(state.params, state.method_state, data.train.images[:8]).shape == (8, 10)
 
 
+@pytest.mark.parametrize("scale", ["digits", "tiny", "cifar10"])
 @pytest.mark.parametrize("name", STAGED)
-def test_staged_configs_name_stages_that_come_before(name):
-    config = get(name)
+def test_staged_configs_name_stages_that_come_before(name, scale):
+    config = get(name, f"top_k,{scale}" if name == "self_training" else scale)
     sequence.check(config)
     assert len(config.order) > 1
     assert set(config.order) == set(config.stages)
@@ -311,6 +312,10 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
         ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
         ({"stages.student.outliers.keep": 0.0}, "keep=0.0 must be more than 0"),
         ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
+        (
+            {"stages.student.init_from": "teacher", "stages.teacher.encoder.convnet.width": 8},
+            "whose encoder is another: give both the same encoder.convnet",
+        ),
     ],
 )
 def test_mistakes_in_stages_are_told_before_the_first_one_runs(changes, message, tmp_path):
