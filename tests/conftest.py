@@ -28,6 +28,10 @@ from PIL import Image
 from configs import simclr
 from jssl import methods, parallel
 from jssl.data import sources
+from jssl.models import Network
+
+# Tests draw parameters outside of any jit: one program a network, instead of one for every operation.
+Network.init = jax.jit(Network.init, static_argnums=0)
 
 
 @pytest.fixture(scope="session")
