@@ -47,8 +47,12 @@ COLUMNS = {
 }
 
 
+SHORT = ["--config.seed={seed}", "--config.evals.every_percent=0", "--config.evals.baselines=False"]
+
+
 def main() -> None:
-    arguments = run_all(RUNS, __doc__)
+    runs = {name: (config, [*changes, *SHORT]) for name, (config, changes) in RUNS.items()}
+    arguments = run_all(runs, __doc__)
     print(table(arguments.out))
 
 
@@ -86,9 +90,7 @@ def run(name: str, what: tuple[str, list[str]], seed: int, out: pathlib.Path, mo
     if (workdir / "result.json").exists():
         return
     command = [sys.executable, "-m", "jssl.main", f"--config=configs/{config}"]
-    command += [*(change.format(seed=seed) for change in changes), f"--config.seed={seed}"]
-    command += ["--config.evals.every_percent=0"]
-    command += ["--config.evals.baselines=False", f"--workdir={workdir}", *more]
+    command += [*(change.format(seed=seed) for change in changes), f"--workdir={workdir}", *more]
     process = subprocess.Popen(command, cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -10,7 +10,7 @@ Before the comma: rotation, exemplar, vat, vat_entmin, all, or a method of jssl.
 Code and paper disagree; the paper's value is in the preset, the code's can be given:
   learning rate of S4L-Rotation    .1, code .03     --config.optim.lr=0.03
   weight of the rotation in `all`  .7, code .4      --config.method.terms.rotation.weight=0.4
-  warm-up of `supervised` on 1 %   10 epochs, code 5
+  warm-up of the control on 1 %    10 epochs, code 5   (see configs/supervised.py)
 
 preset    hardware       time           result
 all       not measured   not measured   not measured
@@ -61,8 +61,10 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
 
 def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
     """S4L with a method of this library as its term; its views are added to the weak one."""
-    views = ("first", "second")
-    config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, views=views)})
+    views: tuple[str, ...] = ("first", "second")
+    options = {"queue_size": 1280} if scale == "digits" and name in ("moco", "nnclr") else {}  # 16 batches
+    views = views[:1] if name == "instdisc" else views  # which learns from one
+    config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, views=views, **options)})
     del config.data.unlabeled.views["weak"]
     pair = (
         {"first": recipes.digit(), "second": recipes.digit()}
@@ -74,19 +76,22 @@ def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
 
 
 def imagenet(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The paper's setting: ResNet-50v2, 10 % of the labels, batch 256 of either stream, 200 epochs of the labels."""
+    """The paper's settings: ResNet-50v2, 10 % of labels, 200 epochs of them; `all` is MOAM's step 1, 4 times wide."""
     name, rotation = config.name, "rotation" in config.method.terms
     config = recipes.imagenet(config, batch_size=256, epochs=200.0)
-    exemplar = name == "s4l_exemplar"
-    semi.streams(config, "10%", 512 if exemplar else 256, 1, inception, inception)
+    exemplar, mix, vat = name == "s4l_exemplar", name == "s4l_all", name.startswith("s4l_vat")
+    semi.streams(config, "10%", 512 if exemplar else 128 if mix else 256, 1, inception, inception)
     config.data.epochs_of = "labeled"
     config.encoder.resnet.version = 2
     for term in config.method.terms.values():
         term.update({"size": 40.0} if term.name == "vat" else {})
     config.method.rotate = rotation
-    config.optim.update({"name": "sgd", "lr": 0.1, "lr_scaling": "none", "weight_decay": 1e-3})
-    config.optim.update({"schedule": "step", "step_at": (0.7, 0.8, 0.9)})
-    config.optim.update(common.duration("warmup", epochs=10 if exemplar else 5))
+    config.method.ema = config.method.ema if mix else 0.0
+    config.encoder.resnet.width = 4.0 if mix else 1.0
+    config.optim.update({"name": "sgd", "lr": 0.03 if vat else 0.1, "lr_scaling": "none"})
+    config.optim.update({"weight_decay": 2e-4 if mix else 1e-3, "schedule": "step"})
+    config.optim.step_at = (0.5, 0.75, 0.95) if mix else (0.7, 0.8, 0.9)
+    config.optim.update(common.duration("warmup", epochs=10 if exemplar or mix else 5))
     config.evals.sgd.enabled = False
     return config
 

@@ -78,6 +78,8 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = recipes.digits(config)
     config.optim.lr = 2e-3
     streams(config, "2 per class", 20, 4, weak8, strong8)
+    for term in config.method.terms.values():
+        term.update({"size": 1.0} if term.name == "vat" else {})  # pixels of a digit have a norm of 4
     config.total_epochs, config.total_steps = 0.0, 1000
     config.evals.per_class = ()
     return config
@@ -173,13 +175,13 @@ def build(
 
 
 def staged(name: str, stages: Mapping[str, ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
-    """Stages in the order given; what they learn from is in each one's `init_from` and `pseudo`."""
-    config = common.base(name)
-    config.order = tuple(stages)
+    """Stages in the order given; what they learn from is in each one's `init_from` and `pseudo`.
+
+    Nothing but stages has settings: --config.stages.NAME.seed=1.
+    """
     for stage, own in stages.items():
         own.name = f"{name}_{stage}"
-    config.stages = dict(stages)
-    return config
+    return ml_collections.ConfigDict({"name": name, "order": tuple(stages), "stages": dict(stages)})
 
 
 def supervised(scale: str, **method: Any) -> ml_collections.ConfigDict:

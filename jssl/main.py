@@ -33,7 +33,8 @@ def main(_: list[str]) -> None:
     folder = WORKDIR.value or f"runs/{config.name}"
     result = stages.run(config, folder, PROFILE.value)
     if parallel.is_main_process():
-        print(summary.closing(result.values, folder))
+        last = f"{folder}/{config.order[-1]}" if config.order else folder
+        print(summary.closing(result.values, last))
 
 
 if __name__ == "__main__":

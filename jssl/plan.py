@@ -56,7 +56,12 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if CHIP.value is not None and CHIP.value not in chips.CHIPS:
         raise unknown("--chip", CHIP.value, chips.CHIPS)
-    config, info = CONFIG.value, planner.data_info(CONFIG.value)
+    config = CONFIG.value
+    if config.order:
+        raise UserError(
+            f"{config.name} has stages: plan the config of one of them ({', '.join(config.order)})"
+        )
+    info = planner.data_info(config)
     plans: list[planner.Plan] = []
     crashed: list[str] = []
 

@@ -10,7 +10,7 @@ from etils import epath
 
 from jssl import stages
 from jssl.data import sources
-from jssl.data.datasets import Data
+from jssl.data.datasets import Data, mark
 from jssl.data.guesses import Guesses
 from jssl.errors import UserError, unknown
 from jssl.evaluation.suite import extract_source
@@ -45,7 +45,10 @@ def make(teacher: epath.Path, config: Any) -> tuple[Guesses, dict[str, Any]]:
       beside that of the true labels that are visible, and, where the data set knows better, how many are right.
     """
     program, data, state = stages.open_run(teacher)
-    assert data.visible is not None
+    if data.visible is None or not program.config.evals.classifier.enabled:
+        raise UserError(
+            f"{teacher} has no classifier that could guess labels: name a run that learnt from labels"
+        )
     hidden = np.setdiff1d(np.arange(len(data.train)), data.visible)
     if not len(hidden):
         raise UserError(f"{teacher} was shown all labels: there is nothing to guess; set data.labels")
@@ -58,7 +61,7 @@ def make(teacher: epath.Path, config: Any) -> tuple[Guesses, dict[str, Any]]:
     if config.balance:
         rows, weight = balanced(p, rows, weight)
     target = p[rows] if config.soft else np.eye(p.shape[1], dtype=np.float32)[p[rows].argmax(axis=1)]
-    guesses = Guesses(hidden[found.index[rows]], target, weight, len(data.train))
+    guesses = Guesses(hidden[found.index[rows]], target, weight, mark(data.train, data.held))
     return guesses, describe(p, rows, found.labels, data)
 
 

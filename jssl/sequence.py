@@ -15,7 +15,7 @@ from absl import logging
 from etils import epath
 
 from jssl import files, monitor, parallel, pseudo_labels, stages, workdir
-from jssl.data.datasets import open_data
+from jssl.data.datasets import mark, open_data
 from jssl.errors import UserError, unknown
 from jssl.evaluation import outliers, suite
 from jssl.evaluation.suite import extract_source
@@ -37,6 +37,7 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, profile_steps: in
       UserError, train.Interrupted: as `stages.run`; what `check` finds in any stage is told before the first one runs.
     """
     check(config)
+    folder = files.absolute(folder)  # which stages name in their configs
     if parallel.is_main_process():
         workdir.check(folder, config)
     workdir.prepare(folder, config)
@@ -64,6 +65,18 @@ def check(config: ml_collections.ConfigDict) -> None:
         for key, other in {"init_from": own.init_from, **teachers}.items():
             if other in config.order[place:]:
                 raise UserError(f"config.stages.{name}.{key}={other}: that stage does not come before {name}")
+            if other and other not in config.order and not workdir.holds_run(epath.Path(other)):
+                raise unknown(f"stage or folder of a run in config.stages.{name}.{key}", other, config.order)
+            if (
+                key != "init_from"
+                and other in config.order
+                and not config.stages[other].evals.classifier.enabled
+            ):
+                raise UserError(f"config.stages.{name}.{key}={other}: that stage has no classifier")
+        if own.pseudo.teacher in config.order and config.stages[own.pseudo.teacher].data.labels == "all":
+            raise UserError(
+                f"stage {own.pseudo.teacher} sees all labels, so {name} has nothing to guess: set data.labels"
+            )
         if own.init_from in config.stages:
             check_encoders(name, own, config.stages[own.init_from])
         pseudo_labels.check(own, name)
@@ -143,6 +156,10 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
     The threshold comes from the held-out images, which that run did not learn from.
     """
     program, known, state = stages.open_run(teacher)
+    if not program.config.evals.classifier.enabled:
+        raise UserError(
+            f"{teacher} has no classifier that could score images: name a run that learnt from labels"
+        )
     if known.val is None:
         raise UserError(f"{teacher} has no held-out images to set the threshold by: set data.holdout")
     apply = functools.partial(program.logits, state.params, state.method_state)
@@ -157,4 +174,5 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
         told |= {"added_kept": int((kept & added).sum())}
     if not kept.any():
         raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise outliers.keep")
-    return {"index": found.index[kept].astype(np.int64), "num_examples": len(stream.pool)}, told
+    of = mark(stream.train, stream.held)
+    return {"index": found.index[kept].astype(np.int64), "num_examples": len(stream.pool), "mark": of}, told

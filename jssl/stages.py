@@ -84,6 +84,7 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
         return Result(folder, done)
     with train.sigterm_noted() as terminated:
         data = open_data(config)
+        workdir.check_control(config.evals.control, data)
         prog = program.make_program(config, data.info)
         train.Timer(config, prog.clock)
         evaluator = suite.Suite(prog, data)

@@ -23,7 +23,7 @@ SPLITS_FILE = "splits.json"
 
 # Where and how it is computed, not what: a resumed run may have others.
 FREE = re.compile(
-    r"mesh\..*|method\.(terms\.\w+\.)?(pairs|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads)"
+    r"(stages\.\w+\.)?(mesh\..*|method\.(terms\.\w+\.)?(pairs|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads))"
 )
 
 
@@ -87,12 +87,38 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     """The config of a run.
 
     Raises:
-      UserError: if the folder holds no run.
+      UserError: if the folder holds no run, or stages.
     """
     path = workdir / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}")
-    return ml_collections.ConfigDict(_tuples(read_json(path)))
+    config = ml_collections.ConfigDict(_tuples(read_json(path)))
+    if config.order:
+        names = ", ".join(config.order)
+        raise UserError(
+            f"{workdir} holds stages ({names}), not a run: take one of them, {workdir / config.order[-1]}"
+        )
+    return config
+
+
+def holds_run(workdir: epath.Path) -> bool:
+    """Whether a folder holds a run or a sequence of stages."""
+    return (workdir / CONFIG_FILE).exists()
+
+
+def check_control(folder: str, data: Data) -> None:
+    """Raises UserError if the run in `evals.control` saw other images or other labels; '' is none."""
+    path = epath.Path(folder) / SPLITS_FILE
+    if not folder or not path.exists():
+        return
+    theirs, ours = read_json(path), json.loads(json.dumps(data.describe()))
+    keys = ("classes", "content", "holdout", "visible_labels")
+    differing = [key for key in keys if theirs[key] != ours[key]]
+    if differing:
+        raise UserError(
+            f"config.evals.control={folder} is no control of this run: its {', '.join(differing)} differ; "
+            "run it with the same data section"
+        )
 
 
 def write_splits(workdir: epath.Path, data: Data) -> None:

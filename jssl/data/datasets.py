@@ -98,19 +98,24 @@ class Data:
     @functools.cached_property
     def pool(self) -> Source:
         """The unlabelled stream before outliers are taken out: part of train, shifted, and what is added."""
-        source, shift = self.train, self.shift
+        source = self.train
         if len(self.others) < len(self.train):
             source = sources.subset(source, self.others)
-        source = shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed)
+        source = self._shifted(source)
         return source if self.added is None else joined(source, self.added)
 
-    @functools.cached_property
-    def hidden(self) -> np.ndarray:
-        """Positions within the pool of images whose labels there are, but not for training."""
-        if self.visible is None:
-            return np.zeros(0, np.int64)
-        rows = np.flatnonzero(~np.isin(self.others, self.visible))
-        return rows if self.kept is None else np.intersect1d(rows, self.kept)
+    def hidden(self, most: int) -> Source | None:
+        """Images of the unlabelled stream, at most so many, whose labels there are, but not for training."""
+        rows = np.arange(len(self.others)) if self.kept is None else self.kept[self.kept < len(self.others)]
+        found = np.setdiff1d(self.others[rows], [] if self.visible is None else self.visible)
+        if self.visible is None or not len(found) or not most:
+            return None
+        drawn = np.random.default_rng(0).permutation(len(found))[:most]
+        return self._shifted(sources.subset(self.train, found[np.sort(drawn)]))
+
+    def _shifted(self, source: Source) -> Source:
+        shift = self.shift
+        return shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed)
 
     def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
         """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
@@ -203,11 +208,15 @@ def open_data(config: Any) -> Data:
     if data.guesses:
         if labels is None:
             raise UserError("config.data.guesses: the images have no labels, so none can be guessed")
-        guesses = read_guesses(data.guesses, len(train), len(train.class_names or ()))
+        guesses = read_guesses(data.guesses, mark(train, held), len(train.class_names or ()))
+        assert visible is not None
+        guesses = guesses.without(visible)
     added = _open(data, data.train, data.unlabeled.add) if data.unlabeled.add else None
     found = Data(train, val, test, visible, held, shift_of(data), guesses, added)
     if data.unlabeled.keep:
-        found = dataclasses.replace(found, kept=read_kept(data.unlabeled.keep, len(found.pool)))
+        found = dataclasses.replace(
+            found, kept=read_kept(data.unlabeled.keep, len(found.pool), mark(train, held))
+        )
     if not len(found.others):
         raise UserError(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
@@ -237,6 +246,13 @@ def signature(source: Source) -> int:
     if isinstance(source, TfdsSource):
         return 0
     return zlib.crc32("\n".join(source.filename(i) for i in range(len(source))).encode())
+
+
+def mark(train: Source, held: np.ndarray) -> np.ndarray:
+    """What tells one train from another, int64[3]: its size, its content, and what was held out of it."""
+    return np.array(
+        [len(train), signature(train), zlib.crc32(np.asarray(held, np.int64).tobytes())], np.int64
+    )
 
 
 def _labels_of(source: Source) -> np.ndarray:

@@ -133,11 +133,9 @@ class Suite:
     @functools.cached_property
     def hidden(self) -> Source | None:
         """Some images of the unlabelled stream whose labels are hidden from training, the same ones every time."""
-        rows = self.data.hidden
-        if "unlabeled" not in self.program.streams or not len(rows) or not self.config.classifier.guesses:
+        if "unlabeled" not in self.program.streams:
             return None
-        drawn = np.random.default_rng(0).permutation(len(rows))[: self.config.classifier.guesses]
-        return subset(self.data.pool, rows[np.sort(drawn)])
+        return self.data.hidden(self.config.classifier.guesses)
 
     def features(self, state: TrainState, source: Source) -> Features:
         """Features of any source under a training state."""

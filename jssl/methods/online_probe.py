@@ -76,4 +76,7 @@ class OnlineProbe(Method):
         return self.inner.suspects()
 
     def logits(self, params: Params, state: State, images: Array) -> Array:
+        """The method's own classifier's, if it has one."""
+        if type(self.inner).logits is not Method.logits:
+            return self.inner.logits(params, state, images)
         return self.probe.apply(params["probe"], {}, self.features(params, state, images), train=False)[0]

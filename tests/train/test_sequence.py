@@ -14,7 +14,7 @@ import jssl
 from configs import self_training, semi, supervised
 from jssl import program, pseudo_labels, sequence, stages, train
 from jssl.data import image_ops
-from jssl.data.datasets import open_data
+from jssl.data.datasets import mark, open_data
 from jssl.data.guesses import Guesses
 from jssl.data.guesses import read as read_guesses
 from jssl.errors import UserError
@@ -31,6 +31,8 @@ def shrunk(config):
     """As conftest's `tiny`, for every stage, with streams of a few rows."""
     for own in config.stages.values():
         shrunk(own)
+    if config.order:
+        return config
     labeled = config.data.labeled.batch_size
     unlabeled = config.data.unlabeled.batch_size
     tiny(config)
@@ -278,8 +280,12 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     hidden = np.setdiff1d(np.arange(len(plain.train)), plain.visible)[:4]
     target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
     weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
-    guesses = Guesses(hidden, target, weight, len(plain.train))
-    np.savez(config.data.guesses, **dataclasses.asdict(guesses))
+    of = mark(plain.train, plain.held)
+    # The second file has one of an image whose label is shown, too: it does not count.
+    for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.visible[0]))):
+        rows = np.arange(len(index)) % 4
+        guesses = Guesses(index, target[rows], weight[rows], of)
+        np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(guesses))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
     assert len(source) == 24
@@ -290,8 +296,17 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     assert batch["labeled"]["target"].shape == (8, 10)
     np.testing.assert_array_equal(batch["labeled"]["weight"], more["weight"][batch["labeled"]["index"]])
 
-    with pytest.raises(UserError, match=r"is for 1275 images|keep data, holdout and split_seed"):
-        read_guesses(config.data.guesses, 7, 10)
+    for place in range(3):  # of the mark: size, content, holdout
+        other = of + np.eye(3, dtype=np.int64)[place]
+        with pytest.raises(UserError, match=r"keep data, holdout and split_seed the same"):
+            read_guesses(config.data.guesses, other, 10)
+    (tmp_path / "broken.npz").write_bytes(b"PK no archive")
+    with pytest.raises(
+        UserError, match=r"broken.npz cannot be read .*: it must hold index, target, weight, mark"
+    ):
+        read_guesses(str(tmp_path / "broken.npz"), of, 10)
+    config.data.guesses = str(tmp_path / "with_shown.npz")
+    np.testing.assert_array_equal(open_data(config).guesses.index, hidden)
     config.data.guesses = str(tmp_path / "none.npz")
     with pytest.raises(UserError, match="there is no such file"):
         open_data(config)
@@ -312,6 +327,15 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
         ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
         ({"stages.student.outliers.keep": 0.0}, "keep=0.0 must be more than 0"),
         ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
+        (
+            {"stages.student.pseudo.teacher": "teachr"},
+            "unknown stage or folder of a run .*'teachr'.*did you mean 'teacher'",
+        ),
+        (
+            {"stages.teacher.evals.classifier.enabled": False},
+            "pseudo.teacher=teacher: that stage has no classifier",
+        ),
+        ({"stages.teacher.data.labels": "all"}, "student has nothing to guess: set data.labels"),
         (
             {"stages.student.init_from": "teacher", "stages.teacher.encoder.convnet.width": 8},
             "whose encoder is another: give both the same encoder.convnet",

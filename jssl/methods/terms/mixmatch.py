@@ -61,7 +61,8 @@ class MixMatch(Term):
         logits = [scene.seen[picture].logits for picture in pictures]
         mean = jnp.mean(jax.nn.softmax(jnp.stack(logits)), axis=0)
         guess = losses.guess_of(losses.sharpen(mean, self.temperature))
-        known = jax.nn.one_hot(scene.batch["labeled"]["label"], mean.shape[1])
+        stream = scene.batch["labeled"]
+        known = stream.get("target", jax.nn.one_hot(stream["label"], mean.shape[1]))  # of guesses, too
         images = jnp.concatenate([scene.images[labeled], together([scene.images[p] for p in pictures])])
         targets = jnp.concatenate([known, jnp.repeat(guess.probabilities, len(pictures), axis=0)])
         images, targets = mix(scene.ctx.key, images, targets, self.alpha)
