@@ -36,7 +36,10 @@ def data():
 
 def make(data, mesh):
     config = tiny_config(
-        evals__health__enabled=True, evals__health__images=IMAGES, method__head_batch_norm=False
+        evals__baselines=True,
+        evals__health__enabled=True,
+        evals__health__images=IMAGES,
+        method__head_batch_norm=False,
     )
     program = make_program(config, data.info, mesh)
     own = {f.name: getattr(program.method, f.name) for f in dataclasses.fields(program.method)}

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 import jssl
 from configs import self_training, semi, supervised
-from jssl import program, pseudo_labels, sequence, stages, train
+from jssl import program, pseudo_labels, sequence, stages, train, workdir
 from jssl.data import image_ops
 from jssl.data.datasets import mark, open_data
 from jssl.data.guesses import Guesses
@@ -72,6 +72,12 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
     control = jssl.run(config, tmp_path / "control")
     assert any("online/top1" in line for line in control.metrics())
+    prog, data, state = stages.open_run(tmp_path / "control")
+    own = prog.method.inner.logits(
+        state.params, state.method_state, data.test.images.astype(np.float32) / 255
+    )
+    right = np.mean(np.argmax(own, axis=1) == data.test.labels())
+    assert control["classifier/top1"] == pytest.approx(right), "its own classifier, not the probe"
     assert not any("guesses/top1" in line for line in control.metrics())  # it has no images without labels
     assert {"classifier/worst_class", "classifier/largest_class", "classifier/of/3"} <= set(control.values)
     config = get("fixmatch")
@@ -121,7 +127,7 @@ def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), jax.device_get(whole.state))
 
 
-def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_written(tmp_path, capsys):
+def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_written(tmp_path, monkeypatch):
     config = shrunk(self_training.get_config("top_k"))
     config.stages.student.pseudo.per_class = 5
     config.stages.student.total_steps = 3
@@ -146,7 +152,12 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
         folder / "teacher" / "result.json"
     ]
     assert again["classifier/top1"] == result["classifier/top1"]
-    assert jssl.run(config, folder).values == again.values
+    monkeypatch.chdir(tmp_path)
+    assert jssl.run(config, "run").values == again.values, "whatever the folder is called"
+    with pytest.raises(
+        UserError, match=r"run holds stages \(teacher, student\), not a run: take one of them, .*student"
+    ):
+        stages.open_run("run")
     program_, data, state = stages.open_run(folder / "student")
     assert data.info.guessed
     assert data.info.num_labeled == 20 + found["used"]
@@ -368,7 +379,8 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     student.data.unlabeled.add = str(tmp_path / "noise.npz")
     student.outliers.update({"teacher": "teacher", "keep": 0.9})
     config = semi.staged("filtered", {"teacher": teacher, "student": student})
-    jssl.run(config, tmp_path / "run")
+    result = jssl.run(config, tmp_path / "run")
+    assert result["guesses/top1"] > 0  # among images of the classes alone
     found = json.loads((tmp_path / "run" / "student.kept.json").read_text())
     whole = open_data(student)
     assert found["images"] == len(whole.pool) == len(whole.train) + 200
@@ -390,3 +402,13 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     added = data.kept >= len(whole.train)
     assert (labels[added] == -1).all()
     np.testing.assert_array_equal(labels[~added], whole.train_labels()[data.kept[~added]])
+
+
+def test_a_control_of_other_labels_is_none(tmp_path):
+    config = get("supervised")
+    data = open_data(config)
+    workdir.write_splits(epath.Path(tmp_path), data)
+    workdir.check_control(str(tmp_path), data)
+    config.data.labels = "3 per class"
+    with pytest.raises(UserError, match="is no control of this run: its visible_labels differ"):
+        workdir.check_control(str(tmp_path), open_data(config))
