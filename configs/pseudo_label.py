@@ -6,7 +6,7 @@ python -m jssl.main --config=configs/pseudo_label.py:cifar10    WRN-28-2 on CIFA
 
 preset    hardware       time           result
 digits    1 CPU core     1 to 2 minutes   top-1 90.8 %, one seed (2026-11-21)
-tiny      not measured   not measured   not measured
+tiny      1 CPU core     1 minute       docs/benchmarks.md, "Few labels"
 cifar10   not measured   not measured   not measured
 """
 

@@ -12,8 +12,9 @@ Code and paper disagree; the paper's value is in the preset, the code's can be g
   weight of the rotation in `all`  .7, code .4      --config.method.terms.rotation.weight=0.4
   warm-up of the control on 1 %    10 epochs, code 5   (see configs/supervised.py)
 
-preset    hardware       time           result
-all       not measured   not measured   not measured
+preset    hardware       time             result
+tiny      1 CPU core     1 to 5 minutes   docs/benchmarks.md, "Few labels"
+others    not measured   not measured     not measured
 """
 
 from __future__ import annotations

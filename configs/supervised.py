@@ -10,7 +10,7 @@ S4L's control on 1 %: --config.data.labels=1% --config.optim.lr=.01 --config.opt
 
 preset    hardware       time           result
 digits    1 CPU core     1 to 2 minutes   top-1 87.8 %, one seed (2026-11-21)
-tiny      not measured   not measured   not measured
+tiny      1 CPU core     1 minute       docs/benchmarks.md, "Few labels"
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 """
