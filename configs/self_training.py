@@ -4,7 +4,7 @@ python -m jssl.main --config=configs/self_training.py:all            every guess
 python -m jssl.main --config=configs/self_training.py:top_k,tiny     the surest of every class (CIFAR-10)
 python -m jssl.main --config=configs/self_training.py:weighted       every guess, as much as the teacher is sure
 
-The student begins afresh: one that goes on believes its own mistakes. `tiny` is in docs/benchmarks.md; digits: not measured.
+The student begins afresh: one that goes on believes its own mistakes. `tiny`: docs/benchmarks.md; digits: not measured.
 """
 
 from __future__ import annotations

@@ -77,6 +77,8 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     started = time.time()
     suite.check(config)
     monitor.check(config)
+    if config.init_from:
+        workdir.read_config(epath.Path(config.init_from))  # raises if there is no run
     if parallel.is_main_process():
         workdir.check(folder, config)  # before any long work
     done = workdir.read_result(folder)

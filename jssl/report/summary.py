@@ -19,13 +19,14 @@ RUN = ("this run", "")
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [_accuracies(values), _health(values), _alarm(values), classifier.hurt(values)]
+    parts = [_accuracies(values), _guesses(values), _health(values), _alarm(values), classifier.hurt(values)]
     return "\n".join(part for part in parts if part)
 
 
 def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
+    names = [name for name in names if not name.startswith("guesses/")]  # which are of other images
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
     rows = [(label, prefix) for label, prefix in BASELINES if any(prefix + name in values for name in names)]
@@ -39,6 +40,17 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     return "\n".join(
         [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
     )
+
+
+def _guesses(values: Mapping[str, Any]) -> str:
+    """What the classifier's guesses of training images without labels are worth."""
+    if "guesses/top1" not in values:
+        return ""
+    sure = values["guesses/sure"]
+    of_these = (
+        f", {values['guesses/sure_top1']:.1%} of these are right" if "guesses/sure_top1" in values else ""
+    )
+    return f"guesses of images without labels: {values['guesses/top1']:.1%} are right; {sure:.1%} are sure{of_these}"
 
 
 def _cell(values: Mapping[str, Any], name: str) -> str:

@@ -91,6 +91,7 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     assert [line["step"] for line in guessed] == [2, 4]
     assert result["guesses/top1"] == of_hidden_labels(result.workdir)
     assert "supervised control" in str(result)
+    assert "\nguesses of images without labels: " in str(result)
     worse = stages.Result(result.workdir, {**result.values, "classifier/top1": -0.1})
     assert "UNLABELLED DATA HURT" in str(worse)
     assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
@@ -361,8 +362,13 @@ def test_mistakes_in_stages_are_told_before_the_first_one_runs(changes, message,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_control_that_is_not_there_is_told_before_anything_runs(tmp_path):
+def test_weights_and_a_control_that_are_not_there_are_told_before_anything_runs(tmp_path):
     config = shrunk(supervised.get_config())
+    config.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="nowhere holds no run"):
+        jssl.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config.init_from = ""
     config.evals.control = str(tmp_path / "nothing")
     with pytest.raises(UserError, match="run the supervised control first"):
         jssl.run(config, tmp_path / "run")
