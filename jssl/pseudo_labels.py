@@ -44,11 +44,8 @@ def make(teacher: epath.Path, config: Any) -> tuple[Guesses, dict[str, Any]]:
       The guesses that the rule chooses, and what should be looked at: how many, how sure, the histogram of classes
       beside that of the true labels that are visible, and, where the data set knows better, how many are right.
     """
-    program, data, state = stages.open_run(teacher)
-    if data.visible is None or not program.config.evals.classifier.enabled:
-        raise UserError(
-            f"{teacher} has no classifier that could guess labels: name a run that learnt from labels"
-        )
+    program, data, state = stages.open_classifier(teacher)
+    assert data.visible is not None
     hidden = np.setdiff1d(np.arange(len(data.train)), data.visible)
     if not len(hidden):
         raise UserError(f"{teacher} was shown all labels: there is nothing to guess; set data.labels")
@@ -61,7 +58,8 @@ def make(teacher: epath.Path, config: Any) -> tuple[Guesses, dict[str, Any]]:
     if config.balance:
         rows, weight = balanced(p, rows, weight)
     target = p[rows] if config.soft else np.eye(p.shape[1], dtype=np.float32)[p[rows].argmax(axis=1)]
-    guesses = Guesses(hidden[found.index[rows]], target, weight, mark(data.train, data.held))
+    index, confidence = hidden[found.index[rows]], p[rows].max(axis=1)
+    guesses = Guesses(index, target, weight, confidence, mark(data.train, data.held))
     return guesses, describe(p, rows, found.labels, data)
 
 

@@ -155,11 +155,7 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
 
     The threshold comes from the held-out images, which that run did not learn from.
     """
-    program, known, state = stages.open_run(teacher)
-    if not program.config.evals.classifier.enabled:
-        raise UserError(
-            f"{teacher} has no classifier that could score images: name a run that learnt from labels"
-        )
+    program, known, state = stages.open_classifier(teacher)
     if known.val is None:
         raise UserError(f"{teacher} has no held-out images to set the threshold by: set data.holdout")
     apply = functools.partial(program.logits, state.params, state.method_state)

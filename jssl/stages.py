@@ -77,13 +77,13 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
     started = time.time()
     suite.check(config)
     monitor.check(config)
-    if config.init_from:
-        workdir.read_config(epath.Path(config.init_from))  # raises if there is no run
     if parallel.is_main_process():
         workdir.check(folder, config)  # before any long work
     done = workdir.read_result(folder)
     if done is not None:
         return Result(folder, done)
+    if config.init_from and not workdir.holds_run(folder):
+        workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
     with train.sigterm_noted() as terminated:
         data = open_data(config)
         workdir.check_control(config.evals.control, data)
@@ -236,6 +236,18 @@ def open_run(
     data = open_data(config)
     prog = program.make_program(config, data.info, for_training=False)
     return prog, data, restore(prog, folder, step)
+
+
+def open_classifier(folder: str | epath.Path) -> tuple[Program, Data, TrainState]:
+    """As `open_run`, for a run that can tell classes.
+
+    Raises:
+      UserError: if it cannot, too.
+    """
+    prog, data, state = open_run(folder)
+    if data.visible is None or not prog.config.evals.classifier.enabled:
+        raise UserError(f"{folder} has no classifier: name a run that learnt from labels")
+    return prog, data, state
 
 
 def restore(prog: Program, folder: epath.Path, step: int | None = None) -> TrainState:

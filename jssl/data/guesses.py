@@ -20,27 +20,31 @@ class Guesses:
       index: positions within train, int64[M]; one may occur several times.
       target: distributions over the classes, float32[M, C].
       weight: how much each counts, float32[M].
+      confidence: the largest probability that the model gave, float32[M].
       mark: of the train that is meant, see `datasets.mark`.
     """
 
     index: np.ndarray
     target: np.ndarray
     weight: np.ndarray
+    confidence: np.ndarray
     mark: np.ndarray
 
     def without(self, visible: np.ndarray) -> Guesses:
         """Those of images whose true labels are not shown: a shown label counts, not a guess."""
         others = ~np.isin(self.index, visible)
-        return Guesses(self.index[others], self.target[others], self.weight[others], self.mark)
+        names = ("index", "target", "weight", "confidence")
+        return dataclasses.replace(self, **{name: getattr(self, name)[others] for name in names})
 
 
 def read(path: str, mark: np.ndarray, classes: int) -> Guesses:
-    """Reads what `pseudo_labels.write` wrote.
+    """Reads what a stage wrote: the fields of `Guesses` as a .npz.
 
     Raises:
       UserError: if there is no such file, it is broken, or it was made for other data.
     """
-    guesses = Guesses(*_arrays("config.data.guesses", path, ("index", "target", "weight", "mark")))
+    names = tuple(field.name for field in dataclasses.fields(Guesses))
+    guesses = Guesses(*_arrays("config.data.guesses", path, names))
     if not np.array_equal(guesses.mark, mark) or guesses.target.shape[1:] != (classes,):
         raise UserError(
             f"config.data.guesses={path} is for {guesses.mark[0]} other images of {guesses.target.shape[1]} classes, "

@@ -141,6 +141,9 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     assert found["used"] == sum(found["histogram"]) <= 50
     assert sum(found["histogram_of_visible_labels"]) == 20
     assert 0 <= found["accuracy"] <= 1
+    with np.load(folder / "student.guesses.npz") as arrays:
+        assert arrays["confidence"].shape == arrays["index"].shape == (found["used"],)
+        assert np.all((arrays["confidence"] >= 0.1) & (arrays["confidence"] <= 1))  # of ten classes
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
     # Killed between the stages: the first is not run again, the second begins with the same guesses.
@@ -296,7 +299,7 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     # The second file has one of an image whose label is shown, too: it does not count.
     for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.visible[0]))):
         rows = np.arange(len(index)) % 4
-        guesses = Guesses(index, target[rows], weight[rows], of)
+        guesses = Guesses(index, target[rows], weight[rows], target[rows].max(axis=1), of)
         np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(guesses))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
@@ -314,7 +317,7 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
             read_guesses(config.data.guesses, other, 10)
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(
-        UserError, match=r"broken.npz cannot be read .*: it must hold index, target, weight, mark"
+        UserError, match=r"broken.npz cannot be read .*: it must hold index, target, weight, confidence, mark"
     ):
         read_guesses(str(tmp_path / "broken.npz"), of, 10)
     config.data.guesses = str(tmp_path / "with_shown.npz")
