@@ -41,6 +41,15 @@ def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **fre
     }
 
 
+def shrink(config: ml_collections.ConfigDict) -> None:
+    """Leaves out what takes long to compile, so that a run takes seconds: to see that it runs, not how well."""
+    config.encoder.convnet.strides = (2, 2)
+    for stream in (config.data.unlabeled, config.data.labeled):
+        for view in stream.views.values():
+            view.update({"affine_prob": 0.0, "contrast": 0.0, "rand_count": 0})
+    config.evals.linear.enabled = False
+
+
 def choose(presets: dict[str, Any], name: str) -> ml_collections.ConfigDict:
     """Calls the preset of a name; an unknown one is an error that lists them."""
     if name not in presets:

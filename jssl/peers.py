@@ -152,8 +152,12 @@ def suspect() -> None:
 
 
 def leave(message: str, status: int) -> NoReturn:
-    """One line on stderr and the end, of this process and, if there are others, of the whole run."""
+    """One line on stderr and the end, of this process and, if there are others, of the whole run.
+
+    At once: a thread of a save that has failed may wait for ever.
+    """
     if _watch is not None:
         _watch.leave(message, status)
     print(f"jssl: {message}", file=sys.stderr, flush=True)
-    sys.exit(status)
+    sys.stdout.flush()
+    os._exit(status)

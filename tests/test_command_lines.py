@@ -283,3 +283,26 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_line():
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"jssl: {refused(f'{SIMCLR}:nonsense')}\n"
+
+
+WAITS = """
+import threading
+
+from jssl import cli
+from jssl.errors import UserError
+
+
+def main(argv):
+    threading.Thread(target=threading.Event().wait).start()
+    print("begun")
+    raise UserError("no space left")
+
+
+cli.run(main)
+"""
+
+
+def test_a_thread_that_waits_for_ever_does_not_hold_up_the_end(tmp_path):
+    """As one of a save may, for which the disk had no room."""
+    (tmp_path / "waits.py").write_text(WAITS)
+    assert called(module="waits", cwd=tmp_path, seconds=60) == (2, "begun\n", "jssl: no space left\n")

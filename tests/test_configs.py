@@ -120,7 +120,7 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
 def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     """Multi-crop with crops of two sizes, a teacher, waiting prototypes, the online probe, and a picture of each."""
     config = tiny(dino.get_config("digits"))
-    config.data.unlabeled.views["local"] = recipes.digit(6, copies=2)
+    config.data.unlabeled.views["local"] = common.view(6, copies=2, brightness=0.4)
     config.total_steps, config.evals.online, config.log.pictures = 3, True, True
     config.evals.health.enabled, config.evals.baselines = True, False
     result = jssl.run(config, tmp_path / "run")

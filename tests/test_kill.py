@@ -20,9 +20,8 @@ from tests.conftest import tiny_config
 from tests.train.test_sequence import get
 
 SEED = 20240
-TOTAL = 160
-KILLED_WHILE = ("training", "saving", "saving", "starting", "saving", "training", "saving", "training", "saving",
-                "starting", "saving", "training")  # fmt: skip
+TOTAL = 120
+KILLED_WHILE = ("training", "saving", "starting", "saving", "saving", "training", "saving", "starting")
 MOST_SECONDS = 0.4  # after a session's first line of metrics
 STARTING = 3.0  # about what a session needs for that
 
@@ -36,7 +35,6 @@ def command(tmp_path_factory):
     return (
         SIMCLR,
         *TINY,
-        "--config.encoder.convnet.strides=(1,2,1,2)",  # steps that can be interrupted
         f"--config.total_steps={TOTAL}",
         f"--config.data.name={path}",
         "--config.data.holdout=0",
@@ -95,7 +93,7 @@ def wait_for(child, happened):
         time.sleep(0.0005)
 
 
-def test_killed_at_twelve_random_moments_a_run_ends_as_if_never_stopped(command, never_stopped, tmp_path):
+def test_killed_at_eight_random_moments_a_run_ends_as_if_never_stopped(command, never_stopped, tmp_path):
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     folder = tmp_path / "run"
@@ -125,7 +123,7 @@ def test_killed_at_twelve_random_moments_a_run_ends_as_if_never_stopped(command,
         print(
             f"kill {number + 1}, {kind}: began at {done}, finished {finished(folder)}, amid a save: {saving(folder)}"
         )
-    assert in_a_save >= 4
+    assert in_a_save >= 3
     last = finished(folder)[-1]
     assert 0 < last < TOTAL
     status, out, err = called(*command, f"--workdir={folder}")
@@ -188,7 +186,7 @@ def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_pa
     with started(*command, f"--workdir={folder}") as child:
         assert first_line(child.stdout.readline()) == 0
         wait_for(child, lambda: finished(folder))
-        limit_files(child, 20_000)
+        limit_files(child, 8_000)
         child.stdout.read()
         status, err = child.wait(), child.errors()
     intact = finished(folder)[-1]

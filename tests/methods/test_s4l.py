@@ -14,6 +14,7 @@ from jssl.methods import TERMS, Context, Known, make_method
 from jssl.methods.s4l import pack, unpack
 from jssl.streams import DataInfo
 from tests.conftest import SMALL_SIZES
+from tests.methods.reference import start
 from tests.methods.test_contract import ENCODER, close, one_step
 
 LABELED, UNLABELED, CLASSES, EXAMPLES = 8, 16, 3, 40
@@ -74,7 +75,7 @@ def batch(seed=0, labeled=LABELED, unlabeled=UNLABELED):
 
 def begun(method):
     """Fresh parameters and state, but a classifier that is sure of some rows."""
-    params, state = method.init(KEY, batch())
+    params, state = start(method, batch())
     return {**params, "classifier": jax.tree.map(lambda x: 40 * x, params["classifier"])}, state
 
 
@@ -185,12 +186,12 @@ def test_turned_copies_of_labelled_images_are_in_the_class_loss_or_not():
     for copies in (True, False):
         method = made("none", terms={"rotation": semi.term("rotation")}, class_on_copies=copies)
         params, state = begun(method)
-        _, output = method.loss(params, state, batch(), CONTEXT)
+        _, output = jax.jit(method.loss)(params, state, batch(), CONTEXT)
         views, other = batch()["labeled"]["views"], batch()["unlabeled"]["views"][0]
         turned = [np.rot90(views[0], q, axes=(1, 2)) for q in range(1, 4)]
         everything = [views[0], views[1], *(np.rot90(other, q, axes=(1, 2)) for q in range(4)), *turned]
-        h, _ = ENCODER.apply(
-            params["encoder"], state["stats"]["encoder"], jnp.concatenate(everything), train=True
+        h, _ = jax.jit(ENCODER.apply, static_argnums=3)(
+            params["encoder"], state["stats"]["encoder"], np.concatenate(everything), True
         )
         logits = np.asarray(method.classifier.apply(params["classifier"], {}, h, train=True)[0], np.float64)
         parts = np.split(logits, np.cumsum([len(x) for x in everything])[:-1])
@@ -212,7 +213,7 @@ def test_forward_decides_whose_batch_statistics():
     brighter["unlabeled"]["views"] = tuple(3 * view for view in brighter["unlabeled"]["views"])
 
     def class_loss(method, batch):
-        return float(method.loss(params, state, batch, CONTEXT)[1].metrics["class/loss"])
+        return float(jax.jit(method.loss)(params, state, batch, CONTEXT)[1].metrics["class/loss"])
 
     assert class_loss(separate, batch()) == pytest.approx(class_loss(separate, brighter), rel=1e-6)
     assert abs(class_loss(together, batch()) - class_loss(together, brighter)) > 1e-3
@@ -260,7 +261,7 @@ def test_flexmatch_keeps_the_last_confident_guess_of_every_image():
     for seed in range(2):
         rows = batch(seed)
         before = state["terms"]["flexmatch"]["guessed"]
-        _, output = method.loss(params, state, rows, CONTEXT)
+        _, output = jax.jit(method.loss)(params, state, rows, CONTEXT)
         state, index = output.state, np.asarray(rows["unlabeled"]["index"])
         guess = np.asarray(state["terms"]["flexmatch"]["guessed"])
         others = np.setdiff1d(np.arange(EXAMPLES), index)

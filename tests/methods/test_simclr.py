@@ -6,6 +6,7 @@ import pytest
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods import Context, SimCLR
+from tests.methods.reference import forward, loss_of, start
 from tests.methods.test_contract import CONTEXT, batch
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
@@ -13,7 +14,7 @@ ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": 
 
 def make(**options):
     method = SimCLR(ENCODER, hidden=8, out=8, **options)
-    return method, *method.init(jax.random.key(0), batch())
+    return method, *start(method, batch())
 
 
 @pytest.mark.parametrize(("version", "layers"), [(1, 2), (2, 3)])
@@ -34,27 +35,27 @@ def test_head_with_and_without_batch_norm(batch_norm):
 
 def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
     method, params, state = make(temperature=0.2)
-    value, output = method.loss(params, state, batch(), CONTEXT)
-    both = jnp.concatenate(batch()["unlabeled"]["views"])
-    h, stats = method.encoder.apply(params["encoder"], state["stats"]["encoder"], both, train=True)
-    z, _ = method.heads["projector"].apply(params["projector"], state["stats"]["projector"], h, train=True)
+    value, output = loss_of(method, params, state, batch(), CONTEXT)
+    both = np.concatenate(batch()["unlabeled"]["views"])
+    found, stats = forward(method, params, state["stats"], both)
+    h, z = np.asarray(found["encoder"]), np.asarray(found["projector"])
     np.testing.assert_allclose(value, losses.nt_xent(z[:16], z[16:], 0.2), rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
         output.state["stats"]["encoder"],
-        stats,
+        stats["encoder"],
     )
     np.testing.assert_allclose(output.features, h[:16], rtol=1e-5, atol=1e-6)
 
 
 def test_swapping_the_views_and_blocks_change_nothing():
     method, params, state = make()
-    value, _ = method.loss(params, state, batch(), CONTEXT)
+    value, _ = loss_of(method, params, state, batch(), CONTEXT)
     one, two = batch()["unlabeled"]["views"]
     swapped = {"unlabeled": {**batch()["unlabeled"], "views": (two, one)}}
-    np.testing.assert_allclose(method.loss(params, state, swapped, CONTEXT)[0], value, rtol=1e-5)
+    np.testing.assert_allclose(loss_of(method, params, state, swapped, CONTEXT)[0], value, rtol=1e-5)
     blockwise = SimCLR(ENCODER, hidden=8, out=8, pairs="blocks", block_size=5)
-    np.testing.assert_allclose(blockwise.loss(params, state, batch(), CONTEXT)[0], value, rtol=1e-5)
+    np.testing.assert_allclose(loss_of(blockwise, params, state, batch(), CONTEXT)[0], value, rtol=1e-5)
 
 
 def test_bfloat16_keeps_parameters_and_loss_in_single_precision():
@@ -62,10 +63,10 @@ def test_bfloat16_keeps_parameters_and_loss_in_single_precision():
         {"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}}, dtype="bfloat16"
     )
     method = SimCLR(encoder, hidden=8, out=8, dtype="bfloat16")
-    params, state = method.init(jax.random.key(0), batch())
-    value, output = method.loss(params, state, batch(), CONTEXT)
+    params, state = start(method, batch())
+    value, output = loss_of(method, params, state, batch(), CONTEXT)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state, output.state))} == {jnp.dtype("float32")}
-    single = make()[0].loss(params, state, batch(), CONTEXT)[0]
+    single = loss_of(make()[0], params, state, batch(), CONTEXT)[0]
     np.testing.assert_allclose(value, single, rtol=0.05)
 
 

@@ -24,7 +24,9 @@ IMAGES = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
 
 def test_the_attention_is_that_of_the_last_of_eleven_blocks():
     network = Network(ViT(layers=11, **SMALL))
-    params, stats = network.init(jax.random.key(0), IMAGES)
+    params, stats = Network(ViT(layers=11, scan=True, **SMALL)).init(
+        jax.random.key(0), IMAGES
+    )  # compiles sooner
     attention = jax.jit(network.attention)
     weights = attention(params, stats, IMAGES)
     assert (weights.shape, weights.dtype) == ((3, 2, 17, 17), jnp.float32)
@@ -45,7 +47,8 @@ def test_the_attention_is_that_of_the_last_of_eleven_blocks():
 def test_attention_of_other_sizes_and_of_networks_without():
     network = Network(ViT(layers=1, **SMALL))
     params, stats = network.init(jax.random.key(0), IMAGES)
-    assert network.attention(params, stats, jnp.zeros((2, 12, 12, 1))).shape == (2, 2, 37, 37)
+    larger = jax.eval_shape(network.attention, params, stats, jnp.zeros((2, 12, 12, 1)))
+    assert larger.shape == (2, 2, 37, 37)
     mlp = models.mlp((4,))
     assert mlp.attention(*mlp.init(jax.random.key(0), IMAGES[:, 0, :, 0]), IMAGES[:, 0, :, 0]) is None
 
@@ -73,7 +76,7 @@ def test_the_picture_is_of_the_class_token_of_the_kept_encoder(digits, tmp_path,
     np.testing.assert_array_equal(images, digits.test.images[rows])
     params, stats = jax.device_get(program.method.kept(state.params, state.method_state))
     mean = np.float32(program.config.data.mean[0])
-    want = encoder.attention(params, stats, images / np.float32(255) - mean)
+    want = jax.jit(encoder.attention)(params, stats, images / np.float32(255) - mean)
     np.testing.assert_allclose(maps, want[:, :, 0, 1:].reshape(8, 2, 4, 4), rtol=1e-4)
 
 

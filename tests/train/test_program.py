@@ -78,12 +78,13 @@ def test_the_imagenet_preset_is_built_from_shapes(mesh8):
 
 def test_accumulation_is_the_mean_over_parts(mesh1, mesh8):
     """Parts are rows i::2, each with its own batch statistics and negatives; on any mesh."""
-    config = tiny_config(optim__accumulate=2, optim__name="sgd", optim__momentum=0.0, optim__lr=1.0)
+    changes = {"optim__name": "sgd", "optim__momentum": 0.0, "optim__lr": 1.0, "method__temperature": 1.0}
+    config = tiny_config(optim__accumulate=2, **changes)
     _, state1, metrics1 = run(config, mesh1, steps=2)
     _, state8, metrics8 = run(config, mesh8, steps=2)
     np.testing.assert_allclose(metrics1[1]["loss"], metrics8[1]["loss"], rtol=1e-5)
     close(state1.params, state8.params, rtol=1e-4, atol=5e-5)
-    whole = run(tiny_config(optim__name="sgd", optim__momentum=0.0, optim__lr=1.0), mesh1, steps=1)[2][0]
+    whole = run(tiny_config(**changes), mesh1, steps=1)[2][0]
     assert metrics1[0]["loss"] < whole["loss"]  # fewer negatives are easier
 
 

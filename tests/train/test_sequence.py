@@ -40,7 +40,7 @@ def shrunk(config):
     config.data.labeled.batch_size = 8 if labeled else 0
     for stream in (config.data.labeled, config.data.unlabeled):
         for view in stream.views.values():
-            view.update(semi.common.view(8, copies=min(2, view.copies), translate=0.1))
+            view.update(semi.common.view(8, copies=min(2, view.copies), brightness=0.4))
     for term in config.method.get("terms", {}).values():
         term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
     return config
