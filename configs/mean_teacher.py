@@ -5,7 +5,7 @@ python -m jssl.main --config=configs/mean_teacher.py:tiny       CIFAR-10 (TFDS) 
 python -m jssl.main --config=configs/mean_teacher.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
 
 preset    hardware       time           result
-digits    not measured   not measured   not measured
+digits    1 CPU core     2 to 3 minutes   top-1 85.8 %, one seed (2026-11-21)
 tiny      1 CPU core     1 minute       docs/benchmarks.md, "Few labels"
 cifar10   not measured   not measured   not measured
 """

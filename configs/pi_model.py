@@ -5,7 +5,7 @@ python -m jssl.main --config=configs/pi_model.py:tiny       CIFAR-10 (TFDS) at 1
 python -m jssl.main --config=configs/pi_model.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
 
 preset    hardware       time           result
-digits    not measured   not measured   not measured
+digits    1 CPU core     2 to 3 minutes   top-1 91.1 %, one seed (2026-11-21)
 tiny      not measured   not measured   not measured
 cifar10   not measured   not measured   not measured
 """

@@ -14,6 +14,7 @@ Code and paper disagree; the paper's value is in the preset, the code's can be g
 
 preset    hardware       time             result
 tiny      1 CPU core     1 to 5 minutes   docs/benchmarks.md, "Few labels"
+digits    1 CPU core     2 to 6 minutes   docs/benchmarks.md, "Few labels: digits" (2026-11-21)
 others    not measured   not measured     not measured
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -108,7 +109,7 @@ class Watch:
         sys.stdout.flush()
         if self._process == 0:
             time.sleep(LAST)
-        os._exit(status)
+        _end_now(status)
 
     def _aborted(self, _: int) -> None:
         """JAX's C++ aborts when the coordination service goes away; it may be faster than we are."""
@@ -151,6 +152,13 @@ def suspect() -> None:
         _watch.suspect()
 
 
+def _end_now(status: int) -> NoReturn:
+    """Ends this process and the workers that read its images."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(status)
+
+
 def leave(message: str, status: int) -> NoReturn:
     """One line on stderr and the end, of this process and, if there are others, of the whole run.
 
@@ -160,4 +168,4 @@ def leave(message: str, status: int) -> NoReturn:
         _watch.leave(message, status)
     print(f"jssl: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(status)
+    _end_now(status)
