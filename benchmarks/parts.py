@@ -16,10 +16,11 @@ import numpy as np
 from benchmarks import timing
 from benchmarks.timing import Work
 from configs import simclr
-from jssl import losses, program, rng, streams
-from jssl.data import augment, pipeline, sources
-from jssl.data.view_spec import ViewSpec
-from jssl.monitor import IN_FLIGHT
+from jssl import losses, rng
+from jssl.data import augment, pipeline, sources, streams
+from jssl.data.augment.view_spec import ViewSpec
+from jssl.train import program
+from jssl.train.monitor import IN_FLIGHT
 from jssl.types import Batch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -131,7 +132,7 @@ def augmenting(config: Any, batch: int) -> Work:
 def nt_xent(n: int, block: int | None) -> tuple[Work, int | None]:
     """Forward and backward of a batch of n pairs, and the bytes that the compiled program needs for itself."""
     loss = functools.partial(
-        losses.nt_xent, temperature=TEMPERATURE, pairs=losses.Blocks(block) if block else losses.GATHERED
+        losses.nt_xent, temperature=TEMPERATURE, similarity=losses.Blockwise(block) if block else losses.DENSE
     )
     first, second = jax.random.normal(rng.root(0), (2, n, EMBEDDING))
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(first, second).compile()

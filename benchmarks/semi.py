@@ -42,7 +42,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "moam": ("moam.py:tiny", []),
 }
 ROWS = {  # row of the table: run, and the value's name in its result
-    "supervised control": ("supervised", "classifier/top1"),
+    "supervised baseline": ("supervised", "classifier/top1"),
     "pseudo-label, online": ("pseudo_label", "classifier/top1"),
     "pseudo-label, offline, all": ("self_training_all", "classifier/top1"),
     "pseudo-label, offline, 1,000 of each class": ("self_training_top_k", "classifier/top1"),

@@ -30,7 +30,8 @@ from benchmarks import parts, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
 from configs import recipes, simclr
-from jssl.data import pipeline, sources, tfds_source
+from jssl.data import pipeline, sources
+from jssl.data.sources import tfds as tfds_source
 
 BLOCK = 1024  # rows of nt_xent's blockwise form
 DECODED = 10_000  # images of decode_into_memory

@@ -96,8 +96,8 @@ def task_of(settings: Settings, **more: Any) -> dict[str, Any]:
             config.encoder.convnet.width * 2**i for i in range(len(config.encoder.convnet.strides))
         ],
         "convnet_strides": list(config.encoder.convnet.strides),
-        "hidden": config.method.hidden,
-        "out": config.method.out,
+        "proj_hidden_dim": config.method.proj_hidden_dim,
+        "proj_dim": config.method.proj_dim,
         "temperature": config.method.temperature,
         "batch": settings.batch,
         "size": view.size,

@@ -29,8 +29,8 @@ def barlow_twins() -> ml_collections.ConfigDict:
     config = common.base("barlow_twins")
     config.method = {
         "name": "barlow_twins",
-        "hidden": 8192,
-        "out": 8192,
+        "proj_hidden_dim": 8192,
+        "proj_dim": 8192,
         "off_diagonal_weight": 0.0051,
         "scale": 0.024,
     }
@@ -39,20 +39,20 @@ def barlow_twins() -> ml_collections.ConfigDict:
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(barlow_twins())
-    config.method.update({"hidden": 256, "out": 256, "scale": 0.1})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 256, "scale": 0.1})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(barlow_twins())
-    config.method.update({"hidden": 512, "out": 512, "scale": 0.1})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 512, "scale": 0.1})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 92.10 there after 1000 epochs."""
     config = recipes.cifar10(barlow_twins())
-    config.method.update({"hidden": 2048, "out": 2048, "scale": 0.1})
+    config.method.update({"proj_hidden_dim": 2048, "proj_dim": 2048, "scale": 0.1})
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
     config.optim.update({"lr": 0.3, "weight_decay": 1e-4})
     return config

@@ -29,10 +29,10 @@ def byol() -> ml_collections.ConfigDict:
     config = common.base("byol")
     config.method = {
         "name": "byol",
-        "hidden": 4096,
-        "out": 256,
-        "ema": 0.99,
-        "ema_end": 1.0,
+        "proj_hidden_dim": 4096,
+        "proj_dim": 256,
+        "momentum": 0.99,
+        "momentum_end": 1.0,
         "predictor": True,
     }
     return config
@@ -40,13 +40,13 @@ def byol() -> ml_collections.ConfigDict:
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(byol())
-    config.method.update({"hidden": 256, "out": 64})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 64})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(byol())
-    config.method.update({"hidden": 512, "out": 128})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 128})
     return config
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from jssl.data.view_spec import ViewSpec
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import unknown
 from jssl.models import encoder_defaults
 
@@ -46,7 +46,7 @@ def shrink(config: ml_collections.ConfigDict) -> None:
     config.encoder.convnet.strides = (2, 2)
     for stream in (config.data.unlabeled, config.data.labeled):
         for view in stream.views.values():
-            view.update({"affine_prob": 0.0, "contrast": 0.0, "rand_count": 0})
+            view.update({"affine_prob": 0.0, "contrast": 0.0, "randaug_num_ops": 0})
     config.evals.linear.enabled = False
 
 
@@ -69,19 +69,19 @@ def base(name: str) -> ml_collections.ConfigDict:
     config.init_parts = ("encoder",)  # which of its networks: encoder, classifier
     config.order = ()  # stages by name, one after the other, each a whole config; none: this is the one run
     config.stages = {}
-    config.pseudo = {  # of a stage: labels that an earlier one guesses for it
+    config.pseudo_labels = {  # of a stage: labels that an earlier one pseudo-labels for it
         "teacher": "",  # that stage
         "rule": "all",  # all, threshold, top_k_per_class, confidence_weighted
         "threshold": 0.95,
         "per_class": 100,
-        "soft": False,  # the guess is a distribution, not a class
+        "soft": False,  # the pseudo-label is a distribution, not a class
         "balance": False,  # rare classes are repeated
         "views": "centre",  # or crops: the mean over five crops and four turns
     }
     config.outliers = {  # of a stage: images that an earlier one takes out of its unlabelled stream
         "teacher": "",  # that stage
         "score": "energy",  # or max_softmax
-        "keep": 0.95,  # part of the held-out images that would be kept
+        "inlier_quantile": 0.95,  # part of the held-out images that would be kept
     }
 
     config.data = {
@@ -92,7 +92,8 @@ def base(name: str) -> ml_collections.ConfigDict:
         "holdout": 0.1,  # part of train kept for choices and for curves during training
         "labels": "all",  # whose labels may be used: all, 10%, '25 per class', none
         "split_seed": 0,
-        "guesses": "",  # a .npz of labels that a model guessed, which the labelled stream has beside the true ones
+        # a .npz of labels that a model guessed, which the labelled stream has beside the true ones
+        "pseudo_labels": "",
         "mean": (0.0,),
         "std": (1.0,),
         "cache_gib": 4.0,  # sources of one image size and at most this large are decoded into memory
@@ -106,10 +107,10 @@ def base(name: str) -> ml_collections.ConfigDict:
             "views": {},
             "with_labeled": True,  # holds the images with labels, too
             "add": "",  # another data set, whose images are added without labels
-            "keep": "",  # a .npz of positions that are no outliers
-            "long_tail": 1.0,  # how many times more images the first class has than the last
+            "inliers": "",  # a .npz of positions that are no outliers
+            "imbalance_ratio": 1.0,  # how many times more images the first class has than the last
             "corruption": "",  # of its pixels: gaussian_noise, jpeg, ... (jssl/data/shifts.py)
-            "strength": 3,  # of the corruption, 1 to 5
+            "severity": 3,  # of the corruption, 1 to 5
             "resolution": 0,  # made smaller to so many pixels and large again
         },
         "labeled": {"batch_size": 0, "crop": "auto", "views": {}},
@@ -117,7 +118,7 @@ def base(name: str) -> ml_collections.ConfigDict:
     }
     config.encoder = {
         "name": "resnet18",
-        "top": (),  # sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2)
+        "head_layers": (),  # sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2)
         **encoder_defaults(),
     }
     config.method = {"name": ""}
@@ -143,7 +144,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "lars_clip": False,  # rates adapted by LARS do not exceed the learning rate, as in solo-learn
         "clip_norm": 0.0,  # of the whole gradient; 0: none
         "clip_each_norm": 0.0,  # of every parameter's gradient on its own; 0: none
-        "accumulate": 1,  # parts of a batch whose gradients are averaged; a loss sees a part
+        "grad_accumulation": 1,  # parts of a batch whose gradients are averaged; a loss sees a part
         "grad_cache": 1,  # parts in which a batch passes the encoder; a loss sees the whole batch
         "layer_decay": 1.0,  # of the rate from each layer of the encoder to the one below: fine-tuning
         "groups": {},
@@ -169,9 +170,11 @@ def base(name: str) -> ml_collections.ConfigDict:
         "classifier": {
             "enabled": False,
             "median_of": 20,
-            "guesses": 1000,  # images without labels on which its guesses are compared with hidden labels; 0: none
+            # images without labels on which its pseudo-labels are compared with hidden labels; 0: none
+            "guesses": 1000,
         },
-        "control": "",  # folder of the finished supervised control: its result is printed beside this one's
+        # folder of the finished supervised baseline: its result is printed beside this one's
+        "supervised_baseline": "",
         "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
         "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},
         "sgd": {

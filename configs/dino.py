@@ -29,8 +29,8 @@ def dino() -> ml_collections.ConfigDict:
     config = common.base("dino")
     config.method = {
         "name": "dino",
-        "hidden": 2048,
-        "bottleneck": 256,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 256,
         "prototypes": 65536,
         "layers": 3,
         "head_batch_norm": False,
@@ -39,8 +39,8 @@ def dino() -> ml_collections.ConfigDict:
         "teacher_temperature_start": 0.04,
         "teacher_warmup": 0.3,
         "center_momentum": 0.9,
-        "ema": 0.996,
-        "ema_end": 1.0,
+        "momentum": 0.996,
+        "momentum_end": 1.0,
     }
     return config
 
@@ -54,7 +54,7 @@ def frozen_prototypes(config: ml_collections.ConfigDict) -> ml_collections.Confi
 def digits() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.digits(dino()))
     config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
-    config.method.update({"hidden": 256, "bottleneck": 64, "prototypes": 512, "ema": 0.99})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "prototypes": 512, "momentum": 0.99})
     # Without batch norm, or at .07, the teacher becomes uniform in these few steps.
     config.method.update({"head_batch_norm": True, "teacher_temperature": 0.04})
     return config
@@ -66,7 +66,7 @@ def small() -> ml_collections.ConfigDict:
         "global": recipes.crop(32, "weak", (0.4, 1.0), copies=2),
         "local": recipes.crop(16, "weak", (0.1, 0.4), copies=2),
     }
-    config.method.update({"hidden": 512, "bottleneck": 128, "prototypes": 2048, "ema": 0.99})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 128, "prototypes": 2048, "momentum": 0.99})
     config.method.update({"head_batch_norm": True, "teacher_temperature": 0.04})
     return config
 
@@ -75,7 +75,7 @@ def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe without local crops, which reaches 89.52 there after 1000 epochs."""
     config = frozen_prototypes(recipes.cifar10(dino()))
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
-    config.method.update({"prototypes": 4096, "teacher_warmup": 0.05, "ema": 0.9995})
+    config.method.update({"prototypes": 4096, "teacher_warmup": 0.05, "momentum": 0.9995})
     config.optim.update({"lr": 0.3, "weight_decay": 1e-6})
     return config
 

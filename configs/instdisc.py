@@ -29,7 +29,7 @@ def instdisc() -> ml_collections.ConfigDict:
     config = common.base("instdisc")
     config.method = {
         "name": "instdisc",
-        "out": 128,
+        "proj_dim": 128,
         "temperature": 0.07,
         "negatives": 4096,
         "bank_momentum": 0.5,

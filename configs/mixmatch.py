@@ -20,4 +20,4 @@ from configs import semi
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
     terms = {"mixmatch": semi.term("mixmatch")}
-    return semi.build("mixmatch", preset, terms, supervised=0.0)
+    return semi.build("mixmatch", preset, terms, supervised_weight=0.0)

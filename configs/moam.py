@@ -4,7 +4,8 @@ python -m jssl.main --config=configs/moam.py           digits, two labels of eac
 python -m jssl.main --config=configs/moam.py:tiny      CIFAR-10 with 400 labels of each class
 
 Step 1 is S4L with rotation, VAT and entropy minimisation, its weights averaged. Step 2 goes on with labels that step 1
-guesses for the images without one, means over five crops and four turns. Step 3 goes on with the true labels alone, at
+pseudo-labels for the images without one, means over five crops and four turns. Step 3 goes on with the true labels
+alone, at
 a two hundredth of the rate. https://arxiv.org/abs/1905.03670. ImageNet: not measured; docs/benchmarks.md has CIFAR-10.
 """
 
@@ -20,6 +21,6 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     one, two, three = s4l.get_config(f"all,{preset}"), semi.supervised(preset), semi.supervised(preset)
     for config, before in ((two, "step1"), (three, "step2")):
         config.init_from, config.init_parts = before, ("encoder", "classifier")
-    two.pseudo.update({"teacher": "step1", "views": "crops"})
+    two.pseudo_labels.update({"teacher": "step1", "views": "crops"})
     three.optim.lr *= 0.005
     return semi.staged(f"moam_{preset}", {"step1": one, "step2": two, "step3": three})

@@ -32,14 +32,14 @@ def moco() -> ml_collections.ConfigDict:
     config.method = {
         "name": "moco",
         "version": 2,
-        "hidden": 2048,
-        "out": 128,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 128,
         "temperature": 0.2,
-        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
+        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
         "block_size": 0,  # rows of them at a time, 0: chosen
         "queue_size": 65536,
-        "ema": 0.999,
-        "ema_end": 0.999,
+        "momentum": 0.999,
+        "momentum_end": 0.999,
         "symmetric": False,
         "shuffle": True,
         "mechanism": "queue",
@@ -51,14 +51,14 @@ def moco() -> ml_collections.ConfigDict:
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(moco())
     config.encoder.convnet.batch_norm_groups = 8
-    config.method.update({"hidden": 256, "queue_size": 1024, "ema": 0.99, "ema_end": 0.99})
+    config.method.update({"proj_hidden_dim": 256, "queue_size": 1024, "momentum": 0.99, "momentum_end": 0.99})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(moco())
     config.encoder.convnet.batch_norm_groups = 8
-    config.method.update({"hidden": 512, "queue_size": 4096, "ema": 0.99, "ema_end": 0.99})
+    config.method.update({"proj_hidden_dim": 512, "queue_size": 4096, "momentum": 0.99, "momentum_end": 0.99})
     return config
 
 
@@ -66,7 +66,7 @@ def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's MoCo v2+, which reaches 92.94 there after 1000 epochs."""
     config = recipes.cifar10(moco())
     config.encoder.resnet.batch_norm_groups = 8
-    config.method.update({"out": 256, "queue_size": 32768, "ema": 0.99, "symmetric": True})
+    config.method.update({"proj_dim": 256, "queue_size": 32768, "momentum": 0.99, "symmetric": True})
     config.data.unlabeled.views = recipes.pair(32, "weak")
     config.optim.update({"name": "sgd", "lr": 0.3, "weight_decay": 1e-4})
     return config

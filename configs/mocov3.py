@@ -39,28 +39,28 @@ def mocov3() -> ml_collections.ConfigDict:
     config = common.base("mocov3")
     config.method = {
         "name": "mocov3",
-        "hidden": 4096,
-        "out": 256,
+        "proj_hidden_dim": 4096,
+        "proj_dim": 256,
         "layers": 2,
         "predictor_last_batch_norm": False,
         "temperature": 1.0,
-        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
+        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
         "block_size": 0,  # rows of them at a time, 0: chosen
-        "ema": 0.99,
-        "ema_end": 1.0,
+        "momentum": 0.99,
+        "momentum_end": 1.0,
     }
     return config
 
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(mocov3())
-    config.method.update({"hidden": 256, "out": 64, "temperature": 0.2})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "temperature": 0.2})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(mocov3())
-    config.method.update({"hidden": 512, "out": 128, "temperature": 0.2})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 128, "temperature": 0.2})
     return config
 
 

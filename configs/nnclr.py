@@ -29,11 +29,11 @@ def nnclr() -> ml_collections.ConfigDict:
     config = common.base("nnclr")
     config.method = {
         "name": "nnclr",
-        "hidden": 2048,
-        "out": 256,
-        "predictor_hidden": 4096,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 256,
+        "pred_hidden_dim": 4096,
         "temperature": 0.1,
-        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
+        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
         "block_size": 0,  # rows of them at a time, 0: chosen
         "queue_size": 98304,
     }
@@ -42,13 +42,15 @@ def nnclr() -> ml_collections.ConfigDict:
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(nnclr())
-    config.method.update({"hidden": 256, "out": 64, "predictor_hidden": 256, "queue_size": 1024})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "pred_hidden_dim": 256, "queue_size": 1024})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(nnclr())
-    config.method.update({"hidden": 512, "out": 128, "predictor_hidden": 512, "queue_size": 4096})
+    config.method.update(
+        {"proj_hidden_dim": 512, "proj_dim": 128, "pred_hidden_dim": 512, "queue_size": 4096}
+    )
     config.method.temperature = 0.2
     return config
 

@@ -3,8 +3,8 @@
 python -m jssl.main --config=configs/noisy_student.py             digits, two labels of each class, two rounds
 python -m jssl.main --config=configs/noisy_student.py:tiny,3     CIFAR-10, three rounds
 
-Only the student is noised (strong views, smoothed labels); the teacher guesses from the clean image. Guesses are
-soft, of confidence .3 at least, and rare classes are repeated. Not measured.
+Only the student is noised (strong views, smoothed labels); the teacher pseudo-labels from the clean image.
+PseudoLabels are soft, of confidence .3 at least, and rare classes are repeated. Not measured.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     scale, _, rounds = preset.partition(",")
     stages = {"teacher": semi.supervised(scale)}
     for number in range(1, int(rounds or 2) + 1):
-        student = semi.supervised(scale, smoothing=0.1)
+        student = semi.supervised(scale, label_smoothing=0.1)
         student.data.labeled.views = {"strong": semi.STRONG[scale]()}
-        student.pseudo.update(
+        student.pseudo_labels.update(
             {"teacher": [*stages][-1], "rule": "threshold", "threshold": 0.3, "soft": True, "balance": True}
         )
         stages[f"student{number}"] = student

@@ -55,7 +55,7 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
         return of_method(name, scale)
     if name not in variants:
         raise unknown("preset", name, {**variants, **METHODS})
-    supervised = {"supervised": 0.3, "ema": 0.5, "ema_every": "epoch"} if name == "all" else {}
+    supervised = {"supervised_weight": 0.3, "average": 0.5, "average_every": "epoch"} if name == "all" else {}
     return semi.build(
         f"s4l_{name}", scale, variants[name], {**semi.PRESETS, "imagenet": imagenet}, **supervised
     )
@@ -88,7 +88,7 @@ def imagenet(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for term in config.method.terms.values():
         term.update({"size": 40.0} if term.name == "vat" else {})
     config.method.rotate = rotation
-    config.method.ema = config.method.ema if mix else 0.0
+    config.method.average = config.method.average if mix else 0.0
     config.encoder.resnet.width = 4.0 if mix else 1.0
     config.optim.update({"name": "sgd", "lr": 0.03 if vat else 0.1, "lr_scaling": "none"})
     config.optim.update({"weight_decay": 2e-4 if mix else 1e-3, "schedule": "step"})

@@ -1,7 +1,7 @@
-"""Self-training, offline: a teacher learns from the labels, guesses the others, a student learns from both.
+"""Self-training, offline: a teacher learns from the labels, pseudo-labels the others, a student learns from both.
 
-python -m jssl.main --config=configs/self_training.py:all            every guess (digits, two labels of each class)
-python -m jssl.main --config=configs/self_training.py:top_k,tiny     the surest of every class (CIFAR-10)
+python -m jssl.main --config=configs/self_training.py:all            every pseudo-label (digits, two labels of each
+class) python -m jssl.main --config=configs/self_training.py:top_k,tiny     the surest of every class (CIFAR-10)
 python -m jssl.main --config=configs/self_training.py:weighted       every guess, as much as the teacher is sure
 
 The student begins afresh: one that goes on believes its own mistakes. `tiny`: docs/benchmarks.md; digits: not measured.
@@ -25,5 +25,5 @@ def get_config(preset: str = "all") -> ml_collections.ConfigDict:
     if rule not in RULES:
         raise unknown("preset", rule, RULES)
     teacher, student = semi.supervised(scale), semi.supervised(scale)
-    student.pseudo.update({"teacher": "teacher", "rule": RULES[rule], "per_class": SUREST[scale]})
+    student.pseudo_labels.update({"teacher": "teacher", "rule": RULES[rule], "per_class": SUREST[scale]})
     return semi.staged(f"self_training_{rule}_{scale}", {"teacher": teacher, "student": student})

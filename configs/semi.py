@@ -10,7 +10,7 @@ import ml_collections
 
 from configs import common, recipes
 from jssl.errors import unknown
-from jssl.methods import METHODS, NOT_IN_CONFIG, TERMS
+from jssl.methods import INJECTED_FIELDS, METHODS, TERMS
 
 
 def term(name: str, **options: Any) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def term(name: str, **options: Any) -> dict[str, Any]:
     of_term = {"weight": 1.0, "ramp": 0.0} | ({} if name in TERMS else {"views": ()})
     kind: Any = {**METHODS, **TERMS}[name]
     fields = dataclasses.fields(kind)
-    own = {field.name: field.default for field in fields if field.name not in NOT_IN_CONFIG}
+    own = {field.name: field.default for field in fields if field.name not in INJECTED_FIELDS}
     return {"name": name, **of_term, **own, **options}
 
 
@@ -28,12 +28,12 @@ def s4l(name: str, terms: Mapping[str, Any], **method: Any) -> ml_collections.Co
     config.method = {
         "name": "s4l",
         "terms": dict(terms),
-        "supervised": 1.0,
-        "smoothing": 0.0,
+        "supervised_weight": 1.0,
+        "label_smoothing": 0.0,
         "class_on_copies": True,  # class loss on turned and copied labelled images, too
         "forward": "together",  # or separate: whose batch statistics
-        "ema": 0.999,  # of the weights that are evaluated; 0: none
-        "ema_every": "step",  # or epoch
+        "average": 0.999,  # of the weights that are evaluated; 0: none
+        "average_every": "step",  # or epoch
         "rotate": False,  # predictions are means over four turns
         **method,
     }
@@ -100,7 +100,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = recipes.small(config)
     streams(config, "400 per class", 64, 2, weak32, strong32)
     config.total_epochs, config.total_steps = 0.0, 2000
-    config.method.update({"ema": 0.99, "ema_every": "step"} if config.method.ema else {})
+    config.method.update({"average": 0.99, "average_every": "step"} if config.method.average else {})
     return config
 
 
@@ -109,9 +109,9 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = sixteen_pixels(recipes.small(config))
     streams(config, "400 per class", 32, 2, weak16, strong16)
     for term in config.method.terms.values():
-        term.update({"out": 128} if term.name == "exemplar" else {})  # of as many features
+        term.update({"proj_dim": 128} if term.name == "exemplar" else {})  # of as many features
         term.update({"size": 3.0} if term.name == "vat" else {})  # a quarter of the pixels, half the distance
-    config.method.update({"ema": 0.99, "ema_every": "step"} if config.method.ema else {})
+    config.method.update({"average": 0.99, "average_every": "step"} if config.method.average else {})
     return config
 
 
@@ -157,7 +157,7 @@ def weak32() -> dict[str, Any]:
 
 def strong32() -> dict[str, Any]:
     """FixMatch's strong view: the weak one, two operators of RandAugment, and a square cut out."""
-    return common.view(32, flip_prob=0.5, pad=4, rand_count=2, cutout_size=0.5)
+    return common.view(32, flip_prob=0.5, pad=4, randaug_num_ops=2, cutout_size=0.5)
 
 
 STRONG: dict[str, Callable[[], dict[str, Any]]] = {"digits": strong8, "tiny": strong16, "cifar10": strong32}

@@ -39,10 +39,10 @@ def simclr() -> ml_collections.ConfigDict:
     config.method = {
         "name": "simclr",
         "version": 1,
-        "hidden": 2048,
-        "out": 128,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 128,
         "temperature": 0.1,
-        "pairs": "auto",  # how similarities within the batch are computed: auto, gathered, ring, blocks
+        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
         "block_size": 0,  # rows of them at a time, 0: chosen
         "head_batch_norm": True,
     }
@@ -51,20 +51,20 @@ def simclr() -> ml_collections.ConfigDict:
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(simclr())
-    config.method.hidden = 256
+    config.method.proj_hidden_dim = 256
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(simclr())
-    config.method.update({"hidden": 512, "temperature": 0.2})
+    config.method.update({"proj_hidden_dim": 512, "temperature": 0.2})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 90.74 there after 1000 epochs."""
     config = recipes.cifar10(simclr())
-    config.method.update({"out": 256, "temperature": 0.2, "head_batch_norm": False})
+    config.method.update({"proj_dim": 256, "temperature": 0.2, "head_batch_norm": False})
     config.data.unlabeled.views = recipes.pair(32, "strong")
     config.optim.update({"lr": 0.4, "weight_decay": 1e-5})
     return config

@@ -4,7 +4,7 @@ python -m jssl.main --config=configs/simclr_semi.py           digits, two labels
 python -m jssl.main --config=configs/simclr_semi.py:tiny      CIFAR-10 with 400 labels of each class
 
 Fine-tuning begins at the first layer of the head, which stays. The distilled network learns from the fine-tuned one's
-soft guesses of the images without labels. Results of `tiny`: docs/benchmarks.md; digits: not measured.
+soft pseudo-labels of the images without labels. Results of `tiny`: docs/benchmarks.md; digits: not measured.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     # A head of three layers, the first of which goes on into fine-tuning.
     pretrain.method.update({"version": 2, "head_batch_norm": True})
     for config in (finetune, distil):
-        config.encoder.top = (pretrain.method.hidden,)
+        config.encoder.head_layers = (pretrain.method.proj_hidden_dim,)
     pretrain.data.labels = finetune.data.labels
     pretrain.evals.per_class = ()
     finetune.init_from = "pretrain"
     finetune.optim.lr *= 0.3
-    distil.pseudo.update({"teacher": "finetune", "soft": True})
+    distil.pseudo_labels.update({"teacher": "finetune", "soft": True})
     return semi.staged(
         f"simclr_semi_{preset}", {"pretrain": pretrain, "finetune": finetune, "distil": distil}
     )

@@ -29,9 +29,9 @@ def simsiam() -> ml_collections.ConfigDict:
     config = common.base("simsiam")
     config.method = {
         "name": "simsiam",
-        "hidden": 2048,
-        "out": 2048,
-        "predictor_hidden": 512,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 2048,
+        "pred_hidden_dim": 512,
     }
     return config
 
@@ -44,13 +44,13 @@ def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.Conf
 
 def digits() -> ml_collections.ConfigDict:
     config = constant_predictor(recipes.digits(simsiam()))
-    config.method.update({"hidden": 256, "out": 256, "predictor_hidden": 64})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 256, "pred_hidden_dim": 64})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = constant_predictor(recipes.small(simsiam()))
-    config.method.update({"hidden": 512, "out": 512, "predictor_hidden": 128})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 512, "pred_hidden_dim": 128})
     return config
 
 

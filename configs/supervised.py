@@ -1,4 +1,4 @@
-"""The supervised control: the labelled images alone. Every semi-supervised result should stand beside it.
+"""The supervised baseline: the labelled images alone. Every semi-supervised result should stand beside it.
 
 python -m jssl.main --config=configs/supervised.py            digits with two labels of each class, on a laptop
 python -m jssl.main --config=configs/supervised.py:tiny       CIFAR-10 (TFDS) at 16 pixels, CPUs

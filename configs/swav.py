@@ -29,8 +29,8 @@ def swav() -> ml_collections.ConfigDict:
     config = common.base("swav")
     config.method = {
         "name": "swav",
-        "hidden": 2048,
-        "out": 128,
+        "proj_hidden_dim": 2048,
+        "proj_dim": 128,
         "prototypes": 3000,
         "temperature": 0.1,
         "epsilon": 0.05,
@@ -50,7 +50,7 @@ def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_colle
 def digits() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.digits(swav()), steps=10)
     config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
-    config.method.update({"hidden": 256, "out": 64, "prototypes": 100, "queue_size": 1024})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "prototypes": 100, "queue_size": 1024})
     return config
 
 
@@ -60,7 +60,7 @@ def small() -> ml_collections.ConfigDict:
         "global": recipes.crop(32, "weak", (0.4, 1.0), copies=2),
         "local": recipes.crop(16, "weak", (0.1, 0.4), copies=2),
     }
-    config.method.update({"hidden": 512, "prototypes": 128, "epsilon": 0.03, "queue_size": 1920})
+    config.method.update({"proj_hidden_dim": 512, "prototypes": 128, "epsilon": 0.03, "queue_size": 1920})
     return config
 
 

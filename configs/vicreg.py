@@ -29,8 +29,8 @@ def vicreg() -> ml_collections.ConfigDict:
     config = common.base("vicreg")
     config.method = {
         "name": "vicreg",
-        "hidden": 8192,
-        "out": 8192,
+        "proj_hidden_dim": 8192,
+        "proj_dim": 8192,
         "invariance": 25.0,
         "variance": 25.0,
         "covariance": 1.0,
@@ -41,20 +41,20 @@ def vicreg() -> ml_collections.ConfigDict:
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(vicreg())
-    config.method.update({"hidden": 256, "out": 256})
+    config.method.update({"proj_hidden_dim": 256, "proj_dim": 256})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
     config = recipes.small(vicreg())
-    config.method.update({"hidden": 512, "out": 512})
+    config.method.update({"proj_hidden_dim": 512, "proj_dim": 512})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 92.07 there after 1000 epochs."""
     config = recipes.cifar10(vicreg())
-    config.method.update({"hidden": 2048, "out": 2048})
+    config.method.update({"proj_hidden_dim": 2048, "proj_dim": 2048})
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", (0.2, 1.0), solarize=(0.1, 0.1))
     config.optim.update({"lr": 0.3, "weight_decay": 1e-4})
     return config

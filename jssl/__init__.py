@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import ml_collections
     from etils import epath
 
-    from jssl.embed import Encoder
-    from jssl.stages import Result
+    from jssl.report.result import Result
+    from jssl.runs.encoder import Encoder
 
 __all__ = ["load", "run"]
 __version__ = "0.4.0"
@@ -27,13 +27,13 @@ def run(config: ml_collections.ConfigDict, workdir: str | epath.Path) -> Result:
     Raises:
       UserError: a ValueError whose text says what to put right.
     """
-    from jssl import stages
+    from jssl.runs import stages
 
     return stages.run(config, workdir)
 
 
 def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
     """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`."""
-    from jssl import embed
+    from jssl.runs import encoder
 
-    return embed.load(workdir, step)
+    return encoder.load(workdir, step)

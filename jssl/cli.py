@@ -48,27 +48,27 @@ def _load_configs() -> None:
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
-    from jssl import peers
-    from jssl.train import Interrupted
+    from jssl.parallel import heartbeat
+    from jssl.train.signals import Interrupted
 
     try:
         main(argv)
     except UserError as error:
         if error.__cause__ is not None:
-            peers.suspect()
-        peers.leave(" ".join(str(error).split()), 2)
+            heartbeat.suspect()
+        heartbeat.leave(" ".join(str(error).split()), 2)
     except Interrupted as interrupted:
         from jssl import parallel
 
         if parallel.is_main_process():
             print(f"saved at step {interrupted.step}; run the same command again to go on", flush=True)
     except Exception as error:
-        if not peers.watching():
+        if not heartbeat.watching():
             raise
-        peers.suspect()
+        heartbeat.suspect()
         traceback.print_exc()
-        peers.leave(" ".join(f"{type(error).__name__}: {error}".split()), 1)
-    peers.stop()
+        heartbeat.leave(" ".join(f"{type(error).__name__}: {error}".split()), 1)
+    heartbeat.stop()
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> str:

@@ -12,22 +12,22 @@ from ml_collections import config_flags
 
 from jssl import cli
 from jssl.errors import UserError, unknown
+from jssl.runs.restore import open_run
 
 
 def main(_: list[str]) -> None:
     """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
-    from jssl import stages
-    from jssl.evaluation import classifier
     from jssl.evaluation.suite import Suite
-    from jssl.report import summary
+    from jssl.report import tables
+    from jssl.runs import supervised_baseline
 
-    program, data, state = stages.open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
+    program, data, state = open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
     suite = Suite(program, data)
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
-    control = classifier.control(program.config.evals.control)
+    control = supervised_baseline.read(program.config.evals.supervised_baseline)
     results = {"step": int(state.step), **suite.final(state), **control, "evaluated_on": suite.query_name}
-    print(summary.table(results))
+    print(tables.table(results))
     print(json.dumps(results))
 
 
@@ -35,7 +35,7 @@ def define_flags(argv: list[str]) -> None:
     """The run's own config, so that --config.KEY=VALUE overrides work on it."""
     from etils import epath
 
-    from jssl import workdir
+    from jssl.runs import workdir
 
     flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")

@@ -23,8 +23,10 @@ PEER_TIMEOUT = flags.DEFINE_integer(
 
 def main(_: list[str]) -> None:
     """Joins the other processes, runs the config, prints the result."""
-    from jssl import distributed, parallel, stages
-    from jssl.report import summary
+    from jssl import parallel
+    from jssl.parallel import distributed
+    from jssl.report import tables
+    from jssl.runs import stages
 
     distributed.initialize(
         COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, START_TIMEOUT.value, PEER_TIMEOUT.value
@@ -34,7 +36,7 @@ def main(_: list[str]) -> None:
     result = stages.run(config, folder, PROFILE.value)
     if parallel.is_main_process():
         last = f"{folder}/{config.order[-1]}" if config.order else folder
-        print(summary.closing(result.values, last))
+        print(tables.closing(result.values, last))
 
 
 if __name__ == "__main__":

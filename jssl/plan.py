@@ -36,9 +36,11 @@ def main(_: list[str]) -> None:
     import jax
     from etils import epath
 
-    from jssl import chips, parallel, planner
+    from jssl import parallel
     from jssl.errors import unknown
-    from jssl.program import make_program
+    from jssl.parallel import chips
+    from jssl.train import planner
+    from jssl.train.program import make_program
 
     jax.config.update("jax_platforms", "cpu")  # nothing here touches an accelerator that may be there
     jax.config.update("jax_num_cpu_devices", max(1, DEVICES.value))

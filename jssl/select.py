@@ -6,6 +6,7 @@ from absl import flags
 
 from jssl import cli
 from jssl.errors import UserError
+from jssl.runs.restore import open_run
 
 RUNS = flags.DEFINE_list("runs", None, "Folders of finished runs that have a classifier and the same data.")
 PER_CLASS = flags.DEFINE_list(
@@ -55,14 +56,14 @@ def predictions(folders: list[str]):  # type: ignore[no-untyped-def]
     import numpy as np
     from etils import epath
 
-    from jssl import stages, workdir
     from jssl.evaluation.suite import extract_source
+    from jssl.runs import workdir
 
     right, labels, first = [], None, None
     for folder in folders:
         if workdir.read_result(epath.Path(folder)) is None:
             raise UserError(f"{folder} holds no finished run")
-        program, data, state = stages.open_run(folder)
+        program, data, state = open_run(folder)
         if not program.config.evals.classifier.enabled or data.val is None:
             raise UserError(
                 f"{folder}: its method has no classifier, or nothing is held out (config.data.holdout)"

@@ -23,8 +23,8 @@ TINY = (
     "--config.total_epochs=0",
     "--config.encoder.convnet.width=4",
     "--config.encoder.convnet.strides=(2,)",
-    "--config.method.hidden=16",
-    "--config.method.out=8",
+    "--config.method.proj_hidden_dim=16",
+    "--config.method.proj_dim=8",
     "--config.data.unlabeled.batch_size=16",
     "--config.optim.warmup_percent=0",
     "--config.optim.warmup_steps=2",
@@ -57,7 +57,7 @@ def environment(devices=1, **changes):
 # Children are forked from a process that has imported what they need and has done nothing else, which takes 2.5 s less
 # than beginning anew. Modules of command lines are not among it: theirs are the flags.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["jssl.sequence", "jssl.planner", "configs.simclr"])
+FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "configs.simclr"])
 
 
 def run_module(module, arguments, cwd, variables, out, err):

@@ -48,7 +48,7 @@ def mesh8():
 METHODS = {
     name: method for name, method in methods.METHODS.items() if name != "s4l"
 }  # it has tests of its own
-SMALL_SIZES = {"hidden": 16, "out": 8, "predictor_hidden": 8, "bottleneck": 8, "prototypes": 12, "queue_size": 64,
+SMALL_SIZES = {"proj_hidden_dim": 16, "proj_dim": 8, "pred_hidden_dim": 8, "prototypes": 12, "queue_size": 64,
                "negatives": 24}  # fmt: skip
 
 

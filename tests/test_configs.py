@@ -9,9 +9,10 @@ from PIL import Image
 
 import jssl
 from configs import common, dino, moco, recipes, simclr, vicreg
-from jssl import durations, program, stages
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.streams import DataInfo
+from jssl.runs.restore import open_run
+from jssl.train import durations, program
 from tests.conftest import METHODS, set_key, tiny
 
 SMALL = {
@@ -20,7 +21,7 @@ SMALL = {
     "encoder__name": "convnet",
     "encoder__convnet__width": 4,
     "encoder__convnet__strides": (2,),
-    "method__hidden": 16,
+    "method__proj_hidden_dim": 16,
     "data__unlabeled__batch_size": 16,
     "data__workers": 0,
     "data__holdout": 0.0,
@@ -126,7 +127,7 @@ def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     result = jssl.run(config, tmp_path / "run")
     assert result["health/teacher/entropy"] > 0
     encoder = jssl.load(tmp_path / "run")
-    state = stages.open_run(tmp_path / "run")[2]
+    state = open_run(tmp_path / "run")[2]
     same = jax.tree.map(np.array_equal, encoder.params, state.method_state["target"]["params"]["encoder"])
     assert all(jax.tree.leaves(same))  # the teacher's, as the features are
     assert not (tmp_path / "run" / "attention.png").exists()  # a ConvNet has none
@@ -150,8 +151,8 @@ def test_what_only_the_networks_can_tell_is_said_before_a_folder_is_made(tmp_pat
 
 def test_the_parts_of_an_accumulated_batch_are_checked(mesh1):
     config = tiny(vicreg.get_config("digits"))
-    config.optim.accumulate = 16
-    with pytest.raises(UserError, match=r"batch_size \(over optim.accumulate\) must be > 1"):
+    config.optim.grad_accumulation = 16
+    with pytest.raises(UserError, match=r"batch_size \(over optim.grad_accumulation\) must be > 1"):
         program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10), mesh1)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jssl import monitor, stages, workdir
-from jssl.monitor import read_lines
+from jssl.runs import workdir
+from jssl.runs.restore import open_run
+from jssl.train.metrics_file import read_lines, truncate
 from tests.commands import DIGITS, SIMCLR, TIMING, TINY, as_file, called, numbers, started
 from tests.conftest import tiny_config
 from tests.train.test_sequence import get
@@ -70,7 +71,7 @@ def saving(folder):
 
 def equal_runs(one, other):
     """The same state bit for bit, the same lines, the same result."""
-    a, b = (jax.device_get(stages.open_run(folder)[2]) for folder in (one, other))
+    a, b = (jax.device_get(open_run(folder)[2]) for folder in (one, other))
     assert int(a.step) == TOTAL
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
@@ -153,8 +154,7 @@ def test_killed_in_each_stage_a_sequence_ends_as_if_never_stopped(tmp_path):
         assert status == 0, err
     assert (folder / "student.guesses.npz").read_bytes() == guesses
     states = [
-        jax.device_get(stages.open_run(place / "student")[2])
-        for place in (folder, tmp_path / "never_stopped")
+        jax.device_get(open_run(place / "student")[2]) for place in (folder, tmp_path / "never_stopped")
     ]
     jax.tree.map(np.testing.assert_array_equal, *states)
     for stage in config.order:
@@ -238,6 +238,6 @@ def test_a_kill_while_metrics_are_cut_back_loses_no_line(tmp_path):
     path, old = epath.Path(tmp_path / "metrics.jsonl"), epath.Path(tmp_path / "old")
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (5, 10, 15)))
     os.link(path, old)
-    monitor.truncate(path, 10)
+    truncate(path, 10)
     assert [line["step"] for line in read_lines(path)] == [5, 10]
     assert [line["step"] for line in read_lines(old)] == [5, 10, 15]

@@ -96,13 +96,16 @@ def test_inside_the_representation(tmp_path):
 
 def test_semi_supervised(tmp_path):
     text, pictures, (moons, control) = executed(
-        "05", tmp_path, "right", '[run.values.get("control/classifier/top1") for run in runs.values()]'
+        "05",
+        tmp_path,
+        "right",
+        '[run.values.get("supervised_baseline/classifier/top1") for run in runs.values()]',
     )
     assert set(moons) == {"supervised", "pseudo-label", "entropy minimisation", "VAT"}
     assert max(moons["VAT"]) > max(moons["supervised"])
     assert control[0] is None
     assert len(set(control[1:])) == 1
-    for row in ("supervised control", "pseudo-label", "FixMatch", "S4L-Rotation"):
+    for row in ("supervised baseline", "pseudo-label", "FixMatch", "S4L-Rotation"):
         assert re.search(rf"^\| {row} \| \d+\.\d \|", text, re.MULTILINE), row
     assert "No GPU or TPU here" in text
     assert pictures == 2

@@ -12,11 +12,13 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from configs import dino, simclr
-from jssl import chips, flops, hlo, parallel, planner, program
-from jssl.chips import Chip
+from jssl import parallel
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.hlo import Collective
-from jssl.streams import DataInfo
+from jssl.parallel import chips, hlo
+from jssl.parallel.chips import Chip
+from jssl.parallel.hlo import Collective
+from jssl.train import flops, planner, program
 from tests.commands import SIMCLR, TINY, called
 from tests.conftest import tiny_config
 

@@ -14,11 +14,11 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jssl import distributed
-from jssl.distributed import Settings, settings
 from jssl.errors import UserError
-from jssl.monitor import read_lines
-from jssl.peers import TRY_AGAIN
+from jssl.parallel import distributed
+from jssl.parallel.distributed import Settings, settings
+from jssl.parallel.heartbeat import TRY_AGAIN
+from jssl.train.metrics_file import read_lines
 from tests.commands import DIGITS, ROOT, SIMCLR, TIMING, TINY, as_file, called, environment, started
 from tests.train.test_sequence import get
 
@@ -236,7 +236,7 @@ def test_processes_learn_from_two_streams_as_one(tmp_path):
     status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
     assert status == 0, err
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
-    assert any("guesses/top1" in line for line in one)
+    assert any("pseudo_label/top1" in line for line in one)
     assert len({line["flexmatch/loss"] for line in one if "loss" in line}) > 1
     same_lines(one, two)
 

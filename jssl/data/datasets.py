@@ -10,32 +10,32 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data import shifts, sources, splits
-from jssl.data.guesses import Guesses, read_kept
-from jssl.data.guesses import read as read_guesses
-from jssl.data.joined import joined
-from jssl.data.sources import Source
-from jssl.data.tfds_source import TfdsSource
+from jssl.data import sources, splits
+from jssl.data.pseudo_labels import PseudoLabels, read_inliers
+from jssl.data.pseudo_labels import read as read_pseudo_labels
+from jssl.data.sources import Source, corrupted
+from jssl.data.sources.concat import concat
+from jssl.data.sources.tfds import TfdsSource
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.streams import DataInfo
 
 GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class Shift:
-    """How the unlabelled stream differs from the labelled one; see shifts.py. By default not at all.
+class DistributionShift:
+    """How the unlabelled stream differs from the labelled one; see corrupted.py. By default not at all.
 
     Attributes:
       with_labeled: whether it holds the images with labels, too.
-      long_tail: how many times more images the first class has than the last.
-      corruption, strength, resolution, seed: see `shifts.shifted`.
+      imbalance_ratio: how many times more images the first class has than the last.
+      corruption, severity, resolution, seed: see `corrupted.corrupted`.
     """
 
     with_labeled: bool = True
-    long_tail: float = 1.0
+    imbalance_ratio: float = 1.0
     corruption: str = ""
-    strength: int = 3
+    severity: int = 3
     resolution: int = 0
     seed: int = 0
 
@@ -46,117 +46,132 @@ class Data:
 
     Attributes:
       train: what the method trains on.
-      val: held out of train, for choices; None without a holdout.
+      val: holdout_indices out of train, for choices; None without a holdout.
       test: for the final numbers; None if the data set has no such split.
-      visible: positions within train whose labels may be used, or None if there are no labels.
-      held: positions of val in the split that it was cut from.
+      labeled_indices: positions within train whose labels may be used, or None if there are no labels.
+      holdout_indices: positions of val in the split that it was cut from.
       shift: how the unlabelled stream differs from the rest.
-      guesses: labels that a model gave to other images of train.
+      pseudo_labels: labels that a model gave to other images of train.
       added: images of another data set in the unlabelled stream.
-      kept: positions of the unlabelled stream (`pool`) that are no outliers; None for all.
+      inliers: positions of the unlabelled stream (`unlabeled_pool`) that are no outliers; None for all.
     """
 
     train: Source
     val: Source | None
     test: Source | None
-    visible: np.ndarray | None
-    held: np.ndarray
-    shift: Shift = Shift()
-    guesses: Guesses | None = None
+    labeled_indices: np.ndarray | None
+    holdout_indices: np.ndarray
+    shift: DistributionShift = DistributionShift()
+    pseudo_labels: PseudoLabels | None = None
     added: Source | None = None
-    kept: np.ndarray | None = None
+    inliers: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
         """0 if unlabelled."""
-        return 0 if self.visible is None else len(self.train.class_names or ())
+        return 0 if self.labeled_indices is None else len(self.train.class_names or ())
 
     @property
     def info(self) -> DataInfo:
         """What a program must know."""
         train = self.train
-        labeled = 0 if self.visible is None else len(self.visible)
-        labeled += 0 if self.guesses is None else len(self.guesses.index)
-        guessed = self.guesses is not None
-        unlabeled = len(self.pool) if self.kept is None else len(self.kept)
+        labeled = 0 if self.labeled_indices is None else len(self.labeled_indices)
+        labeled += 0 if self.pseudo_labels is None else len(self.pseudo_labels.index)
+        has_pseudo_labels = self.pseudo_labels is not None
+        unlabeled = len(self.unlabeled_pool) if self.inliers is None else len(self.inliers)
         shape = train.image_shape
-        return DataInfo(unlabeled, shape, train.channels, self.num_classes, labeled, guessed)
+        return DataInfo(unlabeled, shape, train.channels, self.num_classes, labeled, has_pseudo_labels)
 
     @functools.cached_property
-    def others(self) -> np.ndarray:
+    def unlabeled_indices(self) -> np.ndarray:
         """Positions within train of what the unlabelled stream takes from it."""
         positions = np.arange(len(self.train))
-        if not self.shift.with_labeled and self.visible is not None:
-            positions = np.setdiff1d(positions, self.visible)
-        if self.shift.long_tail == 1:
+        if not self.shift.with_labeled and self.labeled_indices is not None:
+            positions = np.setdiff1d(positions, self.labeled_indices)
+        if self.shift.imbalance_ratio == 1:
             return positions
         labels = self.train.labels()
         if labels is None:
-            raise UserError("config.data.unlabeled.long_tail: the images have no labels, so it cannot be cut")
-        return positions[shifts.long_tail(labels[positions], self.shift.long_tail, self.shift.seed)]
+            raise UserError(
+                "config.data.unlabeled.imbalance_ratio: the images have no labels, so it cannot be cut"
+            )
+        return positions[
+            corrupted.imbalance_ratio(labels[positions], self.shift.imbalance_ratio, self.shift.seed)
+        ]
 
     @functools.cached_property
-    def pool(self) -> Source:
+    def unlabeled_pool(self) -> Source:
         """The unlabelled stream before outliers are taken out: part of train, shifted, and what is added."""
         source = self.train
-        if len(self.others) < len(self.train):
-            source = sources.subset(source, self.others)
+        if len(self.unlabeled_indices) < len(self.train):
+            source = sources.subset(source, self.unlabeled_indices)
         source = self._shifted(source)
-        return source if self.added is None else joined(source, self.added)
+        return source if self.added is None else concat(source, self.added)
 
     def hidden(self, most: int) -> Source | None:
         """Images of the unlabelled stream, at most so many, whose labels there are, but not for training."""
-        rows = np.arange(len(self.others)) if self.kept is None else self.kept[self.kept < len(self.others)]
-        found = np.setdiff1d(self.others[rows], [] if self.visible is None else self.visible)
-        if self.visible is None or not len(found) or not most:
+        rows = (
+            np.arange(len(self.unlabeled_indices))
+            if self.inliers is None
+            else self.inliers[self.inliers < len(self.unlabeled_indices)]
+        )
+        found = np.setdiff1d(
+            self.unlabeled_indices[rows], [] if self.labeled_indices is None else self.labeled_indices
+        )
+        if self.labeled_indices is None or not len(found) or not most:
             return None
         drawn = np.random.default_rng(0).permutation(len(found))[:most]
         return self._shifted(sources.subset(self.train, found[np.sort(drawn)]))
 
     def _shifted(self, source: Source) -> Source:
         shift = self.shift
-        return shifts.shifted(source, shift.corruption, shift.strength, shift.resolution, shift.seed)
+        return corrupted.corrupted(source, shift.corruption, shift.severity, shift.resolution, shift.seed)
 
     def unlabeled(self, probed: bool = False) -> tuple[Source, np.ndarray | None]:
         """Source and labels of the unlabelled stream; only a probe beside the method has a use for the labels."""
         labels = self.train_labels() if self.train.labels_are_cheap or probed else None
         if labels is not None:
             labels = np.concatenate(
-                [labels[self.others], np.full(len(self.pool) - len(self.others), -1, np.int32)]
+                [
+                    labels[self.unlabeled_indices],
+                    np.full(len(self.unlabeled_pool) - len(self.unlabeled_indices), -1, np.int32),
+                ]
             )
-        if self.kept is None:
-            return self.pool, labels
-        return sources.subset(self.pool, self.kept), None if labels is None else labels[self.kept]
+        if self.inliers is None:
+            return self.unlabeled_pool, labels
+        return sources.subset(self.unlabeled_pool, self.inliers), None if labels is None else labels[
+            self.inliers
+        ]
 
     def labeled(self) -> tuple[Source, np.ndarray]:
         """Source and labels of the labelled stream: what of train may show its label."""
-        assert self.visible is not None
-        source = sources.subset(self.train, self.visible)
+        assert self.labeled_indices is not None
+        source = sources.subset(self.train, self.labeled_indices)
         return source, _labels_of(source)
 
     def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
-        """Source, labels and, where there are guesses, `target` and `weight` of the labelled stream.
+        """Source, labels and, where there are pseudo_labels, `target` and `weight` of the labelled stream.
 
-        True labels come first, as distributions of one class with weight 1; the label of a guess is its likeliest
-        class.
+        True labels come first, as distributions of one class with weight 1; the label of a pseudo-label is its
+        likeliest class.
         """
         source, labels = self.labeled()
-        if self.guesses is None:
+        if self.pseudo_labels is None:
             return source, labels, {}
-        assert self.visible is not None
-        guesses = self.guesses
-        source = sources.subset(self.train, np.concatenate([self.visible, guesses.index]))
-        target = np.concatenate([np.eye(self.num_classes, dtype=np.float32)[labels], guesses.target])
-        weight = np.concatenate([np.ones(len(labels), np.float32), guesses.weight])
+        assert self.labeled_indices is not None
+        pseudo_labels = self.pseudo_labels
+        source = sources.subset(self.train, np.concatenate([self.labeled_indices, pseudo_labels.index]))
+        target = np.concatenate([np.eye(self.num_classes, dtype=np.float32)[labels], pseudo_labels.target])
+        weight = np.concatenate([np.ones(len(labels), np.float32), pseudo_labels.weight])
         return source, target.argmax(axis=1).astype(np.int32), {"target": target, "weight": weight}
 
     def train_labels(self) -> np.ndarray | None:
         """int32[N], -1 where a label may not be used."""
-        labels = None if self.visible is None else self.train.labels()
-        if labels is None or self.visible is None:
+        labels = None if self.labeled_indices is None else self.train.labels()
+        if labels is None or self.labeled_indices is None:
             return None
         shown = np.full(len(labels), -1, np.int32)
-        shown[self.visible] = labels[self.visible]
+        shown[self.labeled_indices] = labels[self.labeled_indices]
         return shown
 
     def describe(self) -> dict[str, Any]:
@@ -166,14 +181,14 @@ class Data:
             "val": 0 if self.val is None else len(self.val),
             "test": 0 if self.test is None else len(self.test),
             "classes": list(self.train.class_names or ()),
-            "content": signature(self.train),
-            "holdout": self.held.tolist(),
-            "visible_labels": None if self.visible is None else self.visible.tolist(),
+            "content": content_checksum(self.train),
+            "holdout": self.holdout_indices.tolist(),
+            "visible_labels": None if self.labeled_indices is None else self.labeled_indices.tolist(),
         }
 
 
 def open_data(config: Any) -> Data:
-    """Opens the sources of a config, cuts the holdout, chooses the visible labels.
+    """Opens the sources of a config, cuts the holdout, chooses the labeled_indices labels.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
@@ -186,8 +201,12 @@ def open_data(config: Any) -> Data:
     whole = _open(data, data.train)
     labels = None if data.labels == "none" or whole.class_names is None else whole
     strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
-    rest, held = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
-    train, val = (sources.subset(whole, rest), sources.subset(whole, held)) if len(held) else (whole, None)
+    rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
+    train, val = (
+        (sources.subset(whole, rest), sources.subset(whole, holdout_indices))
+        if len(holdout_indices)
+        else (whole, None)
+    )
     test = None
     if data.test not in ("", "test") or sources.has_split(data.name, data.test):
         test = _open(data, data.test) if data.test else None
@@ -196,50 +215,59 @@ def open_data(config: Any) -> Data:
             f"the classes of {data.test!r} differ from those of {data.train!r}: "
             f"{test.class_names} and {whole.class_names}"
         )
-    visible = None
+    labeled_indices = None
     if labels is not None:
         everything = data.labels == "all"
-        visible = (
+        labeled_indices = (
             np.arange(len(train))
             if everything
             else splits.label_subset(_labels_of(train), data.labels, data.split_seed)
         )
-    guesses = None
-    if data.guesses:
+    pseudo_labels = None
+    if data.pseudo_labels:
         if labels is None:
-            raise UserError("config.data.guesses: the images have no labels, so none can be guessed")
-        guesses = read_guesses(data.guesses, mark(train, held), len(train.class_names or ()))
-        assert visible is not None
-        guesses = guesses.without(visible)
-    added = _open(data, data.train, data.unlabeled.add) if data.unlabeled.add else None
-    found = Data(train, val, test, visible, held, shift_of(data), guesses, added)
-    if data.unlabeled.keep:
-        found = dataclasses.replace(
-            found, kept=read_kept(data.unlabeled.keep, len(found.pool), mark(train, held))
+            raise UserError(
+                "config.data.pseudo_labels: the images have no labels, so none can be has_pseudo_labels"
+            )
+        pseudo_labels = read_pseudo_labels(
+            data.pseudo_labels, split_fingerprint(train, holdout_indices), len(train.class_names or ())
         )
-    if not len(found.others):
+        assert labeled_indices is not None
+        pseudo_labels = pseudo_labels.without(labeled_indices)
+    added = _open(data, data.train, data.unlabeled.add) if data.unlabeled.add else None
+    found = Data(
+        train, val, test, labeled_indices, holdout_indices, distribution_shift(data), pseudo_labels, added
+    )
+    if data.unlabeled.inliers:
+        found = dataclasses.replace(
+            found,
+            inliers=read_inliers(
+                data.unlabeled.inliers, len(found.unlabeled_pool), split_fingerprint(train, holdout_indices)
+            ),
+        )
+    if not len(found.unlabeled_indices):
         raise UserError(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
 
 
-def shift_of(data: Any) -> Shift:
+def distribution_shift(data: Any) -> DistributionShift:
     """What `data.unlabeled` says of it.
 
     Raises:
-      UserError: for a corruption, strength or resolution that there is not.
+      UserError: for a corruption, severity or resolution that there is not.
     """
     stream = data.unlabeled
     if stream.corruption:
-        shifts.check_corruption(stream.corruption, stream.strength)
+        corrupted.check_corruption(stream.corruption, stream.severity)
     if stream.resolution:
-        shifts.check_resolution(stream.resolution)
-    names = ("with_labeled", "long_tail", "corruption", "strength", "resolution")
-    return Shift(**{name: stream[name] for name in names}, seed=data.split_seed)
+        corrupted.check_resolution(stream.resolution)
+    names = ("with_labeled", "imbalance_ratio", "corruption", "severity", "resolution")
+    return DistributionShift(**{name: stream[name] for name in names}, seed=data.split_seed)
 
 
-def signature(source: Source) -> int:
+def content_checksum(source: Source) -> int:
     """A checksum of file names or of pixels: a run must not go on with other data. 0 for records on disk."""
     if isinstance(source, sources.ArraySource):
         return zlib.crc32(source.images.tobytes())
@@ -248,10 +276,11 @@ def signature(source: Source) -> int:
     return zlib.crc32("\n".join(source.filename(i) for i in range(len(source))).encode())
 
 
-def mark(train: Source, held: np.ndarray) -> np.ndarray:
-    """What tells one train from another, int64[3]: its size, its content, and what was held out of it."""
+def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:
+    """What tells one train from another, int64[3]: its size, its content, and what was holdout_indices out of it."""
     return np.array(
-        [len(train), signature(train), zlib.crc32(np.asarray(held, np.int64).tobytes())], np.int64
+        [len(train), content_checksum(train), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
+        np.int64,
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from jssl.data.sources import eight_bit, to_array, upright
 
 if TYPE_CHECKING:
-    from jssl.data.view_spec import ViewSpec
+    from jssl.data.augment.view_spec import ViewSpec
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 Box = tuple[int, int, int, int]  # left, top, right, bottom

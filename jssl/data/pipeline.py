@@ -24,8 +24,8 @@ from jax.sharding import Mesh
 
 from jssl import parallel
 from jssl.data import host
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import ArraySource, BadImage, Source
-from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.types import Batch, HostBatch
 

@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import losses, parallel, rng
+from jssl import metrics, parallel, rng
 from jssl.data import augment
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import TrainBatches
 from jssl.data.sources import Source, subset
-from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
-from jssl.evaluation import diagnostics
-from jssl.program import Program
-from jssl.state import TrainState
+from jssl.metrics import embedding
+from jssl.train.program import Program
+from jssl.train.state import TrainState
 from jssl.types import Array, Metrics, Params, PyTree, State
 
 MIN_IMAGES = 2  # of which one can say that they differ
@@ -91,21 +91,21 @@ class Health:
 def of_embeddings(z1: Array, z2: Array) -> Metrics:
     """Diagnostics of the embeddings of two views, float[N, D] each."""
     return {
-        "std": diagnostics.relative_std(z1),
-        "rank_me": diagnostics.rank_me(z1),
-        "alignment": losses.alignment(z1, z2),
-        "uniformity": losses.uniformity(z1),
-        "cosine": diagnostics.mean_cosine(z1),
-        "norm": diagnostics.mean_norm(z1),
+        "std": embedding.relative_std(z1),
+        "rank_me": embedding.rank_me(z1),
+        "alignment": metrics.alignment(z1, z2),
+        "uniformity": metrics.uniformity(z1),
+        "cosine": embedding.mean_cosine(z1),
+        "norm": embedding.mean_norm(z1),
     }
 
 
 def of_assignments(p: Array) -> Metrics:
     """Diagnostics of distributions over prototypes, float[N, K]."""
     return {
-        "entropy": diagnostics.entropy(p),
-        "kl_from_uniform": diagnostics.kl_from_uniform(p),
-        "mutual_information": diagnostics.mutual_information(p),
+        "entropy": embedding.entropy(p),
+        "kl_from_uniform": embedding.kl_from_uniform(p),
+        "mutual_information": embedding.mutual_information(p),
     }
 
 

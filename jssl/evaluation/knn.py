@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jssl import parallel
 from jssl.errors import UserError
+from jssl.metrics import accuracy
 from jssl.types import Array
 
 QUERY_BLOCK = 256
@@ -43,7 +44,7 @@ def knn(
       leave_one_out: the test set is the train set, and an image does not vote on itself.
 
     Returns:
-      {'top1', 'top5'}, fractions in [0, 1]; top5 counts min(5, classes) guesses.
+      {'top1', 'top5'}, fractions in [0, 1]; top5 counts min(5, classes) predictions.
 
     Raises:
       UserError: if k or the temperature is not positive.
@@ -62,14 +63,14 @@ def knn(
     labels = np.pad(train_labels, (0, len(bank_rows) - len(bank)), constant_values=-1)
     label_rows = parallel.put_rows(labels.astype(np.int32), mesh)
     vote = _voter(mesh, k, temperature, classes)
-    guesses = []
+    predictions = []
     for start in range(0, len(queries), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
         block = parallel.pad_rows(queries[rows], QUERY_BLOCK)  # whole blocks, so that one shape is compiled
         self_rows = parallel.pad_rows(own[rows].astype(np.int32), QUERY_BLOCK)
         put = parallel.put_replicated((block, self_rows), mesh)
-        guesses.append(np.asarray(vote(bank_rows, label_rows, *put)))
-    ranked = np.concatenate(guesses)[: len(queries)]
+        predictions.append(np.asarray(vote(bank_rows, label_rows, *put)))
+    ranked = np.concatenate(predictions)[: len(queries)]
     return accuracy(ranked, test_labels)
 
 
@@ -77,12 +78,6 @@ def check_knn(k: int, temperature: float) -> None:
     """Raises UserError for settings that cannot be."""
     if k < 1 or not temperature > 0:
         raise UserError(f"evals.knn: k={k} and temperature={temperature} must be positive")
-
-
-def accuracy(ranked: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """top1 and top5 of guesses ranked by score, int[M, >=1]."""
-    hits = ranked[:, :5] == labels[:, None]
-    return {"top1": float(hits[:, 0].mean()), "top5": float(hits.any(axis=1).mean())}
 
 
 @functools.lru_cache(maxsize=8)

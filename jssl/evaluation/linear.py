@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jssl import parallel
 from jssl.data import splits
 from jssl.errors import UserError
-from jssl.evaluation.knn import accuracy
+from jssl.metrics.classification import accuracy
 from jssl.types import Array
 
 HELD_OUT = 0.2  # of the train features, to choose the L2 penalty
@@ -65,8 +65,8 @@ def linear(
         penalties, scores = sorted(l2, reverse=True), []
         for penalty in penalties:  # from strong to weak, each starting where the last one ended
             weights = fit(x, labels, rows, penalty, weights)
-            guesses = _rank(weights, train_x[held_out])
-            scores.append(accuracy(guesses, train_labels[held_out])["top1"])
+            predictions = _rank(weights, train_x[held_out])
+            scores.append(accuracy(predictions, train_labels[held_out])["top1"])
         chosen = float(penalties[int(np.argmax(scores))])
     rows = _shard(np.full(len(train_x), 1 / len(train_x), np.float32), mesh)
     weights = fit(x, labels, rows, chosen, _zeros(train_x.shape[1], classes))

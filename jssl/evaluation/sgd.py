@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jssl import models, optim
+from jssl import models
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import TrainBatches
-from jssl.data.view_spec import ViewSpec
-from jssl.durations import Clock
+from jssl.data.streams import DataInfo, Stream
 from jssl.errors import UserError
 from jssl.methods import Context, Method, Output
-from jssl.program import Program
-from jssl.state import TrainState
-from jssl.streams import DataInfo, Stream
-from jssl.train import device_iterator
+from jssl.train import optim
+from jssl.train.durations import Clock
+from jssl.train.loop import device_iterator
+from jssl.train.program import Program
+from jssl.train.state import TrainState
 from jssl.types import Array, Batch, Params, State
 
 
@@ -37,7 +38,7 @@ class FrozenProbe(Method):
         return models.linear(self.classes)
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-        state = {"frozen": self.inner.kept(*self.inner.init(key, batch))}
+        state = {"frozen": self.inner.eval_encoder(*self.inner.init(key, batch))}
         h = self._features(state, batch["unlabeled"]["views"][0])
         return {"head": self.head.init(key, h)[0]}, state
 
@@ -69,7 +70,7 @@ def train_probe(
     info = dataclasses.replace(program.info, num_examples=len(batches.source))
     probe = _program(program, recipe, info, classes)
     fresh = probe.init()
-    frozen = jax.tree.map(jnp.copy, program.method.kept(state.params, state.method_state))
+    frozen = jax.tree.map(jnp.copy, program.method.eval_encoder(state.params, state.method_state))
     current = dataclasses.replace(fresh, method_state={"frozen": frozen})
     step = probe.compile()
     for batch in device_iterator(program, batches):
@@ -104,7 +105,7 @@ def probe_specs(config: Any) -> tuple[ViewSpec, ...]:
 
 def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
     config = ml_collections.ConfigDict(program.config.to_dict())
-    config.optim.accumulate = config.optim.grad_cache = 1
+    config.optim.grad_accumulation = config.optim.grad_cache = 1
     config.optim.update(
         {
             "name": "sgd",

@@ -18,10 +18,11 @@ from jssl.errors import UserError, check_numbers
 from jssl.evaluation import classifier, health, sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
 from jssl.evaluation.health import Health
-from jssl.evaluation.knn import accuracy, check_knn, knn
+from jssl.evaluation.knn import check_knn, knn
 from jssl.evaluation.linear import check_linear, linear
-from jssl.program import Program
-from jssl.state import TrainState
+from jssl.metrics.classification import accuracy
+from jssl.train.program import Program
+from jssl.train.state import TrainState
 from jssl.types import Array
 
 Results = dict[str, float]
@@ -34,8 +35,8 @@ class Suite:
     Results are flat: `knn/top1`, `linear/top1`, `linear_10_per_class/top1` and `.../top1_std`, `sgd/top1`, each
     with `untrained/` and (but for sgd, which needs an encoder) `pixels/` before it for the baselines, and `val/`
     during training, where neither sgd nor few labels are tried. `classifier/*` is the method's own classifier, see
-    classifier.py; its baseline is the supervised control, which is a run of its own; `guesses/*` is what its guesses of
-    images without labels are worth. `health/*` (see health.py)
+    classifier.py; its baseline is the supervised baseline, which is a run of its own; `pseudo_label/*` is what its
+    pseudo-labels of images without labels are worth. `health/*` (see health.py)
     needs no labels and has no `val/`; its images are those of the holdout, or of train without one.
     """
 
@@ -122,13 +123,13 @@ class Suite:
         return {f"{prefix}classifier/{name}": value for name, value in found.items()}
 
     def _guesses(self, state: TrainState) -> Results:
-        """How good the classifier's guesses of unlabelled images are, by labels that training does not see."""
+        """How good the classifier's pseudo-labels of unlabelled images are, by labels that training does not see."""
         source = self.hidden if self.config.classifier.enabled else None
         if source is None:
             return {}
         apply = functools.partial(self.program.logits, state.params, state.method_state)
-        found = classifier.guesses(self._extract(apply, source))
-        return {f"guesses/{name}": value for name, value in found.items()}
+        found = classifier.pseudo_label_quality(self._extract(apply, source))
+        return {f"pseudo_label/{name}": value for name, value in found.items()}
 
     @functools.cached_property
     def hidden(self) -> Source | None:
@@ -151,10 +152,10 @@ class Suite:
         return extract_source(self.program, apply, source)
 
     def _visible(self) -> Source:
-        assert self.data.visible is not None
-        if len(self.data.visible) == len(self.data.train):
+        assert self.data.labeled_indices is not None
+        if len(self.data.labeled_indices) == len(self.data.train):
             return self.data.train
-        return subset(self.data.train, self.data.visible)
+        return subset(self.data.train, self.data.labeled_indices)
 
     def _probe(
         self,
@@ -249,7 +250,6 @@ def check(config: Any) -> None:
         raise UserError(f"evals.classifier.median_of={evals.classifier.median_of} must be at least 1")
     if evals.classifier.guesses < 0:
         raise UserError(f"evals.classifier.guesses={evals.classifier.guesses} must not be negative")
-    classifier.control(evals.control)
     health.check(config)
     check_knn(evals.knn.k, evals.knn.temperature)
     check_linear(evals.linear.l2, evals.linear.max_iterations)

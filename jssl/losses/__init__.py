@@ -1,7 +1,7 @@
 """Pure loss functions: arrays in, scalar (or small dict) out."""
 
 from jssl.losses.clustering import sinkhorn, swapped_prediction
-from jssl.losses.consistency import adversarial_direction, divergence, entropy, squared_difference
+from jssl.losses.consistency import adversarial_direction, entropy, kl_divergence, softmax_mse
 from jssl.losses.contrastive import (
     contrastive_accuracy,
     info_nce,
@@ -9,58 +9,54 @@ from jssl.losses.contrastive import (
     normalize,
     nt_xent,
 )
-from jssl.losses.distillation import dino_cross_entropy, negative_cosine, sharpened
-from jssl.losses.geometry import alignment, mutual_information_bound, uniformity
-from jssl.losses.pairs import GATHERED, Blocks, Gathered, Pairs
+from jssl.losses.distillation import dino_cross_entropy, normalized_mse, sharpened
 from jssl.losses.pseudo import (
-    Guess,
-    align,
-    fairness,
+    PseudoLabels,
+    distribution_alignment,
     flexible_thresholds,
     free_thresholds,
-    guess,
-    guess_of,
+    pseudo_labels,
+    pseudo_labels_of,
+    self_adaptive_fairness,
     sharpen,
-    soft_weights,
+    softmatch_weights,
     weighted_cross_entropy,
 )
 from jssl.losses.redundancy import barlow_twins, vicreg
+from jssl.losses.similarity import DENSE, Blockwise, Dense, Similarity
 from jssl.losses.supervised import batch_hard_triplet, cross_entropy
 
 __all__ = [
-    "GATHERED",
-    "Blocks",
-    "Gathered",
-    "Guess",
-    "Pairs",
+    "DENSE",
+    "Blockwise",
+    "Dense",
+    "PseudoLabels",
+    "Similarity",
     "adversarial_direction",
-    "align",
-    "alignment",
     "barlow_twins",
     "batch_hard_triplet",
     "contrastive_accuracy",
     "cross_entropy",
     "dino_cross_entropy",
-    "divergence",
+    "distribution_alignment",
     "entropy",
-    "fairness",
     "flexible_thresholds",
     "free_thresholds",
-    "guess",
-    "guess_of",
     "info_nce",
     "instance_discrimination",
-    "mutual_information_bound",
-    "negative_cosine",
+    "kl_divergence",
     "normalize",
+    "normalized_mse",
     "nt_xent",
+    "pseudo_labels",
+    "pseudo_labels_of",
+    "self_adaptive_fairness",
     "sharpen",
     "sharpened",
     "sinkhorn",
-    "soft_weights",
-    "squared_difference",
+    "softmatch_weights",
+    "softmax_mse",
     "swapped_prediction",
-    "uniformity",
     "vicreg",
     "weighted_cross_entropy",
 ]

@@ -30,7 +30,7 @@ def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array
       ValueError: for scores that are not rank 2, or settings that are not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 5.
+      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 5.
       https://arxiv.org/abs/2006.09882
     """
     if scores.ndim != 2:
@@ -60,7 +60,7 @@ def swapped_prediction(
       ValueError: if there is no pair, shapes differ, or the temperature is not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 2.
+      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 2.
       https://arxiv.org/abs/2006.09882
     """
     for scores in (*scores_by_view, *assignments_by_view):

@@ -29,7 +29,7 @@ def entropy(logits: Array) -> Array:
     return -jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))
 
 
-def squared_difference(logits: Array, target: Array) -> Array:
+def softmax_mse(logits: Array, target: Array) -> Array:
     """Squared difference of softmax(logits) and a distribution: Pi model, Mean Teacher, MixMatch (Brier score).
 
     Args:
@@ -45,12 +45,12 @@ def squared_difference(logits: Array, target: Array) -> Array:
     References:
       Tarvainen and Valpola, Mean teachers are better role models, 2017, eq. 1. https://arxiv.org/abs/1703.01780
     """
-    check_logits("squared_difference", logits, target)
+    check_logits("softmax_mse", logits, target)
     p = jax.nn.softmax(logits.astype(jnp.float32))
     return jnp.mean(jnp.square(p - jax.lax.stop_gradient(target)))
 
 
-def divergence(logits: Array, target_logits: Array) -> Array:
+def kl_divergence(logits: Array, target_logits: Array) -> Array:
     """KL(softmax(target_logits) || softmax(logits)), the target without gradient.
 
     Args:
@@ -99,12 +99,12 @@ def adversarial_direction(
     logits, push = jax.linearize(function, images)
     pull = jax.linear_transpose(push, images)
     p = jax.nn.softmax(logits.astype(jnp.float32))
-    guess = jnp.argmax(p, axis=-1, keepdims=True)
+    likeliest = jnp.argmax(p, axis=-1, keepdims=True)
     direction = unit_images(jax.random.normal(key, images.shape, images.dtype))
     for _ in range(steps):
         change = push(direction).astype(jnp.float32)
         # What all logits share has no effect, but on the rounding where the answer is sure.
-        change = change - jnp.take_along_axis(change, guess, axis=-1)
+        change = change - jnp.take_along_axis(change, likeliest, axis=-1)
         change = p * (change - jnp.sum(p * change, axis=-1, keepdims=True))
         direction = unit_images(pull(change.astype(logits.dtype))[0])
     return jax.lax.stop_gradient(size * direction)

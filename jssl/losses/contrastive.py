@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.losses.checks import check_pair, check_positive
-from jssl.losses.pairs import GATHERED, PRECISION, Gathered, Pairs, similarities
+from jssl.losses.similarity import DENSE, PRECISION, Dense, Similarity, similarities
 from jssl.types import Array
 
 
@@ -19,16 +19,16 @@ def normalize(z: Array) -> Array:
     return z * jnp.where(square > 1e-24, jax.lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
 
 
-def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, pairs: Pairs = GATHERED) -> Array:
+def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, similarity: Similarity = DENSE) -> Array:
     """Normalised temperature-scaled cross entropy of SimCLR.
 
-    Each of the 2N embeddings has its other view as the positive and all 2N - 1 others in the denominator.
+    Each of the 2N embeddings has its other view as the positive and all 2N - 1 exclude_self in the denominator.
     Gradients flow through both sides of every similarity. Computed in float32 whatever the input.
 
     Args:
       z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
       temperature: positive.
-      pairs: how the 2N x 2N similarities are computed; the value and the gradient are the same.
+      similarity: how the 2N x 2N similarities are computed; the value and the gradient are the same.
 
     Returns:
       Mean over the 2N anchors, float[], at least 0.
@@ -46,9 +46,9 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, pairs: Pairs = GATHE
     # The views of an image side by side: where rows are split over devices, none has to move.
     z = jnp.stack([z1, z2], axis=1).reshape(-1, z1.shape[1])
     positives = jnp.sum(z1 * z2, axis=-1) / temperature
-    if isinstance(pairs, Gathered):
+    if isinstance(similarity, Dense):
         return jnp.mean(_log_sum_exp_of_others(z, 1 / temperature)) - jnp.mean(positives)
-    return jnp.mean(pairs.log_sum_exp(z, z, 1 / temperature, others=True)) - jnp.mean(positives)
+    return jnp.mean(similarity.log_sum_exp(z, z, 1 / temperature, exclude_self=True)) - jnp.mean(positives)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -75,9 +75,9 @@ _log_sum_exp_of_others.defvjp(_forward, _backward)
 
 
 def info_nce(
-    query: Array, key: Array, queue: Array | None, temperature: float = 0.07, pairs: Pairs = GATHERED
+    query: Array, key: Array, queue: Array | None, temperature: float = 0.07, similarity: Similarity = DENSE
 ) -> Array:
-    """Cross entropy of picking a query's own key among others.
+    """Cross entropy of picking a query's own key among exclude_self.
 
     Args:
       query: float[N, D]; need not be normalised.
@@ -85,7 +85,7 @@ def info_nce(
       queue: the negatives of all queries, float[K, D], as MoCo keeps them; None takes the other N - 1 keys of
         the batch instead. They are l2-normalised too.
       temperature: positive.
-      pairs: how queries are compared with the other keys, or with the queue.
+      similarity: how queries are compared with the other keys, or with the queue.
 
     Returns:
       Mean over the batch, float[], at least 0. The gradient flows to all three: what must not get one is
@@ -102,10 +102,10 @@ def info_nce(
     q, k = normalize(query), normalize(key)
     positive = jnp.sum(q * k, axis=-1) / temperature
     if queue is None:
-        return jnp.mean(pairs.log_sum_exp(q, k, 1 / temperature) - positive)
+        return jnp.mean(similarity.log_sum_exp(q, k, 1 / temperature) - positive)
     if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
         raise ValueError(f"info_nce takes a queue float[K, {query.shape[1]}], not {queue.shape}")
-    negatives = pairs.log_sum_exp(q, normalize(queue), 1 / temperature)
+    negatives = similarity.log_sum_exp(q, normalize(queue), 1 / temperature)
     return jnp.mean(jnp.logaddexp(negatives, positive) - positive)
 
 
@@ -144,19 +144,20 @@ def instance_discrimination(
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - own)
 
 
-def contrastive_accuracy(z1: Array, z2: Array, pairs: Pairs = GATHERED) -> tuple[Array, Array, Array]:
+def contrastive_accuracy(z1: Array, z2: Array, similarity: Similarity = DENSE) -> tuple[Array, Array, Array]:
     """How often the other view is the nearest of the other N - 1 images and it, from view 1 to view 2.
 
     Args:
       z1, z2: embeddings, float[N, D]; need not be normalised.
-      pairs: how they are compared, as in nt_xent.
+      similarity: how they are compared, as in nt_xent.
 
     Returns:
-      (accuracy in [0, 1], mean cosine of the pairs, mean cosine of the others), each float[] without gradient.
+      (accuracy in [0, 1], mean cosine of the similarity, mean cosine of the exclude_self), each float[] without
+      gradient.
     """
     a, b = (jax.lax.stop_gradient(normalize(z)) for z in (z1, z2))
     n, own = len(a), jnp.sum(a * b, axis=-1)
     positive = jnp.mean(own)
     total = jnp.sum(jnp.sum(a, axis=0) * jnp.sum(b, axis=0))
-    nearest = jnp.mean(own >= pairs.largest_other(a, b))
+    nearest = jnp.mean(own >= similarity.largest_other(a, b))
     return nearest, positive, (total - n * positive) / max(1, n * (n - 1))

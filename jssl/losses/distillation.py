@@ -12,7 +12,7 @@ from jssl.losses.contrastive import normalize
 from jssl.types import Array
 
 
-def negative_cosine(prediction: Array, target: Array) -> Array:
+def normalized_mse(prediction: Array, target: Array) -> Array:
     """Regression loss of BYOL and SimSiam: 2 - 2 cos(prediction, stop_gradient(target)).
 
     Args:
@@ -28,7 +28,7 @@ def negative_cosine(prediction: Array, target: Array) -> Array:
     References:
       Grill et al., Bootstrap Your Own Latent, 2020, eq. 2. https://arxiv.org/abs/2006.07733
     """
-    check_pair("negative_cosine", prediction, target)
+    check_pair("normalized_mse", prediction, target)
     cosine = jnp.sum(normalize(prediction) * jax.lax.stop_gradient(normalize(target)), axis=-1)
     return 2 - 2 * jnp.mean(cosine)
 
@@ -52,7 +52,7 @@ def dino_cross_entropy(
       student_temperature, teacher_temperature: positive.
 
     Returns:
-      Mean over the batch and over the pairs, float[], at least 0.
+      Mean over the batch and over the similarity, float[], at least 0.
 
     Raises:
       ValueError: if there is no pair, shapes differ, or a number as temperature is not positive.

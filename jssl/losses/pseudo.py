@@ -1,4 +1,4 @@
-"""Guessed labels: which guesses count, and how much."""
+"""Pseudo-labels: which pseudo-labels count, and how much."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jssl.losses.supervised import check_logits, check_rows
 from jssl.types import Array
 
 
-class Guess(NamedTuple):
+class PseudoLabels(NamedTuple):
     """What a classifier says of images without a label; nothing of it has a gradient.
 
     Attributes:
@@ -26,16 +26,16 @@ class Guess(NamedTuple):
     label: Array
 
 
-def guess(logits: Array, temperature: float = 1.0) -> Guess:
-    """The guess that logits float[N, C] make; a temperature, which must be positive, sharpens it if below 1."""
+def pseudo_labels(logits: Array, temperature: float = 1.0) -> PseudoLabels:
+    """The pseudo-label that logits float[N, C] make; a temperature, which must be positive, sharpens it if below 1."""
     check_positive(temperature=temperature)
-    return guess_of(jax.nn.softmax(logits.astype(jnp.float32) / temperature))
+    return pseudo_labels_of(jax.nn.softmax(logits.astype(jnp.float32) / temperature))
 
 
-def guess_of(probabilities: Array) -> Guess:
-    """The guess of distributions float[N, C]."""
+def pseudo_labels_of(probabilities: Array) -> PseudoLabels:
+    """The pseudo-label of distributions float[N, C]."""
     p = jax.lax.stop_gradient(probabilities).astype(jnp.float32)
-    return Guess(p, jnp.max(p, axis=-1), jnp.argmax(p, axis=-1).astype(jnp.int32))
+    return PseudoLabels(p, jnp.max(p, axis=-1), jnp.argmax(p, axis=-1).astype(jnp.int32))
 
 
 def weighted_cross_entropy(logits: Array, target: Array, weight: Array) -> Array:
@@ -43,11 +43,11 @@ def weighted_cross_entropy(logits: Array, target: Array, weight: Array) -> Array
 
     Args:
       logits: of the strong views, float[N, C].
-      target: guessed labels int[N], or distributions float[N, C]; receive no gradient.
-      weight: float[N], 0 for guesses that do not count; receives no gradient.
+      target: Pseudo-labels int[N], or distributions float[N, C]; receive no gradient.
+      weight: float[N], 0 for pseudo-labels that do not count; receives no gradient.
 
     Returns:
-      Mean over N, float[], at least 0: over all of the batch and not over the guesses that count, so that a
+      Mean over N, float[], at least 0: over all of the batch and not over the pseudo-labels that count, so that a
       classifier which is sure of little learns little from it.
 
     Raises:
@@ -73,15 +73,15 @@ def sharpen(probabilities: Array, temperature: float) -> Array:
 
 
 def flexible_thresholds(learned: Array, unused: Array, threshold: float, warm_up: bool = True) -> Array:
-    """FlexMatch: a class that is guessed less often is believed earlier.
+    """FlexMatch: a class that is predicted less often is believed earlier.
 
     beta = counts / max(counts) and threshold * beta / (2 - beta) for every class. With `warm_up` the images that were
-    never guessed with confidence count in the denominator, too.
+    never predicted with confidence count in the denominator, too.
 
     Args:
-      learned: how many images' last confident guess was each class, float[C].
-      unused: how many images had no confident guess yet, float[].
-      threshold: in (0, 1], of the class guessed most often.
+      learned: how many images' last confident pseudo-label was each class, float[C].
+      unused: how many images had no confident pseudo-label yet, float[].
+      threshold: in (0, 1], of the class predicted most often.
 
     Returns:
       float[C] in [0, threshold].
@@ -111,19 +111,20 @@ def free_thresholds(mean_confidence: Array, mean_probabilities: Array) -> Array:
     return mean_confidence * mean_probabilities / jnp.max(mean_probabilities)
 
 
-def fairness(
+def self_adaptive_fairness(
     logits: Array, weight: Array, mean_probabilities: Array, mean_histogram: Array, epsilon: float = 1e-6
 ) -> Array:
     """FreeMatch's self-adaptive fairness: cross entropy between two ratios of probability to frequency.
 
-    The batch's mean prediction on strong views that count, divided by the histogram of its guesses, is driven away from
+    The batch's mean prediction on strong views that count, divided by the histogram of its pseudo-labels, is driven
+    away from
     what the model says on the whole, divided by its own histogram: minus their cross entropy, both normalised.
 
     Args:
       logits: of the strong views, float[N, C].
       weight: 1 for rows that count, float[N]; receives no gradient.
       mean_probabilities, mean_histogram: running means, float[C]; receive no gradient.
-      epsilon: is added in the logarithm, for classes that no row was guessed to be.
+      epsilon: is added in the logarithm, for classes that no row was predicted to be.
 
     Returns:
       float[], at most log(1 + epsilon); 0 if no row counts.
@@ -150,7 +151,7 @@ def fairness(
     mean = jnp.sum(p * weight[:, None], axis=0) / jnp.maximum(count, 1)
 
     def ratio(p: Array, histogram: Array) -> Array:
-        r = p / jnp.where(histogram > 0, histogram, jnp.inf)  # classes that were not guessed say nothing
+        r = p / jnp.where(histogram > 0, histogram, jnp.inf)  # classes that were not predicted say nothing
         return r / jnp.maximum(jnp.sum(r), epsilon)
 
     target = jax.lax.stop_gradient(ratio(mean_probabilities, mean_histogram))
@@ -158,7 +159,7 @@ def fairness(
     return jnp.where(count > 0, jnp.sum(target * jnp.log(found + epsilon)), 0.0)
 
 
-def soft_weights(confidence: Array, mean: Array, variance: Array, width: float = 2.0) -> Array:
+def softmatch_weights(confidence: Array, mean: Array, variance: Array, width: float = 2.0) -> Array:
     """SoftMatch: 1 above the mean confidence, and below it a Gaussian of the distance to it.
 
     Args:
@@ -177,7 +178,7 @@ def soft_weights(confidence: Array, mean: Array, variance: Array, width: float =
     return jnp.exp(-jnp.square(below) * width**2 / (2 * variance))
 
 
-def align(probabilities: Array, mean: Array, target: Array | None = None) -> Array:
+def distribution_alignment(probabilities: Array, mean: Array, target: Array | None = None) -> Array:
     """Distribution alignment: p * target / mean, normalised; the target is uniform if not given.
 
     Args:

@@ -8,28 +8,30 @@ import jax.numpy as jnp
 from jssl.types import Array
 
 
-def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smoothing: float = 0.0) -> Array:
+def cross_entropy(
+    logits: Array, labels: Array, weight: Array | None = None, label_smoothing: float = 0.0
+) -> Array:
     """Cross entropy with integer labels or with distributions.
 
     Args:
       logits: float[N, C].
       labels: int[N], where -1 is no label and counts for nothing; or distributions float[N, C].
       weight: float[N], a factor of every row; the mean is over the rows that have a label, whatever their weight.
-      smoothing: the part of a target that is spread evenly over all classes, in [0, 1).
+      label_smoothing: the part of a target that is spread evenly over all classes, in [0, 1).
 
     Returns:
       Mean over the rows with a label (0 if there are none), float[], at least 0.
 
     Raises:
-      ValueError: if shapes do not fit, or smoothing is out of its range.
+      ValueError: if shapes do not fit, or label_smoothing is out of its range.
 
     References:
-      Szegedy et al., Rethinking the Inception Architecture, 2015, section 7 (smoothing).
+      Szegedy et al., Rethinking the Inception Architecture, 2015, section 7 (label smoothing).
       https://arxiv.org/abs/1512.00567
     """
     check_logits("cross_entropy", logits)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing={smoothing} must be at least 0 and less than 1")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and less than 1")
     check_rows("cross_entropy", logits, labels, weight)
     classes = logits.shape[1]
     known = jnp.ones(len(logits), jnp.float32)
@@ -37,7 +39,7 @@ def cross_entropy(logits: Array, labels: Array, weight: Array | None = None, smo
     if labels.ndim == 1:
         known = (labels >= 0).astype(jnp.float32)
         target = jax.nn.one_hot(labels, classes)
-    target = (1 - smoothing) * target + smoothing / classes
+    target = (1 - label_smoothing) * target + label_smoothing / classes
     each = -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1) * known
     each = each if weight is None else each * weight
     return jnp.sum(each) / jnp.maximum(1, jnp.sum(known))

@@ -9,21 +9,21 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jssl.errors import unknown
-from jssl.methods.barlow_twins import BarlowTwins
 from jssl.methods.base import Context, Method, Output
-from jssl.methods.byol import BYOL
-from jssl.methods.dino import DINO
-from jssl.methods.instdisc import InstDisc
-from jssl.methods.moco import MoCo
-from jssl.methods.mocov3 import MoCoV3
-from jssl.methods.nnclr import NNCLR
+from jssl.methods.clustering.swav import SwAV
+from jssl.methods.contrastive.instdisc import InstDisc
+from jssl.methods.contrastive.moco import MoCo
+from jssl.methods.contrastive.mocov3 import MoCoV3
+from jssl.methods.contrastive.nnclr import NNCLR
+from jssl.methods.contrastive.simclr import SimCLR
+from jssl.methods.distillation.byol import BYOL
+from jssl.methods.distillation.dino import DINO
+from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.online_probe import OnlineProbe
-from jssl.methods.s4l import S4L
-from jssl.methods.simclr import SimCLR
-from jssl.methods.simsiam import SimSiam
-from jssl.methods.swav import SwAV
-from jssl.methods.terms import TERMS, OfMethod, Term
-from jssl.methods.vicreg import VICReg
+from jssl.methods.redundancy.barlow_twins import BarlowTwins
+from jssl.methods.redundancy.vicreg import VICReg
+from jssl.methods.semisupervised import TERMS, OfMethod, Term
+from jssl.methods.semisupervised.s4l import S4L
 from jssl.models import Network
 
 METHODS: dict[str, type[Method]] = {
@@ -41,11 +41,11 @@ METHODS: dict[str, type[Method]] = {
     "vicreg": VICReg,
 }
 
-__all__ = ["METHODS", "TERMS", "Context", "Known", "Method", "OnlineProbe", "Output", "make_method"]
+__all__ = ["METHODS", "TERMS", "Context", "Method", "OnlineProbe", "Output", "RunInfo", "make_method"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class RunInfo:
     """What the program knows and a method may want to: fields of these names are filled in.
 
     Attributes:
@@ -67,10 +67,10 @@ class Known:
     steps_per_epoch: float = 1.0
 
 
-NOT_IN_CONFIG = tuple(field.name for field in dataclasses.fields(Known))
+INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))
 
 
-def make_method(config: Mapping[str, Any], known: Known) -> Method:
+def make_method(config: Mapping[str, Any], known: RunInfo) -> Method:
     """Builds `config.method`: its `name`, and the fields of that class.
 
     Args:
@@ -88,7 +88,7 @@ def make_method(config: Mapping[str, Any], known: Known) -> Method:
     return _make(METHODS[config["name"]], f"method {config['name']!r}", settings, known)
 
 
-def make_term(config: Mapping[str, Any], known: Known) -> Term:
+def make_term(config: Mapping[str, Any], known: RunInfo) -> Term:
     """Builds a section of `config.method.terms`: a term of the table, or a method with a weight.
 
     Raises:
@@ -103,10 +103,10 @@ def make_term(config: Mapping[str, Any], known: Known) -> Term:
     return OfMethod(method=make_method({"name": config["name"], **settings}, known), **own)
 
 
-def _make(kind: type[Any], what: str, settings: Mapping[str, Any], known: Known) -> Any:
+def _make(kind: type[Any], what: str, settings: Mapping[str, Any], known: RunInfo) -> Any:
     fields = {field.name for field in dataclasses.fields(kind)}
     for key in settings:
-        if key not in fields or key in NOT_IN_CONFIG:
-            raise unknown(f"key of {what}", key, fields - set(NOT_IN_CONFIG))
-    given = {name: getattr(known, name) for name in NOT_IN_CONFIG if name in fields}
+        if key not in fields or key in INJECTED_FIELDS:
+            raise unknown(f"key of {what}", key, fields - set(INJECTED_FIELDS))
+    given = {name: getattr(known, name) for name in INJECTED_FIELDS if name in fields}
     return kind(**given, **settings)

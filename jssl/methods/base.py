@@ -74,13 +74,13 @@ class Method(abc.ABC):
         del params, ctx
         return state
 
-    def kept(self, params: Params, state: State) -> tuple[Params, State]:
+    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
         """Parameters and statistics of the encoder that evaluators see and users keep."""
         return params["encoder"], state["stats"]["encoder"]
 
     def features(self, params: Params, state: State, images: Array) -> Array:
         """Representations for evaluators, float32[B, D], in evaluation mode."""
-        return self.encoder.apply(*self.kept(params, state), images, train=False)[0]
+        return self.encoder.apply(*self.eval_encoder(params, state), images, train=False)[0]
 
     def embed(self, params: Params, state: State, images: Array) -> Array:
         """What the loss compares (before it is normalised), float32[B, D], in evaluation mode."""
@@ -91,7 +91,7 @@ class Method(abc.ABC):
         del params, state, images
         return None
 
-    def suspects(self) -> tuple[str, ...]:
+    def collapse_causes(self) -> tuple[str, ...]:
         """What in the settings would explain a collapse, likeliest first; for the alarm."""
         return ()
 

@@ -60,8 +60,8 @@ class OnlineProbe(Method):
     def sharded(self) -> tuple[str, ...]:
         return self.inner.sharded
 
-    def kept(self, params: Params, state: State) -> tuple[Params, State]:
-        return self.inner.kept(params, state)
+    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
+        return self.inner.eval_encoder(params, state)
 
     def features(self, params: Params, state: State, images: Array) -> Array:
         return self.inner.features(params, state, images)
@@ -72,8 +72,8 @@ class OnlineProbe(Method):
     def assignments(self, params: Params, state: State, images: Array) -> Array | None:
         return self.inner.assignments(params, state, images)
 
-    def suspects(self) -> tuple[str, ...]:
-        return self.inner.suspects()
+    def collapse_causes(self) -> tuple[str, ...]:
+        return self.inner.collapse_causes()
 
     def logits(self, params: Params, state: State, images: Array) -> Array:
         """The method's own classifier's, if it has one."""

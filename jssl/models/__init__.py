@@ -68,9 +68,9 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         for key, value in (config[family].items() if family in config else ())
     }
     built = module(**fixed, **options, dtype=_dtype(dtype))
-    sizes = tuple(config["top"]) if "top" in config else ()
+    sizes = tuple(config["head_layers"]) if "head_layers" in config else ()
     if not all(type(size) is int and size > 0 for size in sizes):
-        raise UserError(f"encoder.top must be a tuple of positive integers, not {sizes!r}")
+        raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
     if not sizes:
         return Network(built)
     shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}

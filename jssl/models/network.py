@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from jssl import chunks
+from jssl.parallel import microbatches
 from jssl.types import Array, Params, State
 
 STATS = "batch_stats"  # Flax collection of the running statistics
@@ -98,9 +98,9 @@ class Network:
             out, stats = self._train(params, stats, rows, own)
             return stats, out
 
-        split = (chunks.split_rows(x, self.chunks), jnp.arange(self.chunks))
+        split = (microbatches.split_microbatches(x, self.chunks), jnp.arange(self.chunks))
         stats, out = jax.lax.scan(part, stats, split)
-        return chunks.join_rows(out), stats
+        return microbatches.join_microbatches(out), stats
 
     def _train(self, params: Params, stats: State, x: Array, key: Array | None) -> tuple[Array, State]:
         rngs = None if key is None else {DROP_PATH: key}

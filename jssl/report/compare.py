@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from jssl.report.summary import BASELINES
+from jssl.report.tables import BASELINES
 
 if TYPE_CHECKING:
-    from jssl.stages import Result
+    from jssl.report.result import Result
 
 COLUMNS = {
     "kNN": "knn/top1",

@@ -11,9 +11,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from jssl import rng
 from jssl.data import augment as aug
-from jssl.data import image_ops as ops
-from jssl.data import operators
-from jssl.data.randaugment import randaugment
+from jssl.data.augment import image_ops as ops
+from jssl.data.augment import operators
+from jssl.data.augment.randaugment import randaugment
 
 KEY = jax.random.key(0)
 TOLERANCE = 2 / 255
@@ -590,8 +590,11 @@ def test_every_operator_of_the_chain_is_wired(batch):
         ({"crop_area_min": 0.2}, lambda k, x: operators.random_resized_crop(k[0], x, 16, (0.2, 1.0))),
         ({"flip_prob": 1.0}, lambda k, x: x[:, ::-1]),
         ({"pad": 5}, lambda k, x: operators.random_window(k["pad"], x, 5)),
-        ({"rand_count": 5}, lambda k, x: randaugment(k["randaugment"], x, 5)),
-        ({"rand_count": 5, "rand_strength": 0.5}, lambda k, x: randaugment(k["randaugment"], x, 5, 0.5)),
+        ({"randaug_num_ops": 5}, lambda k, x: randaugment(k["randaugment"], x, 5)),
+        (
+            {"randaug_num_ops": 5, "randaug_magnitude": 0.5},
+            lambda k, x: randaugment(k["randaugment"], x, 5, 0.5),
+        ),
         ({"hsv_prob": 1.0}, lambda k, x: operators.hsv_jitter(k["hsv"], x)),
         (
             {"hsv_prob": 0.9, "hsv_hue": 0.2, "hsv_power": 1.0, "hsv_gain": 0.3, "hsv_shift": 0.2},
@@ -632,7 +635,7 @@ def test_every_operator_of_the_chain_is_wired(batch):
 
 def test_new_operators_have_their_place_and_leave_the_draws_of_the_others(batch):
     """Window, flip, RandAugment, HSV, noise: what one draws does not depend on the others."""
-    on = {"pad": 4, "flip_prob": 0.5, "rand_count": 1, "hsv_prob": 1.0, "noise_std": 0.1}
+    on = {"pad": 4, "flip_prob": 0.5, "randaug_num_ops": 1, "hsv_prob": 1.0, "noise_std": 0.1}
 
     @fast_jit
     @jax.vmap
@@ -704,8 +707,8 @@ def test_center_resize():
         ({"size": 8, "pad": 8}, "pad is 8; set less than size, which is 8"),
         ({"size": 8, "pad": -1}, r"pad is -1; set it within \[0, inf\]"),
         ({"size": 8, "pad": 0.5}, "pad is 0.5; set it to a whole number"),
-        ({"size": 8, "rand_count": 1.5}, "rand_count is 1.5; set it to a whole number"),
-        ({"size": 8, "rand_strength": 1.5}, r"rand_strength is 1.5; set it within \[0, 1\]"),
+        ({"size": 8, "randaug_num_ops": 1.5}, "randaug_num_ops is 1.5; set it to a whole number"),
+        ({"size": 8, "randaug_magnitude": 1.5}, r"randaug_magnitude is 1.5; set it within \[0, 1\]"),
         ({"size": 8, "hsv_prob": 2}, r"hsv_prob is 2; set it within \[0, 1\]"),
         ({"size": 8, "hsv_hue": 0.6}, r"hsv_hue is 0.6; set it within \[0, 0.5\]"),
         ({"size": 8, "hsv_power": -1}, "hsv_power is -1"),

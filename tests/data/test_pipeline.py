@@ -6,9 +6,9 @@ from PIL import Image
 
 from jssl import parallel
 from jssl.data import host, sources
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import BadImages, DeviceIterator, EvalBatches, TrainBatches, read_ahead
 from jssl.data.sources import ArraySource, FolderSource
-from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
 
 CROP = ViewSpec(size=12, crop_area_min=0.2, copies=2)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from jssl.data import randaugment as ra
-from jssl.data.randaugment import Operator
+from jssl.data.augment import randaugment as ra
+from jssl.data.augment.randaugment import Operator
 from tests.data.test_augment import fast_jit, picture, unit
 
 KEY = jax.random.key(0)

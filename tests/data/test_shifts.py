@@ -7,9 +7,10 @@ from PIL import Image
 from scipy import ndimage
 
 from configs import common
-from jssl.data import datasets, shifts, sources
+from jssl.data import datasets, sources
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import EvalBatches, TrainBatches
-from jssl.data.view_spec import ViewSpec
+from jssl.data.sources import corrupted
 from jssl.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 200))
@@ -25,39 +26,39 @@ def pictures(count=6, height=24, width=20, channels=3):
 
 
 def test_long_tail_is_nested_and_seeded():
-    few, more = (shifts.long_tail(LABELS, factor, seed=0) for factor in (100, 10))
+    few, more = (corrupted.imbalance_ratio(LABELS, factor, seed=0) for factor in (100, 10))
     # 200 / 100^(c/9) and 200 / 10^(c/9), rounded down.
     np.testing.assert_array_equal(np.bincount(LABELS[few]), [200, 119, 71, 43, 25, 15, 9, 5, 3, 2])
     np.testing.assert_array_equal(np.bincount(LABELS[more]), [200, 154, 119, 92, 71, 55, 43, 33, 25, 20])
     assert set(few) < set(more)
     assert few.dtype == np.int64
     np.testing.assert_array_equal(few, np.sort(few))
-    np.testing.assert_array_equal(few, shifts.long_tail(LABELS, 100, seed=0))
-    assert set(few) != set(shifts.long_tail(LABELS, 100, seed=1))
-    np.testing.assert_array_equal(shifts.long_tail(LABELS, 1, seed=0), np.arange(2000))
+    np.testing.assert_array_equal(few, corrupted.imbalance_ratio(LABELS, 100, seed=0))
+    assert set(few) != set(corrupted.imbalance_ratio(LABELS, 100, seed=1))
+    np.testing.assert_array_equal(corrupted.imbalance_ratio(LABELS, 1, seed=0), np.arange(2000))
 
 
 def test_long_tail_of_unequal_classes():
     """Where a class is smaller than its share all of it stays; one of each stays in any case."""
     labels = np.repeat([0, 2, 5], [8, 50, 100])
-    kept = shifts.long_tail(labels, 4, seed=0)
+    kept = corrupted.imbalance_ratio(labels, 4, seed=0)
     np.testing.assert_array_equal(np.bincount(labels[kept])[[0, 2, 5]], [8, 50, 25])
-    assert np.bincount(labels[shifts.long_tail(labels, 1e9, 0)])[[0, 2, 5]].tolist() == [8, 1, 1]
-    np.testing.assert_array_equal(shifts.long_tail(np.zeros(5, int), 10, 0), np.arange(5))
-    assert len(shifts.long_tail(np.zeros(0, int), 10, 0)) == 0
+    assert np.bincount(labels[corrupted.imbalance_ratio(labels, 1e9, 0)])[[0, 2, 5]].tolist() == [8, 1, 1]
+    np.testing.assert_array_equal(corrupted.imbalance_ratio(np.zeros(5, int), 10, 0), np.arange(5))
+    assert len(corrupted.imbalance_ratio(np.zeros(0, int), 10, 0)) == 0
 
 
 @pytest.mark.parametrize("factor", [0.5, -1, float("inf"), float("nan")])
 def test_bad_factor(factor):
     with pytest.raises(UserError, match=r"factor is .*; set it to at least 1"):
-        shifts.long_tail(LABELS, factor, seed=0)
+        corrupted.imbalance_ratio(LABELS, factor, seed=0)
 
 
 # Corruptions.
 
 
-def corrupted(image, kind, strength):
-    return shifts.corrupt_one(image, kind, strength, np.random.default_rng(1))
+def once(image, kind, strength):
+    return corrupted.corrupt_one(image, kind, strength, np.random.default_rng(1))
 
 
 def by_hsv(image, change):
@@ -70,7 +71,7 @@ def by_hsv(image, change):
 
 @pytest.mark.parametrize(("strength", "std"), [(1, 0.04), (5, 0.10)])
 def test_gaussian_noise(strength, std):
-    noise = corrupted(np.full((100, 100, 3), 128, np.uint8), "gaussian_noise", strength) / 255 - 128 / 255
+    noise = once(np.full((100, 100, 3), 128, np.uint8), "gaussian_noise", strength) / 255 - 128 / 255
     assert abs(noise.mean()) < 0.003
     assert abs(noise.std() / std - 1) < 0.03
     assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.05
@@ -79,14 +80,14 @@ def test_gaussian_noise(strength, std):
 @pytest.mark.parametrize(("strength", "photons"), [(1, 500), (5, 50)])
 def test_shot_noise_grows_with_the_light(strength, photons):
     for value in (0, 30, 120):
-        seen = corrupted(np.full((100, 100, 3), value, np.uint8), "shot_noise", strength) / 255
+        seen = once(np.full((100, 100, 3), value, np.uint8), "shot_noise", strength) / 255
         assert abs(seen.mean() - value / 255) < 0.003
         assert abs(seen.var() - value / 255 / photons) < 0.05 * value / 255 / photons + 2e-6
 
 
 @pytest.mark.parametrize(("strength", "share"), [(1, 0.01), (5, 0.07)])
 def test_impulse_noise(strength, share):
-    seen = corrupted(np.full((200, 100, 3), 128, np.uint8), "impulse_noise", strength)
+    seen = once(np.full((200, 100, 3), 128, np.uint8), "impulse_noise", strength)
     black, white = ((seen == value).mean() for value in (0, 255))
     assert abs(black - share / 2) < 0.1 * share
     assert abs(white - share / 2) < 0.1 * share
@@ -97,7 +98,7 @@ def test_gaussian_blur():
     image = pictures()[0]
     for strength, sigma in ((1, 0.4), (5, 1.0)):
         expected = ndimage.gaussian_filter(image.astype(float), (sigma, sigma, 0), mode="nearest")
-        np.testing.assert_allclose(corrupted(image, "gaussian_blur", strength), expected, atol=0.6)
+        np.testing.assert_allclose(once(image, "gaussian_blur", strength), expected, atol=0.6)
 
 
 def test_brightness_and_saturation_agree_with_colorsys():
@@ -105,18 +106,18 @@ def test_brightness_and_saturation_agree_with_colorsys():
     image[0], image[1] = 0, [255, 0, 10]
     for strength, shift in ((1, 0.05), (5, 0.3)):
         expected = by_hsv(image, lambda h, s, v, shift=shift: (h, s, v + shift))
-        np.testing.assert_allclose(corrupted(image, "brightness", strength), expected, atol=0.51)
+        np.testing.assert_allclose(once(image, "brightness", strength), expected, atol=0.51)
     for strength, a, b in ((1, 0.3, 0), (3, 1.5, 0), (5, 2.5, 0.2)):
         expected = by_hsv(image, lambda h, s, v, a=a, b=b: (h, a * s + b, v))
-        np.testing.assert_allclose(corrupted(image, "saturate", strength), expected, atol=0.51)
+        np.testing.assert_allclose(once(image, "saturate", strength), expected, atol=0.51)
     grey = np.full((4, 4, 3), 90, np.uint8)
-    np.testing.assert_array_equal(corrupted(grey, "saturate", 5), grey)
+    np.testing.assert_array_equal(once(grey, "saturate", 5), grey)
 
 
 def test_contrast():
     image = pictures()[0]
     for strength, factor in ((1, 0.75), (5, 0.15)):
-        actual = corrupted(image, "contrast", strength).astype(float)
+        actual = once(image, "contrast", strength).astype(float)
         np.testing.assert_allclose(actual.mean(axis=(0, 1)), image.mean(axis=(0, 1)), atol=0.3)
         np.testing.assert_allclose(actual.std(axis=(0, 1)), factor * image.std(axis=(0, 1)), atol=0.3)
 
@@ -124,7 +125,7 @@ def test_contrast():
 def test_pixelate():
     """A few large pixels, each the mean of the small ones whose centres it holds."""
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
-    actual = corrupted(image, "pixelate", 5)  # 13 x 13
+    actual = once(image, "pixelate", 5)  # 13 x 13
     centres = np.arange(20) + 0.5
     held = np.abs(centres - (np.arange(13)[:, None] + 0.5) * 20 / 13) <= 10 / 13
     means = held / held.sum(axis=1, keepdims=True)
@@ -138,16 +139,16 @@ def test_jpeg():
     for strength, quality in ((1, 80), (5, 40)):
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=quality)
-        np.testing.assert_array_equal(corrupted(image, "jpeg", strength), np.asarray(Image.open(file)))
+        np.testing.assert_array_equal(once(image, "jpeg", strength), np.asarray(Image.open(file)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", shifts.KINDS)
+@pytest.mark.parametrize("kind", corrupted.KINDS)
 def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 30, channels), np.uint8)
     images[2] = images[0]
     before = images.copy()
-    results = [shifts.corrupt(images, kind, strength, seed=7) for strength in (1, 2, 3, 4, 5)]
+    results = [corrupted.corrupt(images, kind, strength, seed=7) for strength in (1, 2, 3, 4, 5)]
     assert all(x.dtype == np.uint8 and x.shape == images.shape for x in results)
     np.testing.assert_array_equal(images, before)
     errors = [np.abs(x - images.astype(float)).mean() for x in results]
@@ -158,12 +159,12 @@ def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
         assert errors[0] < errors[2] < errors[4]
     result = results[4]
     np.testing.assert_array_equal(
-        result[1], shifts.corrupt_one(images[1], kind, 5, np.random.default_rng((7, 1)))
+        result[1], corrupted.corrupt_one(images[1], kind, 5, np.random.default_rng((7, 1)))
     )
-    np.testing.assert_array_equal(result[:2], shifts.corrupt(images[:2], kind, 5, seed=7))
+    np.testing.assert_array_equal(result[:2], corrupted.corrupt(images[:2], kind, 5, seed=7))
     random = kind.endswith("noise")
     assert np.array_equal(result[0], result[2]) != random
-    assert np.array_equal(result, shifts.corrupt(images, kind, 5, seed=8)) != random
+    assert np.array_equal(result, corrupted.corrupt(images, kind, 5, seed=8)) != random
 
 
 @pytest.mark.parametrize(
@@ -179,11 +180,11 @@ def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
 def test_bad_corruptions(kind, strength, message):
     images = pictures(1)
     with pytest.raises(UserError, match=message):
-        shifts.corrupt(images, kind, strength, seed=0)
+        corrupted.corrupt(images, kind, strength, seed=0)
     with pytest.raises(UserError, match=message):
-        shifts.corrupt_one(images[0], kind, strength, np.random.default_rng(0))
+        corrupted.corrupt_one(images[0], kind, strength, np.random.default_rng(0))
     with pytest.raises(UserError, match=message):
-        shifts.shifted(sources.ArraySource("a", images), kind, strength, 0, seed=0)
+        corrupted.shifted(sources.ArraySource("a", images), kind, strength, 0, seed=0)
 
 
 # Resolution.
@@ -192,7 +193,7 @@ def test_bad_corruptions(kind, strength, message):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_lower_resolution_keeps_low_frequencies_only(channels):
     images = pictures(2, 24, 24, channels)
-    result = shifts.lower_resolution(images, 6)
+    result = corrupted.lower_resolution(images, 6)
     assert result.shape == images.shape
     assert result.dtype == np.uint8
     whole, small = np.fft.fft2(np.stack([images, result]) / 255.0, axes=(2, 3))
@@ -202,13 +203,13 @@ def test_lower_resolution_keeps_low_frequencies_only(channels):
     assert (np.abs(small[:, high]) ** 2).sum() < 0.1 * (np.abs(whole[:, high]) ** 2).sum()
     assert (np.abs(small - whole)[:, low] ** 2).sum() < 0.05 * (np.abs(whole[:, low]) ** 2).sum()
     np.testing.assert_allclose(result.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=2)
-    np.testing.assert_array_equal(shifts.lower_resolution(images, 24), images)
-    np.testing.assert_array_equal(shifts.lower_resolution(images, 99), images)
+    np.testing.assert_array_equal(corrupted.lower_resolution(images, 24), images)
+    np.testing.assert_array_equal(corrupted.lower_resolution(images, 99), images)
     for size in (0, -3, 2.5):
         with pytest.raises(UserError, match=r"the resolution is .*; set it to a side in pixels"):
-            shifts.lower_resolution(images, size)
+            corrupted.lower_resolution(images, size)
         with pytest.raises(UserError, match="the resolution is"):
-            shifts.shifted(sources.ArraySource("a", images), "", 1, size or -1, seed=0)
+            corrupted.shifted(sources.ArraySource("a", images), "", 1, size or -1, seed=0)
 
 
 # Sources.
@@ -229,15 +230,15 @@ def test_shifted_arrays_and_files_agree(folder):
     images = pictures()
     array = sources.ArraySource("a", images, np.array([0, 0, 0, 1, 1, 1]), ("ant", "bee"), {4: "a.png: torn"})
     for corruption, resolution in (("gaussian_noise", 0), ("", 9), ("impulse_noise", 9)):
-        expected = images if not resolution else shifts.lower_resolution(images, resolution)
-        expected = shifts.corrupt(expected, corruption, 3, seed=5) if corruption else expected
-        now = shifts.shifted(array, corruption, 3, resolution, seed=5)
+        expected = images if not resolution else corrupted.lower_resolution(images, resolution)
+        expected = corrupted.corrupt(expected, corruption, 3, seed=5) if corruption else expected
+        now = corrupted.shifted(array, corruption, 3, resolution, seed=5)
         assert isinstance(now, sources.ArraySource)
         np.testing.assert_array_equal(now.images, expected)
         assert (now.name, now.class_names, now.bad) == (array.name, array.class_names, array.bad)
         np.testing.assert_array_equal(now.labels(), array.labels())
 
-        later = shifts.shifted(folder, corruption, 3, resolution, seed=5)
+        later = corrupted.shifted(folder, corruption, 3, resolution, seed=5)
         for i in range(6):
             np.testing.assert_array_equal(later.decode(later.open(i), i), expected[i])
         with pytest.raises(sources.BadImage, match=r"bee/broken\.png"):
@@ -248,13 +249,13 @@ def test_shifted_arrays_and_files_agree(folder):
         np.testing.assert_array_equal(later.labels(), folder.labels())
     np.testing.assert_array_equal(array.images, pictures())
     for source in (array, folder):
-        assert shifts.shifted(source, "", 0, 0, seed=5) is source
+        assert corrupted.shifted(source, "", 0, 0, seed=5) is source
 
 
 def test_batches_of_a_shifted_folder(folder):
     """Whole images and crops alike, in training and in evaluation; the unreadable one is passed over."""
-    source = shifts.shifted(folder, "gaussian_noise", 5, 12, seed=5)
-    expected = shifts.corrupt(shifts.lower_resolution(pictures(), 12), "gaussian_noise", 5, seed=5)
+    source = corrupted.shifted(folder, "gaussian_noise", 5, 12, seed=5)
+    expected = corrupted.corrupt(corrupted.lower_resolution(pictures(), 12), "gaussian_noise", 5, seed=5)
     batch = TrainBatches(source, 7, seed=0, steps=1, process=0, processes=1)[0]
     np.testing.assert_array_equal(batch["image"], expected[batch["index"]])
     assert batch["bad"].tolist().count(6) == 1
@@ -269,8 +270,8 @@ def test_batches_of_a_shifted_folder(folder):
 
 
 def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
-    part = sources.subset(shifts.shifted(folder, "contrast", 5, 0, seed=0), np.array([1, 2]))
-    expected = shifts.corrupt(pictures(), "contrast", 5, seed=0)
+    part = sources.subset(corrupted.shifted(folder, "contrast", 5, 0, seed=0), np.array([1, 2]))
+    expected = corrupted.corrupt(pictures(), "contrast", 5, seed=0)
     np.testing.assert_array_equal(part.decode(part.open(1), 1), expected[2])
 
 
@@ -293,7 +294,7 @@ def test_the_unlabelled_stream_may_differ_from_the_labelled_one():
     assert (alone.unlabeled()[1] == -1).all()
     assert not set(alone.others) & set(alone.visible)
 
-    tailed = datasets.open_data(options(long_tail=10.0))
+    tailed = datasets.open_data(options(imbalance_ratio=10.0))
     counts = np.bincount(tailed.unlabeled()[0].labels())
     assert counts[0] / counts[-1] == pytest.approx(10, rel=0.1)
     assert tailed.info.num_examples == counts.sum()
@@ -311,7 +312,7 @@ def test_the_unlabelled_stream_may_differ_from_the_labelled_one():
         ({"corruption": "jpg"}, "unknown corruption 'jpg': did you mean 'jpeg'"),
         ({"corruption": "jpeg", "strength": 6}, "set it to 1, 2, 3, 4 or 5"),
         ({"resolution": -1}, "at least 1"),
-        ({"long_tail": 0.5}, "set it to at least 1"),
+        ({"imbalance_ratio": 0.5}, "set it to at least 1"),
     ],
 )
 def test_a_shift_that_there_is_not_is_told_when_the_data_are_opened(changes, message):

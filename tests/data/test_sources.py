@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jssl.data import sources, tfds_source
-from jssl.data.sources import ArraySource, BadImage, UserError
+from jssl.data import sources
+from jssl.data.sources import ArraySource, BadImage
+from jssl.data.sources import tfds as tfds_source
+from jssl.errors import UserError
 
 TFDS = os.environ.get("TFDS_DATA_DIR", str(pathlib.Path(__file__).parents[3] / "shared" / "tfds"))
 needs_tfds = pytest.mark.skipif(

@@ -28,7 +28,7 @@ def features(x=SCORES, labels=LABELS):
 
 def test_accuracy_of_scores():
     result = classify(features())
-    assert result == {"top1": 3 / 6, "top5": 4 / 6, "worst_class": 0.0, "largest_class": 3 / 6}
+    assert result == {"top1": 3 / 6, "top5": 4 / 6, "worst_class": 0.0, "largest_class_fraction": 3 / 6}
     assert all(type(value) is float for value in result.values())
 
 
@@ -55,7 +55,7 @@ def test_ties_go_to_the_first_class():
     result = classify(features(even, [0, 0, 4, 5]))
     assert result["top1"] == 1 / 2
     assert result["top5"] == 3 / 4
-    assert result["largest_class"] == 1
+    assert result["largest_class_fraction"] == 1
     late = even + np.asarray([0, 0, 1, 1, 0, 0], np.float32)
     assert classify(features(late, [2, 2, 2, 3]))["top1"] == 3 / 4
 
@@ -88,7 +88,7 @@ def test_the_control_is_read_from_a_finished_run(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "no finished run with a classifier; run the supervised control first"),
+        (None, "no finished run with a classifier; run the supervised baseline first"),
         ({"config.json": "{}"}, "no finished run with a classifier"),
         ({"result.json": '{"knn/top1": 0.5}'}, "no finished run with a classifier"),
         ({"result.json": "{"}, "not readable JSON"),

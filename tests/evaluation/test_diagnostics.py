@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jssl.evaluation import diagnostics
+from jssl.metrics import embedding
 
 RNG = np.random.default_rng(0)
 
@@ -18,20 +18,20 @@ def distributions(n, k, scale=1.0):
 def test_relative_std_is_one_on_the_sphere_and_zero_at_a_point():
     rng = np.random.default_rng(0)
     sphere = rng.normal(size=(4000, 64)).astype(np.float32)
-    np.testing.assert_allclose(diagnostics.relative_std(sphere), 1, atol=0.02)
-    assert diagnostics.relative_std(np.ones((100, 64), np.float32)) < 1e-6
+    np.testing.assert_allclose(embedding.relative_std(sphere), 1, atol=0.02)
+    assert embedding.relative_std(np.ones((100, 64), np.float32)) < 1e-6
 
 
 def test_participation_ratio_counts_equal_directions():
     rng = np.random.default_rng(0)
     for rank in (1, 3, 8):
         z = rng.normal(size=(5000, rank)) @ np.linalg.qr(rng.normal(size=(16, 16)))[0][:rank]
-        np.testing.assert_allclose(diagnostics.participation_ratio(z.astype(np.float32)), rank, rtol=0.02)
+        np.testing.assert_allclose(embedding.participation_ratio(z.astype(np.float32)), rank, rtol=0.02)
     z = rng.normal(size=(50, 20)).astype(np.float32)
     eigenvalues = np.linalg.eigvalsh(np.cov(z, rowvar=False))
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
-    np.testing.assert_allclose(diagnostics.participation_ratio(z), expected, rtol=1e-4)
-    np.testing.assert_allclose(diagnostics.participation_ratio(z[:10]), 8.0, atol=2.0)  # N < D
+    np.testing.assert_allclose(embedding.participation_ratio(z), expected, rtol=1e-4)
+    np.testing.assert_allclose(embedding.participation_ratio(z[:10]), 8.0, atol=2.0)  # N < D
 
 
 @pytest.mark.parametrize("shape", [(50, 20), (20, 50)])
@@ -41,36 +41,36 @@ def test_rank_me_against_the_formula(shape):
     sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[-min(shape) :], 0))
     p = sigma / sigma.sum() + 1e-7
     want = np.exp(-(p * np.log(p)).sum())
-    np.testing.assert_allclose(diagnostics.rank_me(z), want, rtol=1e-4)
-    np.testing.assert_allclose(diagnostics.rank_me(7 * z[::-1]), want, rtol=1e-4)
-    np.testing.assert_allclose(diagnostics.rank_me(z @ orthogonal(shape[1])), want, rtol=1e-4)
+    np.testing.assert_allclose(embedding.rank_me(z), want, rtol=1e-4)
+    np.testing.assert_allclose(embedding.rank_me(7 * z[::-1]), want, rtol=1e-4)
+    np.testing.assert_allclose(embedding.rank_me(z @ orthogonal(shape[1])), want, rtol=1e-4)
 
 
 def test_rank_me_of_extremes():
-    np.testing.assert_allclose(diagnostics.rank_me(orthogonal(16)), 16, rtol=1e-4)
-    np.testing.assert_allclose(diagnostics.rank_me(np.repeat(orthogonal(16)[:3], 5, axis=0)), 3, rtol=1e-3)
-    np.testing.assert_allclose(diagnostics.rank_me(np.ones((9, 16), np.float32)), 1, atol=1e-3)
-    np.testing.assert_allclose(diagnostics.rank_me(np.zeros((9, 16), np.float32)), 1, atol=1e-3)
+    np.testing.assert_allclose(embedding.rank_me(orthogonal(16)), 16, rtol=1e-4)
+    np.testing.assert_allclose(embedding.rank_me(np.repeat(orthogonal(16)[:3], 5, axis=0)), 3, rtol=1e-3)
+    np.testing.assert_allclose(embedding.rank_me(np.ones((9, 16), np.float32)), 1, atol=1e-3)
+    np.testing.assert_allclose(embedding.rank_me(np.zeros((9, 16), np.float32)), 1, atol=1e-3)
 
 
 def test_mean_cosine_against_all_pairs():
     z = (RNG.normal(size=(30, 8)) + 0.3).astype(np.float32)
     unit = z.astype(np.float64) / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
     want = np.mean([a @ b for i, a in enumerate(unit) for j, b in enumerate(unit) if i != j])
-    np.testing.assert_allclose(diagnostics.mean_cosine(z), want, atol=1e-6)
+    np.testing.assert_allclose(embedding.mean_cosine(z), want, atol=1e-6)
     scaled = z * RNG.uniform(0.1, 10, size=(30, 1)).astype(np.float32)
-    np.testing.assert_allclose(diagnostics.mean_cosine(scaled @ orthogonal(8)), want, atol=1e-6)
-    np.testing.assert_allclose(diagnostics.mean_cosine(np.ones((30, 8), np.float32)), 1, atol=1e-5)
-    np.testing.assert_allclose(diagnostics.mean_cosine(orthogonal(8)), 0, atol=1e-6)
-    np.testing.assert_allclose(diagnostics.mean_cosine(np.array([[1.0, 2.0], [-2.0, -4.0]])), -1, atol=1e-6)
+    np.testing.assert_allclose(embedding.mean_cosine(scaled @ orthogonal(8)), want, atol=1e-6)
+    np.testing.assert_allclose(embedding.mean_cosine(np.ones((30, 8), np.float32)), 1, atol=1e-5)
+    np.testing.assert_allclose(embedding.mean_cosine(orthogonal(8)), 0, atol=1e-6)
+    np.testing.assert_allclose(embedding.mean_cosine(np.array([[1.0, 2.0], [-2.0, -4.0]])), -1, atol=1e-6)
     with pytest.raises(ValueError, match="at least 2 rows, not 1"):
-        diagnostics.mean_cosine(z[:1])
+        embedding.mean_cosine(z[:1])
 
 
 def test_mean_norm():
     z = RNG.normal(size=(30, 8)).astype(np.float32)
-    np.testing.assert_allclose(diagnostics.mean_norm(z), np.sqrt((z**2).sum(1)).mean(), rtol=1e-6)
-    np.testing.assert_allclose(diagnostics.mean_norm(-3 * z), 3 * diagnostics.mean_norm(z), rtol=1e-6)
+    np.testing.assert_allclose(embedding.mean_norm(z), np.sqrt((z**2).sum(1)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(embedding.mean_norm(-3 * z), 3 * embedding.mean_norm(z), rtol=1e-6)
 
 
 def test_information_against_the_joint_distribution():
@@ -79,14 +79,14 @@ def test_information_against_the_joint_distribution():
     joint = p.astype(np.float64) / 12
     product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
     want = (joint * np.log(joint / product)).sum()
-    np.testing.assert_allclose(diagnostics.mutual_information(p), want, atol=1e-6)
+    np.testing.assert_allclose(embedding.mutual_information(p), want, atol=1e-6)
     mean = p.astype(np.float64).mean(axis=0)
-    np.testing.assert_allclose(diagnostics.kl_from_uniform(p), (mean * np.log(5 * mean)).sum(), atol=1e-6)
-    np.testing.assert_allclose(diagnostics.entropy(p), -(p * np.log(p)).sum(axis=1).mean(), atol=1e-6)
+    np.testing.assert_allclose(embedding.kl_from_uniform(p), (mean * np.log(5 * mean)).sum(), atol=1e-6)
+    np.testing.assert_allclose(embedding.entropy(p), -(p * np.log(p)).sum(axis=1).mean(), atol=1e-6)
     shuffled = p[RNG.permutation(12)][:, RNG.permutation(5)]
-    for function in (diagnostics.entropy, diagnostics.kl_from_uniform, diagnostics.mutual_information):
+    for function in (embedding.entropy, embedding.kl_from_uniform, embedding.mutual_information):
         np.testing.assert_allclose(function(shuffled), function(p), atol=1e-6)
-    parts = diagnostics.entropy(p) + diagnostics.kl_from_uniform(p) + diagnostics.mutual_information(p)
+    parts = embedding.entropy(p) + embedding.kl_from_uniform(p) + embedding.mutual_information(p)
     np.testing.assert_allclose(parts, np.log(5), rtol=1e-6)
 
 
@@ -102,7 +102,7 @@ def test_information_against_the_joint_distribution():
 )
 def test_information_of_extremes(p, entropy, kl, information):
     p = p.astype(np.float32)
-    np.testing.assert_allclose(diagnostics.mutual_information(p), information, atol=1e-6)
+    np.testing.assert_allclose(embedding.mutual_information(p), information, atol=1e-6)
     if entropy is not None:
-        np.testing.assert_allclose(diagnostics.entropy(p), entropy, atol=1e-6)
-        np.testing.assert_allclose(diagnostics.kl_from_uniform(p), kl, atol=1e-6)
+        np.testing.assert_allclose(embedding.entropy(p), entropy, atol=1e-6)
+        np.testing.assert_allclose(embedding.kl_from_uniform(p), kl, atol=1e-6)

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from jssl import parallel, rng
+from jssl import metrics, parallel, rng
 from jssl.data import augment, sources
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.datasets import Data, open_data
-from jssl.data.view_spec import ViewSpec
 from jssl.errors import UserError
-from jssl.evaluation import diagnostics, health, suite
+from jssl.evaluation import health, suite
 from jssl.evaluation.health import Health
 from jssl.methods import SimCLR
-from jssl.program import make_program
+from jssl.train.program import make_program
 from tests.conftest import tiny_config
 
 IMAGES = 24
@@ -81,7 +81,7 @@ def test_health_needs_no_labels_and_is_that_of_two_views_of_the_holdout(measured
             np.testing.assert_allclose(results.pop(f"health/{name}/{key}"), value, rtol=2e-3, err_msg=key)
     teacher = jax.nn.softmax(z1)
     for key in ("entropy", "kl_from_uniform", "mutual_information"):
-        want = getattr(diagnostics, key)(teacher)
+        want = getattr(metrics, key)(teacher)
         np.testing.assert_allclose(results.pop(f"health/teacher/{key}"), want, atol=1e-5)
     assert results == {}  # no accuracy, no score
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import losses, parallel
+from jssl import losses, metrics, parallel
 
 N, D = 12, 5
 nt_xent = jax.jit(losses.nt_xent, static_argnums=(2, 3))
@@ -39,14 +39,14 @@ def numeric_gradient(function, z, step=1e-5):
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.1, 0.5])
-@pytest.mark.parametrize("pairs", [losses.GATHERED, *map(losses.Blocks, (1, 7, 24, 1000))])
+@pytest.mark.parametrize("pairs", [losses.DENSE, *map(losses.Blockwise, (1, 7, 24, 1000))])
 def test_nt_xent_is_equation_one(temperature, pairs):
     z1, z2 = embeddings()
     value = nt_xent(z1, z2, temperature, pairs)
     np.testing.assert_allclose(value, oracle(z1, z2, temperature), rtol=2e-5)
 
 
-@pytest.mark.parametrize("pairs", [losses.GATHERED, losses.Blocks(7)])
+@pytest.mark.parametrize("pairs", [losses.DENSE, losses.Blockwise(7)])
 def test_the_gradient_is_the_numeric_one_through_both_sides(pairs):
     z1, z2 = embeddings()
     g1, g2 = gradient(z1, z2, 0.2, pairs)
@@ -59,7 +59,7 @@ def test_it_agrees_with_optax():
     interleaved = np.stack([z1, z2], axis=1).reshape(2 * N, D)
     labels = np.repeat(np.arange(N), 2)
     theirs = optax.losses.ntxent(jnp.asarray(interleaved), jnp.asarray(labels), temperature=0.2)
-    np.testing.assert_allclose(nt_xent(z1, z2, 0.2, losses.GATHERED), theirs, rtol=1e-5)
+    np.testing.assert_allclose(nt_xent(z1, z2, 0.2, losses.DENSE), theirs, rtol=1e-5)
 
 
 def test_invariances():
@@ -102,8 +102,8 @@ def test_blocks_need_memory_of_blocks():
         return step.lower(z, z).compile().memory_analysis().temp_size_in_bytes
 
     matrix = 4 * 4096**2
-    assert compiled_bytes(losses.GATHERED) >= matrix
-    assert compiled_bytes(losses.Blocks(64)) < matrix / 8
+    assert compiled_bytes(losses.DENSE) >= matrix
+    assert compiled_bytes(losses.Blockwise(64)) < matrix / 8
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_bad_arguments(z1, z2, options, message):
     with pytest.raises(ValueError, match=message):
         losses.nt_xent(z1, z2, **options)
     with pytest.raises(ValueError, match="size=0 must be positive"):
-        losses.Blocks(0)
+        losses.Blockwise(0)
 
 
 def test_contrastive_accuracy():
@@ -134,7 +134,7 @@ def test_contrastive_accuracy():
     np.testing.assert_allclose(positive, np.diag(s).mean(), rtol=1e-5)
     np.testing.assert_allclose(negative, s[~np.eye(N, dtype=bool)].mean(), rtol=1e-4)
     for size in (5, 100):
-        blocks = measure(z1, z2, losses.Blocks(size))
+        blocks = measure(z1, z2, losses.Blockwise(size))
         np.testing.assert_allclose(blocks, [accuracy, positive, negative], rtol=1e-5)
     assert not np.any(jax.jit(jax.grad(lambda z: sum(losses.contrastive_accuracy(z, z2))))(z1))
 
@@ -190,13 +190,13 @@ def every_loss(temperature):
         "info_nce": lambda a, b: losses.info_nce(a, b, None, t),
         "info_nce, queue": lambda a, b: losses.info_nce(a, b, queue, t),
         "instance_discrimination": lambda a, b: losses.instance_discrimination(a, b, jnp.arange(len(a)), t),
-        "negative_cosine": losses.negative_cosine,
+        "normalized_mse": losses.normalized_mse,
         "dino": lambda a, b: losses.dino_cross_entropy((a, b), (b, a), queue[0], t, t / 2),
         "swav": lambda a, b: losses.swapped_prediction(
             (a, b), (losses.sinkhorn(a, t / 2), losses.sinkhorn(b)), t
         ),
-        "alignment": losses.alignment,
-        "uniformity": lambda a, b: losses.uniformity(jnp.concatenate([a, b])),
+        "alignment": metrics.alignment,
+        "uniformity": lambda a, b: metrics.uniformity(jnp.concatenate([a, b])),
         "barlow_twins": losses.barlow_twins,
         "vicreg": lambda a, b: sum(losses.vicreg(a, b).values()),
     }
@@ -204,7 +204,7 @@ def every_loss(temperature):
 
 
 SYMMETRIC = {"nt_xent", "alignment", "uniformity", "barlow_twins", "vicreg"}
-OF_DIRECTIONS = {"nt_xent", "info_nce", "info_nce, queue", "negative_cosine", "alignment", "uniformity"}
+OF_DIRECTIONS = {"nt_xent", "info_nce", "info_nce, queue", "normalized_mse", "alignment", "uniformity"}
 
 
 def test_every_loss_on_eight_devices_permuted_swapped_scaled_and_from_half_precision(mesh1, mesh8):
@@ -224,7 +224,7 @@ def test_every_loss_on_eight_devices_permuted_swapped_scaled_and_from_half_preci
         for ours, theirs in zip(gradients, eight[name][1]):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=name)
         assert np.any(gradients[0]), name
-        assert np.any(gradients[1]) == (name != "negative_cosine"), name
+        assert np.any(gradients[1]) == (name != "normalized_mse"), name
     order = np.random.default_rng(1).permutation(32)
     same(one, on(mesh1, z1[order], z2[order]))
     same(one, on(mesh1, z2, z1), SYMMETRIC)
@@ -260,7 +260,7 @@ def test_every_loss_is_finite_at_extremes():
         (lambda z: losses.instance_discrimination(z, z[:, :1], np.arange(3)), "bank float"),
         (lambda z: losses.instance_discrimination(z, z, np.arange(2)), "index int"),
         (lambda z: losses.instance_discrimination(z, z, np.arange(3), -1.0), "temperature=-1.0"),
-        (lambda z: losses.negative_cosine(z, z[0]), "negative_cosine takes two arrays"),
+        (lambda z: losses.normalized_mse(z, z[0]), "normalized_mse takes two arrays"),
         (lambda z: losses.dino_cross_entropy([z, z[:2]], [z], z[0]), "dino_cross_entropy takes"),
         (lambda z: losses.dino_cross_entropy([z], [z], z[0]), "two views at least"),
         (lambda z: losses.dino_cross_entropy([z, z], [z], z[:, :1]), "center"),
@@ -274,10 +274,10 @@ def test_every_loss_is_finite_at_extremes():
         (lambda z: losses.swapped_prediction([z, z], []), "two views at least"),
         (lambda z: losses.swapped_prediction([z, z], [z, z, z]), "3 targets"),
         (lambda z: losses.swapped_prediction([z, z], [z], 0), "temperature=0 must be positive"),
-        (lambda z: losses.alignment(z, z[:2]), "alignment takes two arrays"),
-        (lambda z: losses.uniformity(z[:1]), "N > 1"),
-        (lambda z: losses.uniformity(z, 0.0), "t=0.0 must be positive"),
-        (lambda z: losses.mutual_information_bound(z[0, 0], 0), "n=0 must be positive"),
+        (lambda z: metrics.alignment(z, z[:2]), "alignment takes two arrays"),
+        (lambda z: metrics.uniformity(z[:1]), "N > 1"),
+        (lambda z: metrics.uniformity(z, 0.0), "t=0.0 must be positive"),
+        (lambda z: metrics.mutual_information_bound(z[0, 0], 0), "n=0 must be positive"),
         (lambda z: losses.barlow_twins(z, z[:2]), "barlow_twins takes two arrays"),
         (lambda z: losses.barlow_twins(z[:1], z[:1]), "two rows at least"),
         (lambda z: losses.vicreg(z, z[:, :1]), "vicreg takes two arrays"),

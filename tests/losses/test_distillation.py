@@ -35,12 +35,12 @@ def test_negative_cosine():
         a, b = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (p.astype(np.float64), t))
         return np.mean(2 - 2 * np.sum(a * b, axis=1))
 
-    value, (gradient, stopped) = jax.jit(jax.value_and_grad(losses.negative_cosine, (0, 1)))(p, t)
+    value, (gradient, stopped) = jax.jit(jax.value_and_grad(losses.normalized_mse, (0, 1)))(p, t)
     np.testing.assert_allclose(value, byol(p), rtol=1e-5)
     np.testing.assert_allclose(gradient, numeric_gradient(byol, p), rtol=1e-4, atol=1e-6)
     assert not np.any(stopped)
     np.testing.assert_allclose(
-        [losses.negative_cosine(p, 2 * p), losses.negative_cosine(p, -p)], [0, 4], atol=1e-5
+        [losses.normalized_mse(p, 2 * p), losses.normalized_mse(p, -p)], [0, 4], atol=1e-5
     )
 
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import losses, parallel, ring
+from jssl import losses, parallel
 from jssl.errors import UserError
-from jssl.ring import Ring
+from jssl.losses import ring
+from jssl.losses.ring import Ring
 
 N, D = 24, 6
 
@@ -40,19 +41,19 @@ def value_and_gradients(loss, mesh, *z):
 @functools.cache
 def dense(loss):
     """The value and the gradients of the dense form."""
-    return jax.jit(jax.value_and_grad(loss(losses.GATHERED), argnums=(0, 1)))(*embeddings())
+    return jax.jit(jax.value_and_grad(loss(losses.DENSE), argnums=(0, 1)))(*embeddings())
 
 
 @pytest.mark.parametrize("loss", [nt_xent, info_nce])
 @pytest.mark.parametrize("count", [1, 2, 8])
-@pytest.mark.parametrize("form", ["gathered", "ring", "ring in blocks", "blocks"])
+@pytest.mark.parametrize("form", ["dense", "ring", "ring in blocks", "blockwise"])
 def test_every_form_gives_the_dense_value_and_gradients(loss, count, form):
     mesh, z = mesh_of(count), embeddings()
     pairs = {
-        "gathered": losses.GATHERED,
+        "dense": losses.DENSE,
         "ring": Ring(mesh),
         "ring in blocks": Ring(mesh, 5),
-        "blocks": losses.Blocks(7),
+        "blockwise": losses.Blockwise(7),
     }[form]
     want, grads = dense(loss)
     value, found = value_and_gradients(loss(pairs), mesh, *z)
@@ -95,23 +96,23 @@ def test_memory_per_device_falls_with_the_devices_and_the_ring_gathers_nothing()
     sizes = {}
     for count in (2, 8):
         mesh = mesh_of(count)
-        for name, pairs in (("gathered", losses.GATHERED), ("ring", Ring(mesh))):
+        for name, pairs in (("dense", losses.DENSE), ("ring", Ring(mesh))):
             program = compiled(pairs, mesh, rows)
             sizes[name, count] = program.memory_analysis().temp_size_in_bytes
-            assert ("all-gather" in program.as_text()) == (name == "gathered")
-            assert ("collective-permute" in program.as_text()) or name == "gathered"
-    assert matrix / 2 <= sizes["gathered", 2] < 2 * matrix
-    assert matrix / 8 <= sizes["gathered", 8] < sizes["gathered", 2] / 3
+            assert ("all-gather" in program.as_text()) == (name == "dense")
+            assert ("collective-permute" in program.as_text()) or name == "dense"
+    assert matrix / 2 <= sizes["dense", 2] < 2 * matrix
+    assert matrix / 8 <= sizes["dense", 8] < sizes["dense", 2] / 3
     assert sizes["ring", 8] < sizes["ring", 2] / 6
-    assert sizes["ring", 8] < sizes["gathered", 8] / 4
+    assert sizes["ring", 8] < sizes["dense", 8] / 4
 
 
 def test_auto_chooses_by_size():
     mesh = mesh_of(8)
-    assert ring.choose("auto", 512, 512, 0, mesh) == losses.GATHERED
+    assert ring.choose("auto", 512, 512, 0, mesh) == losses.DENSE
     assert isinstance(ring.choose("auto", 65536, 65536, 0, mesh), Ring)
-    assert isinstance(ring.choose("auto", 65536, 65536, 0, mesh_of(1)), losses.Blocks)
+    assert isinstance(ring.choose("auto", 65536, 65536, 0, mesh_of(1)), losses.Blockwise)
     assert ring.choose("ring", 512, 512, 16, mesh) == Ring(mesh, 16)
-    assert ring.choose("blocks", 512, 512, 16, mesh) == losses.Blocks(16)
+    assert ring.choose("blockwise", 512, 512, 16, mesh) == losses.Blockwise(16)
     with pytest.raises(UserError, match="did you mean 'ring'"):
         ring.choose("rings", 1, 1, 0, None)

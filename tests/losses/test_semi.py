@@ -9,7 +9,7 @@ import pytest
 
 from jssl import losses
 from jssl.losses.consistency import unit_images
-from jssl.methods.terms.mixmatch import mix
+from jssl.methods.semisupervised.mixmatch import mix
 from tests.losses.test_contrastive import numeric_gradient
 from tests.losses.test_distillation import softmax
 
@@ -38,14 +38,14 @@ ROWS = {
 PROBABILITIES, HISTOGRAM = distributions(C), np.asarray([0.3, 0.0, 0.5, 0.2], np.float32)
 
 
-def cross_entropy(logits, labels, weight=None, smoothing=0.0):
+def cross_entropy(logits, labels, weight=None, label_smoothing=0.0):
     """-sum q log p with q = (1 - s) target + s / C, row by row; rows with label -1 are as if they were not there."""
     p, values = softmax(logits.astype(np.float64)), []
     for row, label in enumerate(labels):
         if np.ndim(label) == 0 and label < 0:
             continue
         target = np.eye(C)[label] if np.ndim(label) == 0 else label.astype(np.float64)
-        value = -np.sum(((1 - smoothing) * target + smoothing / C) * np.log(p[row]))
+        value = -np.sum(((1 - label_smoothing) * target + label_smoothing / C) * np.log(p[row]))
         values.append(value * (1.0 if weight is None else weight[row]))
     return np.mean(values) if values else 0.0
 
@@ -67,11 +67,11 @@ def entropy(logits):
     return -np.mean(np.sum(p * np.log(p), axis=1))
 
 
-def squared_difference(logits, target):
+def softmax_mse(logits, target):
     return np.mean((softmax(logits.astype(np.float64)) - target) ** 2)
 
 
-def divergence(logits, teacher):
+def kl_divergence(logits, teacher):
     p, q = softmax(teacher.astype(np.float64)), softmax(logits.astype(np.float64))
     return np.mean(np.sum(p * np.log(p / q), axis=1))
 
@@ -84,7 +84,7 @@ def weighted_cross_entropy(logits, target, weight):
     return total / len(logits)
 
 
-def fairness(logits, counts, probabilities, histogram, epsilon=1e-6):
+def self_adaptive_fairness(logits, counts, probabilities, histogram, epsilon=1e-6):
     """FreeMatch, equations 9 to 11: -H[SumNorm(p~ / h~), SumNorm(p- / h-)], row by row and class by class."""
     p, mean, hits = softmax(logits.astype(np.float64)), np.zeros(C), np.zeros(C)
     for row in range(len(p)):
@@ -109,8 +109,8 @@ SCALARS = {
         lambda z, r: cross_entropy(z, r["label"], r["weight"], 0.1),
     ),
     "distributions": (
-        lambda z, r: losses.cross_entropy(z, r["target"], smoothing=0.3),
-        lambda z, r: cross_entropy(z, r["target"], smoothing=0.3),
+        lambda z, r: losses.cross_entropy(z, r["target"], label_smoothing=0.3),
+        lambda z, r: cross_entropy(z, r["target"], label_smoothing=0.3),
     ),
     "soft_triplet": (
         lambda z, r: losses.batch_hard_triplet(z, r["group"]),
@@ -121,13 +121,13 @@ SCALARS = {
         lambda z, r: batch_hard_triplet(z, r["group"], 0.2),
     ),
     "entropy": (lambda z, r: losses.entropy(z), lambda z, r: entropy(z)),
-    "squared_difference": (
-        lambda z, r: losses.squared_difference(z, r["target"]),
-        lambda z, r: squared_difference(z, r["target"]),
+    "softmax_mse": (
+        lambda z, r: losses.softmax_mse(z, r["target"]),
+        lambda z, r: softmax_mse(z, r["target"]),
     ),
-    "divergence": (
-        lambda z, r: losses.divergence(z, r["teacher"]),
-        lambda z, r: divergence(z, r["teacher"]),
+    "kl_divergence": (
+        lambda z, r: losses.kl_divergence(z, r["teacher"]),
+        lambda z, r: kl_divergence(z, r["teacher"]),
     ),
     "guesses": (
         lambda z, r: losses.weighted_cross_entropy(z, r["guess"], r["weight"]),
@@ -138,8 +138,8 @@ SCALARS = {
         lambda z, r: weighted_cross_entropy(z, r["target"], r["weight"]),
     ),
     "fairness": (
-        lambda z, r: losses.fairness(z, r["counts"], PROBABILITIES, HISTOGRAM),
-        lambda z, r: fairness(z, r["counts"], PROBABILITIES, HISTOGRAM),
+        lambda z, r: losses.self_adaptive_fairness(z, r["counts"], PROBABILITIES, HISTOGRAM),
+        lambda z, r: self_adaptive_fairness(z, r["counts"], PROBABILITIES, HISTOGRAM),
     ),
 }
 
@@ -188,7 +188,7 @@ def test_half_precision_is_computed_in_single(dtype):
 
 
 EXTREMES = {
-    "sure": 1e4 * np.sign(LOGITS),
+    "confident_fraction": 1e4 * np.sign(LOGITS),
     "far": 1e4 * LOGITS,
     "equal": np.full((N, C), 1e4, np.float32),
     "one class": 1e4 * np.eye(C, dtype=np.float32)[np.zeros(N, int)],
@@ -211,9 +211,9 @@ SURE = 1e4 * np.eye(C, dtype=np.float32)
     [
         (lambda: losses.entropy(np.ones((3, C))), np.log(C)),
         (lambda: losses.entropy(SURE), 0),
-        (lambda: losses.squared_difference(SURE, SURE[::-1] / 1e4), 2 / C),
-        (lambda: losses.divergence(LOGITS, LOGITS + 7), 0),
-        (lambda: losses.divergence(np.zeros((C, C)), SURE), np.log(C)),
+        (lambda: losses.softmax_mse(SURE, SURE[::-1] / 1e4), 2 / C),
+        (lambda: losses.kl_divergence(LOGITS, LOGITS + 7), 0),
+        (lambda: losses.kl_divergence(np.zeros((C, C)), SURE), np.log(C)),
         (lambda: losses.cross_entropy(SURE, np.arange(C)), 0),
         (lambda: losses.cross_entropy(LOGITS, np.full(N, -1)), 0),
         (lambda: losses.cross_entropy(LOGITS, ROWS["label"], np.zeros(N)), 0),
@@ -229,16 +229,16 @@ def test_values_that_are_known(value, expected):
 @pytest.mark.parametrize(
     ("function", "argument"),
     [
-        (lambda x: losses.squared_difference(LOGITS, x), ROWS["target"]),
-        (lambda x: losses.divergence(LOGITS, x), ROWS["teacher"]),
+        (lambda x: losses.softmax_mse(LOGITS, x), ROWS["target"]),
+        (lambda x: losses.kl_divergence(LOGITS, x), ROWS["teacher"]),
         (lambda x: losses.weighted_cross_entropy(LOGITS, x, ROWS["weight"]), ROWS["target"]),
         (lambda x: losses.weighted_cross_entropy(LOGITS, ROWS["guess"], x), ROWS["weight"]),
-        (lambda x: losses.fairness(LOGITS, x, PROBABILITIES, HISTOGRAM), 1 + ROWS["weight"]),
-        (lambda x: losses.fairness(LOGITS, ROWS["counts"], x, HISTOGRAM), PROBABILITIES),
-        (lambda x: losses.fairness(LOGITS, ROWS["counts"], PROBABILITIES, x), HISTOGRAM),
-        (lambda x: losses.guess(x).confidence.sum(), LOGITS),
-        (lambda x: losses.guess(x).probabilities[0, 0], LOGITS),
-        (lambda x: losses.guess_of(x).probabilities[0, 0], ROWS["target"]),
+        (lambda x: losses.self_adaptive_fairness(LOGITS, x, PROBABILITIES, HISTOGRAM), 1 + ROWS["weight"]),
+        (lambda x: losses.self_adaptive_fairness(LOGITS, ROWS["counts"], x, HISTOGRAM), PROBABILITIES),
+        (lambda x: losses.self_adaptive_fairness(LOGITS, ROWS["counts"], PROBABILITIES, x), HISTOGRAM),
+        (lambda x: losses.pseudo_labels(x).confidence.sum(), LOGITS),
+        (lambda x: losses.pseudo_labels(x).probabilities[0, 0], LOGITS),
+        (lambda x: losses.pseudo_labels_of(x).probabilities[0, 0], ROWS["target"]),
         (lambda x: losses.adversarial_direction(classify, x, KEY, 2.0).sum(), 0.3 * LOGITS[:, :, None, None]),
     ],
 )
@@ -250,13 +250,13 @@ def test_what_comes_from_guesses_has_no_gradient(function, argument):
     assert not np.any(gradient)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [None, "weight"])
 @pytest.mark.parametrize("labels", ["label", "guess", "target"])
-def test_cross_entropy(labels, weight, smoothing):
+def test_cross_entropy(labels, weight, label_smoothing):
     weight = weight and ROWS[weight]
-    value = jax.jit(losses.cross_entropy, static_argnums=3)(LOGITS, ROWS[labels], weight, smoothing)
-    np.testing.assert_allclose(value, cross_entropy(LOGITS, ROWS[labels], weight, smoothing), rtol=1e-5)
+    value = jax.jit(losses.cross_entropy, static_argnums=3)(LOGITS, ROWS[labels], weight, label_smoothing)
+    np.testing.assert_allclose(value, cross_entropy(LOGITS, ROWS[labels], weight, label_smoothing), rtol=1e-5)
 
 
 def test_rows_without_a_label_are_as_if_not_there():
@@ -406,12 +406,12 @@ def test_unit_images(dtype, sizes):
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
 def test_a_guess_is_the_largest_probability(temperature):
     p = softmax(LOGITS.astype(np.float64) / temperature)
-    guess = losses.guess(LOGITS, temperature)
+    guess = losses.pseudo_labels(LOGITS, temperature)
     np.testing.assert_allclose(guess.probabilities, p, rtol=1e-4, atol=1e-9)
     for row in range(N):
         assert p[row, guess.label[row]] == max(p[row])
         np.testing.assert_allclose(guess.confidence[row], max(p[row]), rtol=1e-5)
-    of = losses.guess_of(guess.probabilities)
+    of = losses.pseudo_labels_of(guess.probabilities)
     assert all(np.array_equal(a, b) for a, b in zip(of, guess))
     assert [x.dtype for x in guess] == [jnp.float32, jnp.float32, jnp.int32]
 
@@ -453,8 +453,8 @@ def test_fairness_is_freematchs(counts, histogram, never):
     if never is not None:
         z[:, never] = -3.0
         assert never not in z.argmax(axis=1)
-    value = losses.fairness(z, counts.astype(np.float32), PROBABILITIES, histogram)
-    np.testing.assert_allclose(value, fairness(z, counts, PROBABILITIES, histogram), rtol=1e-5)
+    value = losses.self_adaptive_fairness(z, counts.astype(np.float32), PROBABILITIES, histogram)
+    np.testing.assert_allclose(value, self_adaptive_fairness(z, counts, PROBABILITIES, histogram), rtol=1e-5)
     assert value <= 1.1e-6
 
 
@@ -471,7 +471,7 @@ def test_fairness_moves_predictions_away_from_the_whole():
 @pytest.mark.parametrize("variance", [0.0, 0.01, 0.2])
 def test_soft_weights_are_softmatchs(variance, width):
     confidence = np.asarray([0.0, 0.3, 0.6, 0.69, 0.7, 0.71, 1.0], np.float32)
-    found = losses.soft_weights(confidence, jnp.float32(0.7), jnp.float32(variance), width)
+    found = losses.softmatch_weights(confidence, jnp.float32(0.7), jnp.float32(variance), width)
     for weight, c in zip(found, confidence.astype(np.float64)):
         gap = c - np.float32(0.7)
         below = np.exp(-(gap**2) / (2 * variance / width**2)) if variance else 0.0
@@ -484,14 +484,16 @@ def test_align_moves_the_mean_to_the_target(target):
     p = np.concatenate([ROWS["target"], PROBABILITIES[None]])
     expected = [[row[c] * wanted[c] / mean[c] for c in range(C)] for row in p.astype(np.float64)]
     expected = np.asarray(expected) / np.sum(expected, axis=1, keepdims=True)
-    aligned = losses.align(p, PROBABILITIES, target)
+    aligned = losses.distribution_alignment(p, PROBABILITIES, target)
     np.testing.assert_allclose(aligned, expected, rtol=1e-5)
     np.testing.assert_allclose(aligned[-1], wanted, rtol=1e-5)
 
 
 def test_align_has_no_division_by_zero():
     p = np.asarray([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
-    aligned = losses.align(p, np.asarray([0.0, 0.5, 0.5, 0]), np.asarray([0.5, 0, 0.5, 0], np.float32))
+    aligned = losses.distribution_alignment(
+        p, np.asarray([0.0, 0.5, 0.5, 0]), np.asarray([0.5, 0, 0.5, 0], np.float32)
+    )
     np.testing.assert_array_equal(aligned, [[1, 0, 0, 0], [0, 0, 0, 0]])
 
 
@@ -551,12 +553,12 @@ def test_half_precision_is_mixed_in_single(dtype):
     "function",
     [
         lambda x: losses.sharpen(x, 0.5),
-        lambda x: losses.guess(x, 0.5).probabilities,
-        lambda x: losses.guess_of(x).probabilities,
-        lambda x: losses.guess_of(x).confidence,
-        lambda x: losses.soft_weights(x[:, 0], x[0, 1], x[0, 2]),
-        lambda x: losses.soft_weights(x[:, 0], x[0, 1], 0 * x[0, 1]),
-        lambda x: losses.align(x, x[0], x[1]),
+        lambda x: losses.pseudo_labels(x, 0.5).probabilities,
+        lambda x: losses.pseudo_labels_of(x).probabilities,
+        lambda x: losses.pseudo_labels_of(x).confidence,
+        lambda x: losses.softmatch_weights(x[:, 0], x[0, 1], x[0, 2]),
+        lambda x: losses.softmatch_weights(x[:, 0], x[0, 1], 0 * x[0, 1]),
+        lambda x: losses.distribution_alignment(x, x[0], x[1]),
     ],
 )
 def test_guesses_of_half_precision_are_computed_in_single(function, dtype):
@@ -578,16 +580,19 @@ def test_guesses_of_half_precision_are_computed_in_single(function, dtype):
         (lambda z: losses.cross_entropy(z, np.arange(2)), r"labels \[N\] or \[N, C\] .* not \(2,\)"),
         (lambda z: losses.cross_entropy(z, z[:, :1]), r"not \(3, 1\)"),
         (lambda z: losses.cross_entropy(z, np.arange(3), z[:, :1]), r"a weight \[N\] .* not \(3, 1\)"),
-        (lambda z: losses.cross_entropy(z, np.arange(3), smoothing=1.0), "smoothing=1.0 must be"),
-        (lambda z: losses.cross_entropy(z, np.arange(3), smoothing=-0.1), "smoothing=-0.1 must be"),
+        (lambda z: losses.cross_entropy(z, np.arange(3), label_smoothing=1.0), "label_smoothing=1.0 must be"),
+        (
+            lambda z: losses.cross_entropy(z, np.arange(3), label_smoothing=-0.1),
+            "label_smoothing=-0.1 must be",
+        ),
         (lambda z: losses.batch_hard_triplet(z[0], np.arange(2)), "batch_hard_triplet takes"),
         (lambda z: losses.batch_hard_triplet(z, np.arange(2)), r"not \(3, 2\) and \(2,\)"),
         (lambda z: losses.batch_hard_triplet(z, np.arange(3), "hard"), "margin='hard' must be 'soft'"),
         (lambda z: losses.batch_hard_triplet(z, np.arange(3), -1.0), "margin=-1.0 must be"),
         (lambda z: losses.batch_hard_triplet(z, np.arange(3), np.nan), "margin=nan must be"),
         (lambda z: losses.entropy(z[0]), r"entropy takes float\[N, C\]"),
-        (lambda z: losses.squared_difference(z, z[:, :1]), r"not \(3, 2\), \(3, 1\)"),
-        (lambda z: losses.divergence(z, z[:1]), "divergence takes"),
+        (lambda z: losses.softmax_mse(z, z[:, :1]), r"not \(3, 2\), \(3, 1\)"),
+        (lambda z: losses.kl_divergence(z, z[:1]), "divergence takes"),
         (lambda z: losses.weighted_cross_entropy(z[0], z[0], z[0]), "weighted_cross_entropy takes float"),
         (
             lambda z: losses.weighted_cross_entropy(z, z[:, :1], z[:, 0]),
@@ -597,11 +602,11 @@ def test_guesses_of_half_precision_are_computed_in_single(function, dtype):
             lambda z: losses.weighted_cross_entropy(z, z[:, 0], z[:, :1]),
             "weighted_cross_entropy takes a weight",
         ),
-        (lambda z: losses.fairness(z[0], z[:, 0], z[0], z[0]), "fairness takes float"),
-        (lambda z: losses.fairness(z, z[:, :1], z[0], z[0]), r"fairness takes .* not \(3, 1\)"),
-        (lambda z: losses.fairness(z, z[:, 0], z[:, 0], z[0]), r"means \[C\]"),
-        (lambda z: losses.fairness(z, z[:, 0], z[0], z[:1]), r"means \[C\]"),
-        (lambda z: losses.guess(z, 0.0), "temperature=0.0 must be positive"),
+        (lambda z: losses.self_adaptive_fairness(z[0], z[:, 0], z[0], z[0]), "fairness takes float"),
+        (lambda z: losses.self_adaptive_fairness(z, z[:, :1], z[0], z[0]), r"fairness takes .* not \(3, 1\)"),
+        (lambda z: losses.self_adaptive_fairness(z, z[:, 0], z[:, 0], z[0]), r"means \[C\]"),
+        (lambda z: losses.self_adaptive_fairness(z, z[:, 0], z[0], z[:1]), r"means \[C\]"),
+        (lambda z: losses.pseudo_labels(z, 0.0), "temperature=0.0 must be positive"),
         (lambda z: losses.sharpen(z, -1.0), "temperature=-1.0 must be positive"),
         (lambda z: losses.adversarial_direction(lambda x: x, z, KEY, 0.0), "size=0.0 must be positive"),
         (lambda z: losses.adversarial_direction(lambda x: x, z, KEY, 1.0, 0), "steps=0 must be positive"),

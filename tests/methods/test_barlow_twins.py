@@ -17,7 +17,7 @@ def official(z1, z2, weight):
 
 
 def test_the_value_is_the_official_one_of_two_forward_passes():
-    method = BarlowTwins(ENCODER, hidden=8, out=6, off_diagonal_weight=0.2, scale=0.3)
+    method = BarlowTwins(ENCODER, proj_hidden_dim=8, proj_dim=6, off_diagonal_weight=0.2, scale=0.3)
     params, state = start(method, vectors())
     value, output = loss_of(method, params, state, vectors(), context())
     both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
@@ -44,8 +44,8 @@ def test_the_head_and_the_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
-        ({"out": -1}, r"method\.out=-1 must be at least 1"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": -1}, r"method\.proj_dim=-1 must be at least 1"),
         ({"off_diagonal_weight": 0.0}, r"method\.off_diagonal_weight=0\.0 must be positive"),
         ({"scale": -1.0}, r"method\.scale=-1\.0 must be positive"),
     ],

@@ -4,9 +4,10 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import losses, monitor
+from jssl import losses
 from jssl.errors import UserError
 from jssl.methods import BYOL
+from jssl.train.collapse import collapse_symptoms
 from tests.methods.reference import (
     ENCODER,
     context,
@@ -25,7 +26,7 @@ from tests.methods.reference import (
 
 def make(**options):
     """With a target that is not the online network."""
-    method = BYOL(ENCODER, **{"hidden": 8, "out": 6, "ema": 0.9, **options})
+    method = BYOL(ENCODER, **{"proj_hidden_dim": 8, "proj_dim": 6, "momentum": 0.9, **options})
     params, state = start(method, vectors())
     target = {**state["target"], "params": moved(state["target"]["params"])}
     return method, params, {**state, "target": target}
@@ -39,7 +40,7 @@ def step():
 
 
 def test_it_begins_as_a_copy_of_the_online_network():
-    params, state = start(BYOL(ENCODER, hidden=8, out=6), vectors())
+    params, state = start(BYOL(ENCODER, proj_hidden_dim=8, proj_dim=6), vectors())
     same(state["target"]["params"], {name: params[name] for name in ("encoder", "projector")}, 0, 0)
     assert set(state["target"]["stats"]) == {"encoder", "projector"}
 
@@ -50,7 +51,11 @@ def test_the_heads_are_the_papers(step):
         assert set(params[name]) == {"dense0", "bn0", "dense1"}  # batch norm in the hidden layer alone
         assert set(params[name]["dense1"]) == {"kernel"}  # no bias in the last
         assert set(state["stats"][name]) == {"bn0"}
-    assert (BYOL(ENCODER).hidden, BYOL(ENCODER).out, BYOL(ENCODER).ema_end) == (4096, 256, 1.0)
+    assert (BYOL(ENCODER).proj_hidden_dim, BYOL(ENCODER).proj_dim, BYOL(ENCODER).momentum_end) == (
+        4096,
+        256,
+        1.0,
+    )
 
 
 def test_both_directions_each_view_and_the_target_with_batch_statistics_of_their_own(step):
@@ -120,31 +125,31 @@ def test_it_collapses_without_a_predictor_and_not_with_it():
     """The views share half of their variance: without a predictor it is easiest to say the same of all images."""
 
     def run(**options):
-        method = BYOL(ENCODER, hidden=32, out=16, ema=0.7, ema_end=0.7, **options)
+        method = BYOL(ENCODER, proj_hidden_dim=32, proj_dim=16, momentum=0.7, momentum_end=0.7, **options)
         return method, trained(method, optax.sgd(1.0), steps=150)
 
     method, metrics = run(predictor=True)
-    assert not monitor.symptoms(metrics)
+    assert not collapse_symptoms(metrics)
     assert metrics["embedding/std"] > 0.7
     assert metrics["embedding/effective_rank"] > 3
-    assert not method.suspects()
+    assert not method.collapse_causes()
     method, metrics = run(predictor=False)
     assert metrics["embedding/std"] < 0.1
-    assert any("embedding/std" in symptom for symptom in monitor.symptoms(metrics))
-    assert "method.predictor=False" in method.suspects()[0]
+    assert any("embedding/std" in symptom for symptom in collapse_symptoms(metrics))
+    assert "method.predictor=False" in method.collapse_causes()[0]
 
 
 def test_a_target_that_never_moves_is_suspect():
-    assert "method.ema=1.0" in make(ema=1.0)[0].suspects()[0]
+    assert "method.momentum=1.0" in make(momentum=1.0)[0].collapse_causes()[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ema": 1.5}, r"method\.ema=1\.5 must be in \[0, 1\]"),
-        ({"ema_end": -0.1}, r"method\.ema_end=-0\.1 must be in \[0, 1\]"),
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
-        ({"out": 0}, r"method\.out=0 must be at least 1"),
+        ({"momentum": 1.5}, r"method\.momentum=1\.5 must be in \[0, 1\]"),
+        ({"momentum_end": -0.1}, r"method\.momentum_end=-0\.1 must be in \[0, 1\]"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
     ],
 )
 def test_bad_settings(options, message):

@@ -11,7 +11,7 @@ import pytest
 
 from configs import common
 from jssl import methods, models, parallel
-from jssl.methods import Context, Known, OnlineProbe, make_method
+from jssl.methods import Context, OnlineProbe, RunInfo, make_method
 from tests.conftest import METHODS, SMALL_SIZES
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
@@ -74,7 +74,7 @@ def one_step(method):
 
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
 def started(request):
-    method = make_method(config_of(request.param), Known(ENCODER, num_examples=100))
+    method = make_method(config_of(request.param), RunInfo(ENCODER, num_examples=100))
     method.check(batch(request.param))
     params, state = method.init(KEY, batch(request.param))
     return Started(request.param, method, params, state, one_step(method))
@@ -109,7 +109,7 @@ def test_the_loss_is_finite_and_reaches_every_parameter_and_no_target(started):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == shapes
     assert output.features.shape[0] == output.labels.shape[0] == ROWS
     if "target" in started.state:  # only by EMA, towards what the optimiser made
-        decay = started.method.ema
+        decay = started.method.momentum
         expected = jax.tree.map(
             lambda t, p: decay * t + (1 - decay) * p,
             started.state["target"]["params"],
@@ -189,7 +189,7 @@ def test_features_are_those_of_the_image_alone(started):
 
 @pytest.mark.parametrize("started", ["simclr", "dino"], indirect=True)  # a plain one, one with a teacher
 def test_a_probe_beside_it_changes_nothing(started):
-    for name in ("sharded", "suspects", "check"):
+    for name in ("sharded", "collapse_causes", "check"):
         assert getattr(OnlineProbe, name) is not getattr(methods.Method, name)
     params, state = started.params, started.state
     probed = OnlineProbe(started.method.encoder, started.method, 3)
@@ -212,7 +212,7 @@ def test_a_probe_beside_it_changes_nothing(started):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_its_config_declares_every_setting_and_the_docs_have_a_row(name):
     module = importlib.import_module(f"configs.{name}")
-    fields = {field.name for field in dataclasses.fields(METHODS[name])} - set(methods.NOT_IN_CONFIG)
+    fields = {field.name for field in dataclasses.fields(METHODS[name])} - set(methods.INJECTED_FIELDS)
     for preset in ("digits", "small", "cifar10", "imagenet"):
         assert set(module.get_config(preset).method) == fields | {"name"}
     text = (pathlib.Path(__file__).parents[2] / "docs" / "methods.md").read_text()

@@ -7,11 +7,13 @@ import optax
 import pytest
 
 from configs import dino
-from jssl import durations, models, monitor, optim
+from jssl import models
 from jssl.errors import UserError
 from jssl.methods import DINO
 from jssl.models.network import Network
 from jssl.models.vit import ViT
+from jssl.train import durations, optim
+from jssl.train.collapse import collapse_symptoms
 from tests.methods.reference import (
     ENCODER,
     context,
@@ -27,7 +29,7 @@ from tests.methods.reference import (
     vectors,
 )
 
-SMALL = {"hidden": 8, "bottleneck": 6, "prototypes": 10, "layers": 2, "ema": 0.9}
+SMALL = {"proj_hidden_dim": 8, "proj_dim": 6, "prototypes": 10, "layers": 2, "momentum": 0.9}
 CROPS = vectors(4)
 STUDENT_T = 0.1
 
@@ -116,7 +118,7 @@ def test_the_teacher_is_a_constant_of_the_gradient(started, step):
 def test_users_keep_the_teacher(started):
     method, params, state = started
     target, images = state["target"], CROPS["unlabeled"]["views"][0]
-    same(method.kept(params, state), (target["params"]["encoder"], target["stats"]["encoder"]), 0, 0)
+    same(method.eval_encoder(params, state), (target["params"]["encoder"], target["stats"]["encoder"]), 0, 0)
     found, _ = forward(method, target["params"], target["stats"], images, False)
     np.testing.assert_allclose(method.features(params, state, images), found["encoder"], rtol=1e-5)
     np.testing.assert_allclose(method.embed(params, state, images), found["projector"], rtol=1e-4, atol=1e-5)
@@ -185,40 +187,47 @@ def collapse(**options):
     """Views that share half of their variance."""
     method = DINO(
         models.mlp((32, 32), last_batch_norm=True),
-        **{"hidden": 32, "bottleneck": 16, "prototypes": 32, "ema": 0.9, "ema_end": 0.9, **options},
+        **{
+            "proj_hidden_dim": 32,
+            "proj_dim": 16,
+            "prototypes": 32,
+            "momentum": 0.9,
+            "momentum_end": 0.9,
+            **options,
+        },
     )
     return method, trained(method, optax.sgd(0.1), steps=300)
 
 
 def test_it_collapses_to_one_prototype_when_the_centre_stays_at_zero_and_not_when_it_moves():
     method, metrics = collapse()
-    assert not monitor.symptoms(metrics)
+    assert not collapse_symptoms(metrics)
     assert metrics["teacher/mutual_information"] > 1.5
-    assert not method.suspects()
+    assert not method.collapse_causes()
     method, metrics = collapse(center_momentum=1.0)
     assert metrics["teacher/mutual_information"] < 0.01
-    assert any("all images are on one prototype" in symptom for symptom in monitor.symptoms(metrics))
-    assert "method.center_momentum=1" in method.suspects()[0]
+    assert any("all images are on one prototype" in symptom for symptom in collapse_symptoms(metrics))
+    assert "method.center_momentum=1" in method.collapse_causes()[0]
 
 
 def test_it_becomes_uniform_when_the_teacher_is_not_sharper_than_the_student():
     method, metrics = collapse(teacher_temperature=0.5, teacher_temperature_start=0.5)
     assert metrics["teacher/mutual_information"] < 0.01
-    assert any("spread evenly over the prototypes" in symptom for symptom in monitor.symptoms(metrics))
-    assert "method.teacher_temperature=0.5 is not below" in method.suspects()[0]
+    assert any("spread evenly over the prototypes" in symptom for symptom in collapse_symptoms(metrics))
+    assert "method.teacher_temperature=0.5 is not below" in method.collapse_causes()[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"layers": 0}, r"method\.layers=0 must be at least 1"),
-        ({"bottleneck": 0}, r"method\.bottleneck=0 must be at least 1"),
+        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
         ({"prototypes": 1}, r"method\.prototypes=1 must be at least 2"),
         ({"student_temperature": 0.0}, r"method\.student_temperature=0\.0 must be positive"),
         ({"teacher_temperature_start": 0.0}, r"method\.teacher_temperature_start=0\.0 must be positive"),
         ({"teacher_warmup": 2.0}, r"method\.teacher_warmup=2\.0 must be in \[0, 1\]"),
         ({"center_momentum": -1.0}, r"method\.center_momentum=-1\.0 must be in \[0, 1\]"),
-        ({"ema": 2.0}, r"method\.ema=2\.0 must be in \[0, 1\]"),
+        ({"momentum": 2.0}, r"method\.momentum=2\.0 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):

@@ -24,7 +24,7 @@ INDEX = np.array(vectors()["unlabeled"]["index"])
 
 def make(**options):
     """With a bank in which every row, and those of no image too, is full."""
-    method = InstDisc(ENCODER, **{"out": 6, "negatives": 0, "num_examples": 100, **options})
+    method = InstDisc(ENCODER, **{"proj_dim": 6, "negatives": 0, "num_examples": 100, **options})
     params, state = start(method, vectors(1))
     rows = np.random.default_rng(5).normal(size=state["bank"].shape)
     return method, params, {**state, "bank": np.float32(unit(rows))}
@@ -79,7 +79,7 @@ def test_the_bank_is_a_constant_of_the_gradient(whole):
 
 
 def test_the_bank_begins_with_random_unit_rows():
-    bank = start(InstDisc(ENCODER, out=6, num_examples=100), vectors(1))[1]["bank"]
+    bank = start(InstDisc(ENCODER, proj_dim=6, num_examples=100), vectors(1))[1]["bank"]
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
     assert np.abs(np.mean(bank, axis=0)).max() < 0.2
 
@@ -117,14 +117,14 @@ def test_negatives_are_never_padding_and_others_every_step():
 def test_the_head_is_linear_and_suspects():
     params, _ = jax.eval_shape(InstDisc(ENCODER, num_examples=9).init, jax.random.key(0), vectors(1))
     assert set(params["projector"]) == {"dense0"}
-    assert not InstDisc(ENCODER).suspects()
-    assert "method.temperature=3.0" in InstDisc(ENCODER, temperature=3.0).suspects()[0]
+    assert not InstDisc(ENCODER).collapse_causes()
+    assert "method.temperature=3.0" in InstDisc(ENCODER, temperature=3.0).collapse_causes()[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"out": 0}, r"method\.out=0 must be at least 1"),
+        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
         ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
         ({"negatives": -1}, r"method\.negatives=-1 must be at least 0"),
         ({"bank_momentum": 1.5}, r"method\.bank_momentum=1\.5 must be in \[0, 1\]"),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs import mocov3
-from jssl import durations, optim
 from jssl.errors import UserError
 from jssl.methods import MoCoV3
+from jssl.train import durations, optim
 from tests.methods.reference import (
     ENCODER,
     context,
@@ -26,7 +26,7 @@ VIT = {"layers": 3, "predictor_last_batch_norm": True, "temperature": 0.2}
 
 @pytest.fixture(scope="module", params=[RESNET, VIT], ids=["resnet", "vit"])
 def step(request):
-    method = MoCoV3(ENCODER, hidden=8, out=6, **request.param)
+    method = MoCoV3(ENCODER, proj_hidden_dim=8, proj_dim=6, **request.param)
     params, state = start(method, vectors())
     state["target"]["params"] = moved(state["target"]["params"])
     (value, output), grads = value_and_grad_of(method, params, state, vectors(), context())
@@ -89,8 +89,8 @@ def test_the_patch_embedding_of_the_vit_recipe_stays_random():
 
 
 def test_suspects():
-    assert not MoCoV3(ENCODER).suspects()
-    assert "method.temperature=9.0" in MoCoV3(ENCODER, temperature=9.0).suspects()[0]
+    assert not MoCoV3(ENCODER).collapse_causes()
+    assert "method.temperature=9.0" in MoCoV3(ENCODER, temperature=9.0).collapse_causes()[0]
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_suspects():
     [
         ({"layers": 1}, r"method\.layers=1: MoCo v3's projector has 2 \(ResNet\) or 3 \(ViT\)"),
         ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
-        ({"ema": -1.0}, r"method\.ema=-1\.0 must be in \[0, 1\]"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
+        ({"momentum": -1.0}, r"method\.momentum=-1\.0 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):

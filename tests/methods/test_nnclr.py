@@ -31,7 +31,7 @@ def nearest(z, rows):
 
 @pytest.fixture(scope="module")
 def step():
-    method = NNCLR(ENCODER, hidden=8, out=6, predictor_hidden=8, queue_size=24, temperature=0.2)
+    method = NNCLR(ENCODER, proj_hidden_dim=8, proj_dim=6, pred_hidden_dim=8, queue_size=24, temperature=0.2)
     params, state = start(method, vectors())
     state["queue"] = state["queue"]._replace(position=jnp.int32(16), filled=jnp.int32(16))
     (value, output), grads = value_and_grad_of(method, params, state, vectors(), context())
@@ -88,8 +88,8 @@ def test_the_heads_are_the_papers(step):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
-        ({"predictor_hidden": 0}, r"method\.predictor_hidden=0 must be at least 1"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
+        ({"pred_hidden_dim": 0}, r"method\.pred_hidden_dim=0 must be at least 1"),
         ({"queue_size": 0}, r"method\.queue_size=0 must be at least 1"),
         ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
     ],

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from configs import common, s4l, semi
-from jssl import models, parallel, program
+from jssl import models, parallel
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.methods import TERMS, Context, Known, make_method
-from jssl.methods.s4l import pack, unpack
-from jssl.streams import DataInfo
+from jssl.methods import TERMS, Context, RunInfo, make_method
+from jssl.methods.semisupervised.s4l import pack, unpack
+from jssl.train import program
 from tests.conftest import SMALL_SIZES
 from tests.methods.reference import start
 from tests.methods.test_contract import ENCODER, close, one_step
@@ -31,7 +32,7 @@ OPTIONS = {
     **{name: {} for name in TERMS},
     **THRESHOLD,
     **METHODS,
-    "exemplar": {"out": 8},
+    "exemplar": {"proj_dim": 8},
     "freematch": {"fairness": 1.0},
 }
 GROUPS = {
@@ -46,19 +47,19 @@ VARIANTS = {
     group: {"terms": {name: semi.term(name, **OPTIONS[name]) for name in names}}
     for group, names in GROUPS.items()
 }
-VARIANTS["pretext"]["ema"] = 0.9
+VARIANTS["pretext"]["average"] = 0.9
 RANDOM = ("consistency", "mixmatch")  # which draw a change for every row
 
 
 def section(variant, **changes):
-    config = {"name": "s4l", "ema": 0.0, **VARIANTS[variant], **changes}
+    config = {"name": "s4l", "average": 0.0, **VARIANTS[variant], **changes}
     for term in config["terms"].values():
         term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
     return config
 
 
 def made(variant, **changes):
-    known = Known(ENCODER, num_examples=EXAMPLES, classes=CLASSES, view_names=VIEWS, steps_per_epoch=10.0)
+    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES, view_names=VIEWS, steps_per_epoch=10.0)
     return make_method(section(variant, **changes), known)
 
 
@@ -120,14 +121,14 @@ def test_the_loss_is_finite_and_reaches_every_parameter_and_nothing_else_moves(s
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_every_term_has_a_gradient_of_its_own_in_the_encoder(name):
-    method = made("none", terms={name: semi.term(name, **OPTIONS[name])}, supervised=0.0)
+    method = made("none", terms={name: semi.term(name, **OPTIONS[name])}, supervised_weight=0.0)
     params, state = begun(method)
     grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
     assert all(np.any(g != 0) for g in jax.tree.leaves(grads["encoder"]))
 
 
 def test_a_term_of_weight_zero_and_no_class_loss_leave_no_gradient():
-    method = made("none", terms={"vat": semi.term("vat", weight=0.0)}, supervised=0.0)
+    method = made("none", terms={"vat": semi.term("vat", weight=0.0)}, supervised_weight=0.0)
     params, state = begun(method)
     grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
     assert not any(np.any(g != 0) for g in jax.tree.leaves(grads))
@@ -174,7 +175,7 @@ def test_terms_add_up_each_times_its_weight_as_far_as_it_has_grown():
     names = ("rotation", "entropy_minimization")
     weights = {"rotation": 0.7, "entropy_minimization": 0.3}
     terms = {name: semi.term(name, weight=weights[name], ramp=1.0) for name in names}
-    method = made("none", terms=terms, supervised=0.5)
+    method = made("none", terms=terms, supervised_weight=0.5)
     value, output = jax.jit(method.loss)(*begun(method), batch(), CONTEXT)
     m = output.metrics
     expected = 0.5 * m["class/loss"] + 0.5 * sum(weights[name] * m[f"{name}/loss"] for name in names)
@@ -221,7 +222,7 @@ def test_forward_decides_whose_batch_statistics():
 
 @pytest.mark.parametrize("every", ["step", "epoch"])
 def test_the_averaged_weights_are_what_evaluators_see(every):
-    method = made("none", ema=0.5, ema_every=every)
+    method = made("none", average=0.5, average_every=every)
     params, state = begun(method)
     moved = jax.tree.map(lambda p: p + 1, params)
     after = method.after_update(moved, state, CONTEXT)
@@ -296,7 +297,7 @@ def test_rows_of_different_numbers_are_packed_and_come_back():
         ("none", {"terms": {"x": {"name": "vat", "size": 0.0}}}, "size=0.0 must be positive"),
         ("none", {"terms": {"x": {"name": "fixmatch", "threshold": 1.5}}}, "threshold=1.5 must be in"),
         ("none", {"forward": "both"}, "method.forward='both': valid are together, separate"),
-        ("none", {"ema": 1.0}, "method.ema"),
+        ("none", {"average": 1.0}, "method.average"),
         (
             "none",
             {"terms": {"x": {"name": "fixmatch", "strong": "hard"}}},

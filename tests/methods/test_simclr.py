@@ -13,7 +13,7 @@ ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": 
 
 
 def make(**options):
-    method = SimCLR(ENCODER, hidden=8, out=8, **options)
+    method = SimCLR(ENCODER, proj_hidden_dim=8, proj_dim=8, **options)
     return method, *start(method, batch())
 
 
@@ -22,7 +22,7 @@ def test_versions_have_heads_of_two_and_three_layers(version, layers):
     _, params, _ = make(version=version)
     kernels = [leaf for leaf in jax.tree.leaves(params["projector"]) if leaf.ndim == 2]
     assert len(kernels) == layers
-    assert SimCLR(ENCODER).hidden == 2048  # the paper's
+    assert SimCLR(ENCODER).proj_hidden_dim == 2048  # the paper's
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
@@ -54,7 +54,7 @@ def test_swapping_the_views_and_blocks_change_nothing():
     one, two = batch()["unlabeled"]["views"]
     swapped = {"unlabeled": {**batch()["unlabeled"], "views": (two, one)}}
     np.testing.assert_allclose(loss_of(method, params, state, swapped, CONTEXT)[0], value, rtol=1e-5)
-    blockwise = SimCLR(ENCODER, hidden=8, out=8, pairs="blocks", block_size=5)
+    blockwise = SimCLR(ENCODER, proj_hidden_dim=8, proj_dim=8, similarity="blockwise", block_size=5)
     np.testing.assert_allclose(loss_of(blockwise, params, state, batch(), CONTEXT)[0], value, rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_bfloat16_keeps_parameters_and_loss_in_single_precision():
     encoder = models.encoder(
         {"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}}, dtype="bfloat16"
     )
-    method = SimCLR(encoder, hidden=8, out=8, dtype="bfloat16")
+    method = SimCLR(encoder, proj_hidden_dim=8, proj_dim=8, dtype="bfloat16")
     params, state = start(method, batch())
     value, output = loss_of(method, params, state, batch(), CONTEXT)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state, output.state))} == {jnp.dtype("float32")}
@@ -93,7 +93,7 @@ def test_it_learns_to_tell_a_batch_apart():
     [
         ({"version": 3}, "versions 1 and 2"),
         ({"temperature": 0.0}, "must be positive"),
-        ({"hidden": 0}, "must be at least 1"),
+        ({"proj_hidden_dim": 0}, "must be at least 1"),
         ({"block_size": -1}, "at least 0"),
     ],
 )

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs import simsiam
-from jssl import durations, optim
 from jssl.errors import UserError
 from jssl.methods import SimSiam
+from jssl.train import durations, optim
 from tests.methods.reference import (
     ENCODER,
     context,
@@ -26,7 +26,7 @@ def forward(method, params, state):
 
 @pytest.fixture(scope="module")
 def step():
-    method = SimSiam(ENCODER, hidden=8, out=6, predictor_hidden=8)
+    method = SimSiam(ENCODER, proj_hidden_dim=8, proj_dim=6, pred_hidden_dim=8)
     params, state = start(method, vectors())
     (value, output), grads = value_and_grad_of(method, params, state, vectors(), context())
     return method, params, state, value, output, grads
@@ -89,7 +89,7 @@ def test_the_recipe_keeps_the_predictors_learning_rate(preset):
     np.testing.assert_allclose(ratio, schedule(200) / peak, rtol=1e-3)
 
 
-@pytest.mark.parametrize("field", ["hidden", "out", "predictor_hidden"])
+@pytest.mark.parametrize("field", ["hidden", "out", "pred_hidden_dim"])
 def test_bad_settings(field):
     with pytest.raises(UserError, match=rf"method\.{field}=0 must be at least 1"):
         SimSiam(ENCODER, **{field: 0})

@@ -51,7 +51,7 @@ def by_hand(started, params=None, queues=None):
 
 @pytest.fixture(scope="module")
 def started():
-    method = SwAV(ENCODER, hidden=8, out=6, prototypes=5, queue_size=16, queue_start=0.3)
+    method = SwAV(ENCODER, proj_hidden_dim=8, proj_dim=6, prototypes=5, queue_size=16, queue_start=0.3)
     return method, *start(method, CROPS)
 
 
@@ -157,14 +157,14 @@ def test_no_queue_and_the_head(started):
 
 
 def test_suspects():
-    assert not SwAV(ENCODER).suspects()
-    assert "method.epsilon=0.5 is above temperature=0.1" in SwAV(ENCODER, epsilon=0.5).suspects()[0]
+    assert not SwAV(ENCODER).collapse_causes()
+    assert "method.epsilon=0.5 is above temperature=0.1" in SwAV(ENCODER, epsilon=0.5).collapse_causes()[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
         ({"iterations": 0}, r"method\.iterations=0 must be at least 1"),
         ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
         ({"epsilon": 0.0}, r"method\.epsilon=0\.0 must be positive"),

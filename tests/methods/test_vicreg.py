@@ -28,7 +28,7 @@ def official(z1, z2, as_in_paper=False):
 
 @pytest.mark.parametrize("as_in_paper", [False, True])
 def test_the_value_is_the_sum_of_the_official_terms_of_two_forward_passes(as_in_paper):
-    method = VICReg(ENCODER, hidden=8, out=6, as_in_paper=as_in_paper, **WEIGHTS)
+    method = VICReg(ENCODER, proj_hidden_dim=8, proj_dim=6, as_in_paper=as_in_paper, **WEIGHTS)
     params, state = start(method, vectors())
     value, output = loss_of(method, params, state, vectors(), context())
     both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
@@ -53,17 +53,18 @@ def test_the_head_and_the_defaults_are_the_papers():
 
 
 def test_suspects():
-    assert not VICReg(ENCODER).suspects()
+    assert not VICReg(ENCODER).collapse_causes()
     assert (
-        "method.variance=0.0: nothing keeps the dimensions alive" in VICReg(ENCODER, variance=0.0).suspects()
+        "method.variance=0.0: nothing keeps the dimensions alive"
+        in VICReg(ENCODER, variance=0.0).collapse_causes()
     )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 0}, r"method\.hidden=0 must be at least 1"),
-        ({"out": 0}, r"method\.out=0 must be at least 1"),
+        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
         ({"invariance": 0.0}, r"method\.invariance=0\.0 must be positive"),
     ],
 )

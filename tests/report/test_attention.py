@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jssl import models, parallel, stages
+from jssl import models, parallel
 from jssl.data.datasets import open_data
 from jssl.evaluation.suite import Suite
 from jssl.models import Network
 from jssl.models.vit import ViT
-from jssl.program import make_program
 from jssl.report import pictures
-from jssl.state import TrainState
+from jssl.runs.pictures import draw_attention
+from jssl.train.program import make_program
+from jssl.train.state import TrainState
 from tests.conftest import tiny_config
 
 SMALL = {"features": 8, "heads": 2, "patch_size": 2, "image_size": 8}
@@ -66,7 +67,7 @@ def test_the_picture_is_of_the_class_token_of_the_kept_encoder(digits, tmp_path,
     state = TrainState(0, *parallel.put_replicated(jax.jit(program.init_method)(), program.mesh), None)
     drawn = []
     monkeypatch.setattr(pictures, "attention", lambda path, *arrays: drawn.append((path.name, *arrays)))
-    stages.draw_attention(Suite(program, digits), state, epath.Path(tmp_path))
+    draw_attention(Suite(program, digits), state, epath.Path(tmp_path))
     if pool == "gap":
         assert not drawn
         return
@@ -74,7 +75,7 @@ def test_the_picture_is_of_the_class_token_of_the_kept_encoder(digits, tmp_path,
     assert name == "attention.png"
     rows = np.arange(8) * len(digits.test) // 8
     np.testing.assert_array_equal(images, digits.test.images[rows])
-    params, stats = jax.device_get(program.method.kept(state.params, state.method_state))
+    params, stats = jax.device_get(program.method.eval_encoder(state.params, state.method_state))
     mean = np.float32(program.config.data.mean[0])
     want = jax.jit(encoder.attention)(params, stats, images / np.float32(255) - mean)
     np.testing.assert_allclose(maps, want[:, :, 0, 1:].reshape(8, 2, 4, 4), rtol=1e-4)

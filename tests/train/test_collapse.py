@@ -12,7 +12,7 @@ from tests.conftest import tiny
 
 def test_byol_collapses_without_its_predictor(tmp_path, caplog):
     config = tiny(byol.get_config())
-    config.method.update({"predictor": False, "ema": 0.9})
+    config.method.update({"predictor": False, "momentum": 0.9})
     config.total_steps, config.log.every_steps, config.checkpoint.every_steps = 100, 10, 0
     config.data.unlabeled.batch_size = 64
     config.optim.update({"lr": 3e-3, "schedule": "constant"})

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import models, parallel, program, rng
+from jssl import models, parallel, rng
 from jssl.data import augment
-from jssl.data.view_spec import ViewSpec
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.methods import Context
-from jssl.methods.simclr import SimCLR
+from jssl.methods.contrastive.simclr import SimCLR
 from jssl.models import Network
 from jssl.models.vit import ViT
+from jssl.train import program
 from tests.train.test_methods_train import INFO, batch, saved_and_restored, shrunk
 
 ROWS = 16
@@ -31,7 +32,7 @@ def views(rows=ROWS, size=8):
 
 def gradient(encoder):
     """Of SimCLR, whose loss and whose head's batch statistics are those of the whole batch."""
-    method = SimCLR(encoder, hidden=8, out=8)
+    method = SimCLR(encoder, proj_hidden_dim=8, proj_dim=8)
     params, state = method.init(jax.random.key(0), views())
     step = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
     (value, output), grads = step(params, state, views(), CONTEXT)
@@ -55,7 +56,7 @@ def test_batch_statistics_are_those_of_a_part():
     other, chunked_output, _ = gradient(chunked)
     assert abs(value - other) > 1e-4
     both = np.stack(views()["unlabeled"]["views"], 1).reshape(2 * ROWS, 8, 8, 1)
-    stats = SimCLR(encoder, hidden=8, out=8).init(jax.random.key(0), views())
+    stats = SimCLR(encoder, proj_hidden_dim=8, proj_dim=8).init(jax.random.key(0), views())
     params, stats = stats[0]["encoder"], stats[1]["stats"]["encoder"]
     for part in (both[::2], both[1::2]):
         _, stats = encoder.apply(params, stats, part, train=True)
@@ -68,7 +69,7 @@ def test_the_memory_is_that_of_a_part():
     encoder = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (1, 1, 1, 1)}})
 
     def needed(chunks):
-        method = SimCLR(Network(encoder.module, chunks), hidden=8, out=8)
+        method = SimCLR(Network(encoder.module, chunks), proj_hidden_dim=8, proj_dim=8)
         batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, views(rows=256, size=16)))
         params, state = jax.eval_shape(method.init, jax.random.key(0), batch)
         step = jax.jit(jax.grad(method.loss, has_aux=True))

@@ -8,9 +8,9 @@ import pytest
 from etils import epath
 
 from configs import common
-from jssl import program
-from jssl.checkpoint import Checkpointer
-from jssl.streams import DataInfo
+from jssl.data.streams import DataInfo
+from jssl.train import program
+from jssl.train.checkpoint import Checkpointer
 from tests.conftest import tiny
 
 INFO = DataInfo(256, (8, 8, 1), 1, 10)

@@ -5,8 +5,10 @@ import logging
 import pytest
 from etils import epath
 
-from jssl.monitor import Monitor, read_lines, symptoms
-from jssl.report import summary
+from jssl.report import tables
+from jssl.train.collapse import collapse_symptoms
+from jssl.train.metrics_file import read_lines
+from jssl.train.monitor import Monitor
 from tests.conftest import tiny_config
 
 HEALTHY = {"loss": 1.0, "lr": 0.3, "embedding/std": 0.9, "embedding/effective_rank": 20.0}
@@ -52,7 +54,7 @@ def test_when_the_alarm_goes_off(tmp_path, caplog, metrics, fires_at):
 
 def test_what_the_alarm_says(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
-        watch(monitor(tmp_path, suspects=("method.predictor=False: no", "second")), 5, [FLAT] * 2)
+        watch(monitor(tmp_path, collapse_causes=("method.predictor=False: no", "second")), 5, [FLAT] * 2)
         watch(monitor(tmp_path), 5, [FLAT] * 2)
     first, second = alarms(caplog)
     assert "step 6: " in first
@@ -67,10 +69,10 @@ def test_what_the_alarm_says(tmp_path, caplog):
     [(0.01, 4.1, "on one prototype"), (4.1, 0.01, "spread evenly"), (2.0, 2.11, "the same targets")],
 )
 def test_the_alarm_names_the_kind_of_collapse(entropy, kl, kind):
-    (said,) = symptoms({**TEACHER, "teacher/entropy": entropy, "teacher/kl_from_uniform": kl})
+    (said,) = collapse_symptoms({**TEACHER, "teacher/entropy": entropy, "teacher/kl_from_uniform": kl})
     assert said.endswith(kind) or f": every image is {kind}" in said
     assert f"entropy {entropy:.2f} of at most 4.11" in said
-    assert symptoms({"teacher/mutual_information": 0.5, "teacher/entropy": entropy}) == []
+    assert collapse_symptoms({"teacher/mutual_information": 0.5, "teacher/entropy": entropy}) == []
 
 
 def test_the_alarm_survives_a_resume(tmp_path, caplog):
@@ -94,9 +96,9 @@ def test_the_closing_table_shows_health_and_the_alarm():
     features = {"rank_me": 12.34, "std": 0.5, "alignment": 0.25, "uniformity": -2.0}
     values = {f"health/features/{name}": value for name, value in features.items()}
     line = "features of this run: effective rank 12.3, std 0.5, alignment 0.25, uniformity -2"
-    assert summary.table({**values, "collapsed": False}).splitlines()[1:] == [line]
+    assert tables.table({**values, "collapsed": False}).splitlines()[1:] == [line]
     untrained = {f"untrained/{name}": 2 * value for name, value in values.items()}
-    said = summary.table({**values, **untrained, "collapsed": True}).splitlines()[1:]
+    said = tables.table({**values, **untrained, "collapsed": True}).splitlines()[1:]
     assert said[0].startswith("features of untrained encoder: effective rank 24.7, std 1, ")
     assert said[1] == line
     assert said[2].startswith("COLLAPSED: ")

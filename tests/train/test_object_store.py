@@ -14,10 +14,13 @@ from etils import epath
 from etils.epath import backend, gpath
 from PIL import Image
 
-from jssl import checkpoint, files, monitor, stages, train, workdir
+from jssl import storage
 from jssl.data import sources
 from jssl.errors import UserError
-from jssl.monitor import read_lines
+from jssl.runs import stages, workdir
+from jssl.train import checkpoint, loop
+from jssl.train.metrics_file import read_lines, truncate
+from jssl.train.signals import Interrupted
 from tests.conftest import tiny_config
 
 
@@ -91,8 +94,8 @@ def test_a_run_on_an_object_store_is_stopped_and_goes_on(store, monkeypatch):
     config = digits()
     stops = iter([False, False, False, True])
     with monkeypatch.context() as patch:
-        patch.setattr(train.parallel, "any_process", lambda _: next(stops))
-        with pytest.raises(train.Interrupted):
+        patch.setattr(loop.parallel, "any_process", lambda _: next(stops))
+        with pytest.raises(Interrupted):
             stages.run(config, "gs://bucket/run", profile_steps=1)
     bucket = store.root / "bucket" / "run"
     assert [line["step"] for line in read_lines(epath.Path("gs://bucket/run/metrics.jsonl"))] == [1, 2, 3, 4]
@@ -118,9 +121,9 @@ def test_a_run_on_an_object_store_is_stopped_and_goes_on(store, monkeypatch):
 
 def test_metrics_are_rewritten_now_and_then_not_at_every_line(store, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(storage.time, "monotonic", lambda: clock[0])
     path = epath.Path("gs://bucket/metrics.jsonl")
-    growing = files.GrowingFile(path)
+    growing = storage.GrowingFile(path)
     for number in range(100):
         clock[0] += 1.0
         growing.append(f'{{"step": {number}}}')
@@ -129,15 +132,15 @@ def test_metrics_are_rewritten_now_and_then_not_at_every_line(store, monkeypatch
     growing.sync()
     assert len(store.writes) == 4, "nothing new, nothing to write"
     assert [line["step"] for line in read_lines(path)] == list(range(100))
-    monitor.truncate(path, 9)
-    files.GrowingFile(path).append("")
+    truncate(path, 9)
+    storage.GrowingFile(path).append("")
     assert [line["step"] for line in read_lines(path)] == list(range(10)), "later sessions keep what is there"
 
 
 def test_a_store_that_fails_for_a_moment_stops_nothing(store, monkeypatch, caplog):
     clock = [0.0]
-    monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
-    growing = files.GrowingFile(epath.Path("gs://bucket/metrics.jsonl"))
+    monkeypatch.setattr(storage.time, "monotonic", lambda: clock[0])
+    growing = storage.GrowingFile(epath.Path("gs://bucket/metrics.jsonl"))
     with monkeypatch.context() as patch:
         patch.setattr(Store, "open", Store.refuse)
         clock[0] += 60
@@ -213,4 +216,6 @@ def test_json_appears_whole_or_not_at_all(store, tmp_path):
     assert store.writes == [str(path)], "one object, one request"
     assert json.loads((store.root / "bucket/run/result.json").read_text()) == {"a": 1}
     assert jax.process_count() == 1
-    assert pathlib.Path(files.LocalFolder(epath.Path(tmp_path)).path) == tmp_path, "a local folder is itself"
+    assert pathlib.Path(storage.LocalFolder(epath.Path(tmp_path)).path) == tmp_path, (
+        "a local folder is itself"
+    )

@@ -5,9 +5,9 @@ import optax
 import pytest
 
 from configs import common
-from jssl import optim
-from jssl.durations import Clock
 from jssl.errors import UserError
+from jssl.train import optim
+from jssl.train.durations import Clock
 
 CLOCK = Clock(num_examples=1000, batch_size=100, total_steps=50)
 PARAMS = {

@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import program
 from jssl.data import sources
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.streams import DataInfo
+from jssl.train import program
 from tests.conftest import tiny_config
 
 INFO = DataInfo(1437, (8, 8, 1), 1, 10)
@@ -79,7 +79,7 @@ def test_the_imagenet_preset_is_built_from_shapes(mesh8):
 def test_accumulation_is_the_mean_over_parts(mesh1, mesh8):
     """Parts are rows i::2, each with its own batch statistics and negatives; on any mesh."""
     changes = {"optim__name": "sgd", "optim__momentum": 0.0, "optim__lr": 1.0, "method__temperature": 1.0}
-    config = tiny_config(optim__accumulate=2, **changes)
+    config = tiny_config(optim__grad_accumulation=2, **changes)
     _, state1, metrics1 = run(config, mesh1, steps=2)
     _, state8, metrics8 = run(config, mesh8, steps=2)
     np.testing.assert_allclose(metrics1[1]["loss"], metrics8[1]["loss"], rtol=1e-5)
@@ -123,7 +123,7 @@ def test_the_online_probe_learns_and_does_not_touch_the_encoder(one_device, mesh
         ({"data__unlabeled__batch_size": -8}, "positive multiple"),
         ({"data__epochs_of": "labeled"}, "it must have a batch size"),
         ({"data__labeled__batch_size": 8}, "labeled.views is empty"),
-        ({"optim__accumulate": 3}, "accumulate=3 must divide"),
+        ({"optim__grad_accumulation": 3}, "accumulate=3 must divide"),
         ({"optim__name": "sdg"}, "unknown optim.name 'sdg': did you mean 'sgd'"),
         ({"optim__schedule": "cosin"}, "did you mean 'cosine'"),
         ({"optim__lr_scaling": "liner"}, "did you mean 'linear'"),

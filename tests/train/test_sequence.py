@@ -12,12 +12,17 @@ from sklearn.metrics import roc_auc_score
 
 import jssl
 from configs import self_training, semi, supervised
-from jssl import program, pseudo_labels, sequence, stages, train, workdir
-from jssl.data import image_ops
-from jssl.data.datasets import mark, open_data
-from jssl.data.guesses import Guesses
-from jssl.data.guesses import read as read_guesses
+from jssl.data.augment import image_ops
+from jssl.data.datasets import open_data, split_fingerprint
+from jssl.data.pseudo_labels import PseudoLabels
+from jssl.data.pseudo_labels import read as read_guesses
 from jssl.errors import UserError
+from jssl.report.result import Result
+from jssl.runs import pseudo_labels, run, stages, supervised_baseline, workdir
+from jssl.runs.init_from import begin_with
+from jssl.runs.restore import open_run
+from jssl.train import loop, program
+from jssl.train.signals import Interrupted
 from tests.conftest import SMALL_SIZES, tiny
 
 CONFIGS = (
@@ -72,35 +77,39 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
     control = jssl.run(config, tmp_path / "control")
     assert any("online/top1" in line for line in control.metrics())
-    prog, data, state = stages.open_run(tmp_path / "control")
+    prog, data, state = open_run(tmp_path / "control")
     own = prog.method.inner.logits(
         state.params, state.method_state, data.test.images.astype(np.float32) / 255
     )
     right = np.mean(np.argmax(own, axis=1) == data.test.labels())
     assert control["classifier/top1"] == pytest.approx(right), "its own classifier, not the probe"
-    assert not any("guesses/top1" in line for line in control.metrics())  # it has no images without labels
-    assert {"classifier/worst_class", "classifier/largest_class", "classifier/of/3"} <= set(control.values)
+    assert not any(
+        "pseudo_label/top1" in line for line in control.metrics()
+    )  # it has no images without labels
+    assert {"classifier/worst_class", "classifier/largest_class_fraction", "classifier/of/3"} <= set(
+        control.values
+    )
     config = get("fixmatch")
-    config.evals.control = str(tmp_path / "control")
+    config.evals.supervised_baseline = str(tmp_path / "control")
     config.evals.every_steps = 2
     result = jssl.run(config, tmp_path / "run")
-    assert result["control/classifier/top1"] == control["classifier/top1"]
+    assert result["supervised_baseline/classifier/top1"] == control["classifier/top1"]
     history = [line["val/classifier/top1"] for line in result.metrics() if "val/classifier/top1" in line]
     assert result["val/classifier/top1_median"] == np.median(history)
-    guessed = [line for line in result.metrics() if "guesses/top1" in line]
+    guessed = [line for line in result.metrics() if "pseudo_label/top1" in line]
     assert [line["step"] for line in guessed] == [2, 4]
-    assert result["guesses/top1"] == of_hidden_labels(result.workdir)
-    assert "supervised control" in str(result)
+    assert result["pseudo_label/top1"] == of_hidden_labels(result.workdir)
+    assert "supervised baseline" in str(result)
     assert "\nguesses of images without labels: " in str(result)
-    worse = stages.Result(result.workdir, {**result.values, "classifier/top1": -0.1})
+    worse = Result(result.workdir, {**result.values, "classifier/top1": -0.1})
     assert "UNLABELLED DATA HURT" in str(worse)
     assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
 
 
 def of_hidden_labels(folder):
     """The accuracy of a run's classifier on the first 1,000 of a draw of its unlabelled images, by hand."""
-    prog, data, state = stages.open_run(folder)
-    hidden = np.setdiff1d(np.arange(len(data.train)), data.visible)
+    prog, data, state = open_run(folder)
+    hidden = np.setdiff1d(np.arange(len(data.train)), data.labeled_indices)
     rows = hidden[np.random.default_rng(0).permutation(len(hidden))[:1000]]
     scores = prog.logits(state.params, state.method_state, data.train.images[rows])
     return pytest.approx(np.mean(np.argmax(np.asarray(scores), axis=1) == data.train.labels()[rows]))
@@ -110,7 +119,7 @@ def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp
     config = get("flexmatch")
     data = open_data(config)
     prog = program.make_program(config, data.info)
-    whole = train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "whole"))
+    whole = loop.train(prog, run.train_batches(prog, data), epath.Path(tmp_path / "whole"))
 
     class Set:
         """An event that SIGTERM set after the third step."""
@@ -122,15 +131,15 @@ def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp
             self.asked += 1
             return self.asked > 2
 
-    with pytest.raises(train.Interrupted):
-        train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "cut"), terminated=Set())
-    again = train.train(prog, stages.train_batches(prog, data), epath.Path(tmp_path / "cut"))
+    with pytest.raises(Interrupted):
+        loop.train(prog, run.train_batches(prog, data), epath.Path(tmp_path / "cut"), terminated=Set())
+    again = loop.train(prog, run.train_batches(prog, data), epath.Path(tmp_path / "cut"))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), jax.device_get(whole.state))
 
 
 def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_written(tmp_path, monkeypatch):
     config = shrunk(self_training.get_config("top_k"))
-    config.stages.student.pseudo.per_class = 5
+    config.stages.student.pseudo_labels.per_class = 5
     config.stages.student.total_steps = 3
     folder = tmp_path / "run"
     result = jssl.run(config, folder)
@@ -161,8 +170,8 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     with pytest.raises(
         UserError, match=r"run holds stages \(teacher, student\), not a run: take one of them, .*student"
     ):
-        stages.open_run("run")
-    program_, data, state = stages.open_run(folder / "student")
+        open_run("run")
+    program_, data, state = open_run(folder / "student")
     assert data.info.guessed
     assert data.info.num_labeled == 20 + found["used"]
     assert program_.logits(state.params, state.method_state, data.train.images[:8]).shape == (8, 10)
@@ -172,21 +181,21 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
 @pytest.mark.parametrize("name", STAGED)
 def test_staged_configs_name_stages_that_come_before(name, scale):
     config = get(name, f"top_k,{scale}" if name == "self_training" else scale)
-    sequence.check(config)
+    stages.check(config)
     assert len(config.order) > 1
     assert set(config.order) == set(config.stages)
-    assert any(own.init_from or own.pseudo.teacher for own in config.stages.values())
+    assert any(own.init_from or own.pseudo_labels.teacher for own in config.stages.values())
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path):
     config = get("supervised")
-    config.method.ema = 0.9
+    config.method.average = 0.9
     jssl.run(config, tmp_path / "first")
-    other, _, trained = stages.open_run(tmp_path / "first")
+    other, _, trained = open_run(tmp_path / "first")
     config.init_from, config.init_parts = str(tmp_path / "first"), ("encoder", "classifier")
     prog = program.make_program(config, open_data(config).info)
-    begun = stages.begin_with(config.init_from, config.init_parts, prog, prog.init())
-    encoder, stats = other.method.kept(trained.params, trained.method_state)
+    begun = begin_with(config.init_from, config.init_parts, prog, prog.init())
+    encoder, stats = other.method.eval_encoder(trained.params, trained.method_state)
     equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)  # noqa: E731
     equal(begun.params["encoder"], encoder)
     equal(begun.method_state["stats"]["encoder"], stats)
@@ -196,20 +205,20 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path):
     config.encoder.convnet.width = 8
     prog = program.make_program(config, open_data(config).info)
     with pytest.raises(UserError, match="has other shapes"):
-        stages.begin_with(config.init_from, config.init_parts, prog, prog.init())
+        begin_with(config.init_from, config.init_parts, prog, prog.init())
     with pytest.raises(UserError, match="names 'projector'"):
-        stages.begin_with(config.init_from, ("projector",), prog, prog.init())
+        begin_with(config.init_from, ("projector",), prog, prog.init())
 
 
 def test_fine_tuning_begins_at_a_layer_of_the_pretrained_head(tmp_path):
     """SimCLR v2: what follows the encoder is, in evaluation, the head's first layer with its statistics."""
     config = get("simclr_semi")
     pretrain, finetune = config.stages.pretrain, config.stages.finetune
-    pretrain.total_steps, finetune.encoder.top = 3, (16,)
+    pretrain.total_steps, finetune.encoder.head_layers = 3, (16,)
     jssl.run(pretrain, tmp_path / "pretrain")
-    other, data, trained = stages.open_run(tmp_path / "pretrain")
+    other, data, trained = open_run(tmp_path / "pretrain")
     prog = program.make_program(finetune, open_data(finetune).info)
-    begun = stages.begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
+    begun = begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
     head, stats = trained.params["projector"], trained.method_state["stats"]["projector"]
     images = data.train.images[:8]
     x = np.asarray(other.features(trained.params, trained.method_state, images))
@@ -219,10 +228,12 @@ def test_fine_tuning_begins_at_a_layer_of_the_pretrained_head(tmp_path):
     np.testing.assert_allclose(
         prog.features(begun.params, begun.method_state, images), x, rtol=1e-4, atol=1e-5
     )
-    finetune.encoder.top = (16, 16, 8)
+    finetune.encoder.head_layers = (16, 16, 8)
     prog = program.make_program(finetune, open_data(finetune).info)
-    with pytest.raises(UserError, match=r"encoder.top asks for 3 layers .* has bn0, bn1, bn2, dense0"):
-        stages.begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
+    with pytest.raises(
+        UserError, match=r"encoder.head_layers asks for 3 layers .* has bn0, bn1, bn2, dense0"
+    ):
+        begin_with(str(tmp_path / "pretrain"), ("encoder",), prog, prog.init())
 
 
 P = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.75, 0.25], [0.7, 0.3]], np.float32)
@@ -254,7 +265,7 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
     noise = jax.random.normal(jax.random.key(0), classifier["kernel"].shape)
     state.params["classifier"]["dense"] = {**classifier, "kernel": noise}
     state.method_state.pop("average")
-    method = dataclasses.replace(prog.method, ema=0.0)
+    method = dataclasses.replace(prog.method, momentum=0.0)
     prog = dataclasses.replace(prog, method=method)
     images = data.train.images[:6]
     total = 0.0
@@ -290,16 +301,16 @@ def test_rare_classes_are_repeated_the_surest_first():
 def test_guesses_come_with_their_targets_and_weights(tmp_path):
     """The labelled stream has true labels first, then guesses, each with its target and its weight."""
     config = get("supervised")
-    config.data.guesses = str(tmp_path / "guesses.npz")
+    config.data.pseudo_labels = str(tmp_path / "guesses.npz")
     plain = open_data(get("supervised"))
     hidden = np.setdiff1d(np.arange(len(plain.train)), plain.visible)[:4]
     target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
     weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
-    of = mark(plain.train, plain.held)
+    of = split_fingerprint(plain.train, plain.held)
     # The second file has one of an image whose label is shown, too: it does not count.
     for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.visible[0]))):
         rows = np.arange(len(index)) % 4
-        guesses = Guesses(index, target[rows], weight[rows], target[rows].max(axis=1), of)
+        guesses = PseudoLabels(index, target[rows], weight[rows], target[rows].max(axis=1), of)
         np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(guesses))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
@@ -307,22 +318,22 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     np.testing.assert_array_equal(labels[:20], plain.labeled()[1])
     np.testing.assert_allclose(more["target"][20:], target)
     prog = program.make_program(config, data.info)
-    batch = {name: batches[0] for name, batches in stages.train_batches(prog, data).items()}
+    batch = {name: batches[0] for name, batches in run.train_batches(prog, data).items()}
     assert batch["labeled"]["target"].shape == (8, 10)
     np.testing.assert_array_equal(batch["labeled"]["weight"], more["weight"][batch["labeled"]["index"]])
 
     for place in range(3):  # of the mark: size, content, holdout
         other = of + np.eye(3, dtype=np.int64)[place]
         with pytest.raises(UserError, match=r"keep data, holdout and split_seed the same"):
-            read_guesses(config.data.guesses, other, 10)
+            read_guesses(config.data.pseudo_labels, other, 10)
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(
         UserError, match=r"broken.npz cannot be read .*: it must hold index, target, weight, confidence, mark"
     ):
         read_guesses(str(tmp_path / "broken.npz"), of, 10)
-    config.data.guesses = str(tmp_path / "with_shown.npz")
+    config.data.pseudo_labels = str(tmp_path / "with_shown.npz")
     np.testing.assert_array_equal(open_data(config).guesses.index, hidden)
-    config.data.guesses = str(tmp_path / "none.npz")
+    config.data.pseudo_labels = str(tmp_path / "none.npz")
     with pytest.raises(UserError, match="there is no such file"):
         open_data(config)
 
@@ -335,15 +346,18 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
             "unknown stage in config.order 'studnet': did you mean 'student'",
         ),
         ({"order": ("student", "teacher")}, "does not come before student"),
-        ({"stages.student.pseudo.rule": "al"}, "unknown stages.student.pseudo.rule 'al': did you mean 'all'"),
-        ({"stages.student.pseudo.views": "corners"}, "valid are centre, crops"),
-        ({"stages.student.pseudo.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
+        (
+            {"stages.student.pseudo_labels.rule": "al"},
+            "unknown stages.student.pseudo_labels.rule 'al': did you mean 'all'",
+        ),
+        ({"stages.student.pseudo_labels.views": "corners"}, "valid are centre, crops"),
+        ({"stages.student.pseudo_labels.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
         ({"stages.student.evals.draws": 0}, "evals.draws"),
         ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
-        ({"stages.student.outliers.keep": 0.0}, "keep=0.0 must be more than 0"),
+        ({"stages.student.outliers.inlier_quantile": 0.0}, "keep=0.0 must be more than 0"),
         ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
         (
-            {"stages.student.pseudo.teacher": "teachr"},
+            {"stages.student.pseudo_labels.teacher": "teachr"},
             "unknown stage or folder of a run .*'teachr'.*did you mean 'teacher'",
         ),
         (
@@ -372,8 +386,8 @@ def test_weights_and_a_control_that_are_not_there_are_told_before_anything_runs(
         jssl.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config.init_from = ""
-    config.evals.control = str(tmp_path / "nothing")
-    with pytest.raises(UserError, match="run the supervised control first"):
+    config.evals.supervised_baseline = str(tmp_path / "nothing")
+    with pytest.raises(UserError, match="run the supervised baseline first"):
         jssl.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -384,17 +398,17 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     np.savez(tmp_path / "noise.npz", images=noise)
     teacher, student = get("supervised"), get("pseudo_label")
     teacher.data.labels, teacher.total_steps = "all", 60
-    teacher.method.ema = 0.0
+    teacher.method.average = 0.0
     student.data.unlabeled.add = str(tmp_path / "noise.npz")
     student.outliers.update({"teacher": "teacher", "keep": 0.9})
     config = semi.staged("filtered", {"teacher": teacher, "student": student})
     result = jssl.run(config, tmp_path / "run")
-    assert result["guesses/top1"] > 0  # among images of the classes alone
+    assert result["pseudo_label/top1"] > 0  # among images of the classes alone
     found = json.loads((tmp_path / "run" / "student.kept.json").read_text())
     whole = open_data(student)
     assert found["images"] == len(whole.pool) == len(whole.train) + 200
     assert found["added"] == 200
-    program_, known, state = stages.open_run(tmp_path / "run" / "teacher")
+    program_, known, state = open_run(tmp_path / "run" / "teacher")
     logits = [
         np.asarray(program_.logits(state.params, state.method_state, x.images))
         for x in (whole.pool, known.val)
@@ -404,7 +418,7 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     assert found["auroc"] == pytest.approx(roc_auc_score(inside, stream), abs=1e-6)
     assert abs(found["kept"] - (stream >= np.quantile(held, 0.1)).sum()) <= 1
     assert found["kept"] - found["added_kept"] == pytest.approx(0.9 * len(whole.train), rel=0.1)
-    _, data, _ = stages.open_run(tmp_path / "run" / "student")
+    _, data, _ = open_run(tmp_path / "run" / "student")
     source, labels = data.unlabeled()
     assert len(source) == len(labels) == data.info.num_examples == found["kept"]
     np.testing.assert_array_equal(source.images, whole.pool.images[data.kept])
@@ -417,7 +431,7 @@ def test_a_control_of_other_labels_is_none(tmp_path):
     config = get("supervised")
     data = open_data(config)
     workdir.write_splits(epath.Path(tmp_path), data)
-    workdir.check_control(str(tmp_path), data)
+    supervised_baseline.check(str(tmp_path), data)
     config.data.labels = "3 per class"
     with pytest.raises(UserError, match="is no control of this run: its visible_labels differ"):
-        workdir.check_control(str(tmp_path), open_data(config))
+        supervised_baseline.check(str(tmp_path), open_data(config))

@@ -13,9 +13,13 @@ import pytest
 from etils import epath
 
 import jssl
-from jssl import checkpoint, evaluation, stages, train, workdir
+from jssl import evaluation
 from jssl.errors import UserError
-from jssl.monitor import NotFinite
+from jssl.runs import workdir
+from jssl.runs.restore import open_run
+from jssl.train import checkpoint, loop
+from jssl.train.monitor import NotFinite
+from jssl.train.signals import Interrupted
 from tests.conftest import tiny_config
 
 FULL = {
@@ -47,7 +51,7 @@ def lines(folder):
 
 
 def params_of(folder):
-    return jax.device_get(stages.open_run(folder)[2])
+    return jax.device_get(open_run(folder)[2])
 
 
 def same(a, b):
@@ -101,7 +105,7 @@ def test_another_config_is_refused_and_touches_nothing(finished):
 def test_load_gives_the_encoder_of_the_evaluators(finished):
     folder, _ = finished
     encoder = jssl.load(folder)
-    program, data, state = stages.open_run(folder)
+    program, data, state = open_run(folder)
     images = data.test.images[:16]
     features = encoder(images)
     assert features.shape == (16, 4)
@@ -116,7 +120,7 @@ def test_load_gives_the_encoder_of_the_evaluators(finished):
 
 def test_evaluating_again_gives_the_same_numbers(finished):
     folder, result = finished
-    program, data, state = stages.open_run(folder)
+    program, data, state = open_run(folder)
     again = evaluation.suite.Suite(program, data).final(state)
     for name, value in again.items():
         np.testing.assert_allclose(value, result[name], atol=1e-6, err_msg=name)
@@ -135,8 +139,8 @@ def test_stop_and_resume_is_as_never_stopped(tmp_path, monkeypatch, finished):
         return False
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Timer, "saves", stop_at_five)
-        with pytest.raises(train.Interrupted) as stopped:
+        patch.setattr(loop.Timer, "saves", stop_at_five)
+        with pytest.raises(Interrupted) as stopped:
             jssl.run(tiny_config(**whole), tmp_path / "parts")
     assert stopped.value.step == 5 or stopped.value.step == 6
     jssl.run(tiny_config(**whole), tmp_path / "parts")
@@ -176,9 +180,9 @@ def half_done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
     config = tiny_config(total_steps=8, checkpoint__keep_last=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Timer, "checks_signals", lambda self, step: step == 6)
-        patch.setattr(train.parallel, "any_process", lambda flag: True)
-        with pytest.raises(train.Interrupted):
+        patch.setattr(loop.Timer, "checks_signals", lambda self, step: step == 6)
+        patch.setattr(loop.parallel, "any_process", lambda flag: True)
+        with pytest.raises(Interrupted):
             jssl.run(config, folder)
     return folder, config
 
@@ -282,7 +286,12 @@ def test_unlabelled_photos_train_and_say_that_there_are_no_labels(tmp_path, phot
 
 def test_where_a_run_is_computed_may_change_and_what_not(tmp_path):
     workdir.prepare(epath.Path(tmp_path / "run"), tiny_config())
-    elsewhere = {"mesh__fsdp": True, "method__pairs": "ring", "encoder__vit__scan": True, "data__workers": 1}
+    elsewhere = {
+        "mesh__fsdp": True,
+        "method__similarity": "ring",
+        "encoder__vit__scan": True,
+        "data__workers": 1,
+    }
     workdir.check(epath.Path(tmp_path / "run"), tiny_config(**elsewhere))
     with pytest.raises(UserError, match=r"another config \(method.temperature: 0.1 there, 0.2 now\)"):
         workdir.check(epath.Path(tmp_path / "run"), tiny_config(method__temperature=0.2, **elsewhere))
@@ -291,9 +300,9 @@ def test_where_a_run_is_computed_may_change_and_what_not(tmp_path):
 def test_a_run_goes_on_with_its_own_data_only(tmp_path, photos, monkeypatch):
     config = tiny_config(data__name=str(photos), data__holdout=0.0, data__unlabeled__batch_size=8)
     with monkeypatch.context() as patch:
-        patch.setattr(train.Timer, "checks_signals", lambda self, step: step == 2)
-        patch.setattr(train.parallel, "any_process", lambda flag: True)
-        with pytest.raises(train.Interrupted):
+        patch.setattr(loop.Timer, "checks_signals", lambda self, step: step == 2)
+        patch.setattr(loop.parallel, "any_process", lambda flag: True)
+        with pytest.raises(Interrupted):
             jssl.run(config, tmp_path / "run")
     shutil.copy(photos / "img00.jpg", photos / "img99.jpg")
     with pytest.raises(
@@ -309,11 +318,11 @@ def test_a_checkpoint_of_other_parameters_is_refused_and_left_alone(half_done):
     wider = tiny_config(total_steps=8, encoder__convnet__width=8)
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError, match="holds other parameters"):
-        stages.open_run(folder, wider)
+        open_run(folder, wider)
     assert sorted(folder.rglob("*")) == before
-    assert int(stages.open_run(folder, config, step=4)[2].step) == 4
+    assert int(open_run(folder, config, step=4)[2].step) == 4
     with pytest.raises(UserError, match="no checkpoint of step 5, only of 2, 4, 6"):
-        stages.open_run(folder, config, step=5)
+        open_run(folder, config, step=5)
 
 
 def test_too_many_unreadable_photos_stop_the_run(tmp_path, photos):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import parallel, state
+from jssl import parallel
+from jssl.train import state
 
 K, D = 16, 3
 

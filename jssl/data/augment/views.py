@@ -1,0 +1,229 @@
+"""Random views of images in JAX: a view is a chain of operators (operators.py), described by a ViewSpec.
+
+The operators see one image: views() vmaps them inside the caller's jit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jssl import rng
+from jssl.data.augment import image_ops, operators
+from jssl.data.augment.randaugment import randaugment
+from jssl.data.augment.view_spec import ViewSpec
+from jssl.errors import UserError
+from jssl.parallel import microbatches
+from jssl.types import Array
+
+Specs = Sequence[ViewSpec] | Mapping[str, ViewSpec]
+
+
+def _expand(specs: Specs) -> list[ViewSpec]:
+    """The spec of every view, copies repeated, in order."""
+    ordered = specs.values() if isinstance(specs, Mapping) else specs
+    return [spec for spec in ordered for _ in range(spec.copies)]
+
+
+def num_views(specs: Specs) -> int:
+    """How many views views() returns: the sum of copies."""
+    return len(_expand(specs))
+
+
+def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Array:
+    """Makes one view of one image.
+
+    In order: crop (or resize), pad, flip, affine, RandAugment, HSV jitter, colour jitter, grey, blur,
+    solarise, noise, cutout.
+    Each draws from its own key, so switching one off leaves the draws of the others as they were.
+
+    Args:
+      key: a PRNG key.
+      image: float32[H, W, C] in [0, 1], C = 1 or 3; H = W = spec.size where crop is False.
+      spec: what to do.
+      crop: whether to crop or resize; False where the host has done it.
+
+    Returns:
+      float32[size, size, C] in [0, 1].
+
+    Raises:
+      UserError: if image is not [H, W, 1 or 3], or crop is False and its sides are not spec.size.
+    """
+    image_ops.check_image(image)
+    height, width = image.shape[:2]
+    keys = jax.random.split(key, 9)
+    ready = (height, width) == (spec.size, spec.size)
+    if not crop and not ready:
+        raise UserError(f"the image is {height} x {width}; crop it to {spec.size} x {spec.size}")
+    if crop and (spec.crop_area_min, spec.crop_area_max) != (1, 1):
+        area = (spec.crop_area_min, spec.crop_area_max)
+        ratio = (spec.crop_ratio_min, spec.crop_ratio_max)
+        image = operators.random_resized_crop(keys[0], image, spec.size, area, ratio, spec.interpolation)
+    elif not ready:
+        image = image_ops.resized_crop(image, 0, 0, height, width, spec.size, spec.interpolation)
+    image = operators.random_window(rng.derive(key, "pad"), image, spec.pad)
+    image = operators.horizontal_flip(keys[1], image, spec.flip_prob)
+    scale = (spec.scale_min, spec.scale_max)
+    image = operators.affine(
+        keys[2], image, spec.degrees, spec.translate, scale, spec.shear, spec.affine_prob
+    )
+    image = randaugment(rng.derive(key, "randaugment"), image, spec.randaug_num_ops, spec.randaug_magnitude)
+    image = operators.hsv_jitter(
+        rng.derive(key, "hsv"),
+        image,
+        spec.hsv_prob,
+        spec.hsv_hue,
+        spec.hsv_power,
+        spec.hsv_gain,
+        spec.hsv_shift,
+    )
+    image = operators.color_jitter(
+        keys[3],
+        image,
+        spec.brightness,
+        spec.contrast,
+        spec.saturation,
+        spec.hue,
+        spec.jitter_prob,
+    )
+    image = operators.grayscale(keys[4], image, spec.gray_prob)
+    sigma = (spec.blur_sigma_min, spec.blur_sigma_max)
+    image = operators.gaussian_blur(keys[5], image, spec.blur_prob, sigma)
+    image = operators.solarize(keys[6], image, spec.solarize_prob, spec.solarize_threshold)
+    image = operators.gaussian_noise(keys[7], image, spec.noise_std, spec.noise_prob)
+    return operators.cutout(keys[8], image, spec.cutout_size, spec.cutout_prob)
+
+
+def views(
+    key: Array,
+    images: Array | Sequence[Array],
+    specs: Specs,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    parts: int = 1,
+) -> tuple[Array, ...]:
+    """Makes all views of a batch.
+
+    The randomness of view v of example i depends on (key, v, i) only: not on the other examples,
+    the batch size or the other views.
+
+    Args:
+      key: a PRNG key.
+      images: uint8[B, H, W, C], cropped here; or one uint8[B, size, size, C] for every view
+        (copies expanded, in order), already cropped on the host.
+      specs: the ViewSpecs in order, as a sequence or by name.
+      mean: subtracted from every view at the end; one number, or one a channel.
+      std: then divided by, > 0.
+      parts: of the batch, which are augmented one after the other to save memory; B must divide by it.
+
+    Returns:
+      num_views(specs) arrays, float32[B, size, size, C] each.
+
+    Raises:
+      UserError: if there is no view, the number of host crops is not num_views(specs), or a shape
+        does not fit.
+    """
+    expanded = _expand(specs)
+    crop = not isinstance(images, tuple | list)
+    sources: list[Array] = [images] * len(expanded) if crop else list(images)  # type: ignore[list-item]
+    if not expanded:
+        raise UserError("there is no view; give at least one ViewSpec")
+    if len(sources) != len(expanded):
+        raise UserError(f"{len(sources)} host crops for {len(expanded)} views; give one a view")
+
+    # Views of one recipe are traced once, which halves the compiled program of most methods.
+    result: list[Array] = [jnp.zeros(())] * len(expanded)
+    for spec in dict.fromkeys(expanded):
+        numbers = [v for v, other in enumerate(expanded) if other == spec]
+        same = sources[numbers[0]] if crop else jnp.stack([sources[v] for v in numbers])
+
+        def make(v: Array, i: Array, image: Array, spec: ViewSpec = spec) -> Array:
+            own_key = jax.random.fold_in(jax.random.fold_in(key, v), i)
+            return to_float(augment(own_key, to_float(image), spec, crop), mean, std)
+
+        def by_example(v: Array, i: Array, images: Array, make: Callable[..., Array] = make) -> Array:
+            together = jax.vmap(make, (None, 0, 0))
+            if parts == 1:
+                return together(v, i, images)
+            split = microbatches.split_microbatches((i, images), parts)
+            return microbatches.join_microbatches(jax.lax.map(lambda part: together(v, *part), split))
+
+        by_view = jax.vmap(by_example, (0, None, None if crop else 0))
+        made = by_view(jnp.asarray(numbers), jnp.arange(sources[numbers[0]].shape[0]), same)
+        for place, v in enumerate(numbers):
+            result[v] = made[place]
+    return tuple(result)
+
+
+def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> Array:
+    """Images as a network takes them; all there is to do in evaluation.
+
+    Args:
+      images: uint8[..., C], or floats already in [0, 1].
+      mean: subtracted; one number, or one a channel.
+      std: then divided by, > 0.
+
+    Returns:
+      float32[..., C]: (images in [0, 1] - mean) / std.
+
+    Raises:
+      UserError: if mean or std has neither 1 nor C numbers, or std has one that is not > 0.
+    """
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, images.shape[-1]):
+            raise UserError(
+                f"{name} has {len(values)} numbers for {images.shape[-1]} channels; "
+                "give one for all, or one a channel"
+            )
+    if not all(s > 0 for s in std):
+        raise UserError(f"std is {tuple(std)}; set numbers > 0")
+    integer = jnp.issubdtype(images.dtype, jnp.integer)
+    images = images.astype(jnp.float32) / 255.0 if integer else images.astype(jnp.float32)
+    if any(m != 0 for m in mean):
+        images = images - jnp.array(mean, jnp.float32)
+    if any(s != 1 for s in std):
+        images = images / jnp.array(std, jnp.float32)
+    return images
+
+
+def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> Array:
+    """The largest central square of every image, resized with antialiasing.
+
+    Args:
+      images: uint8[B, H, W, C] or float32[B, H, W, C] in [0, 1].
+      size: side of the result.
+      interpolation: 'bicubic' or 'bilinear'.
+
+    Returns:
+      [B, size, size, C] of the same dtype (uint8 is rounded); images itself if it has that size.
+    """
+    height, width = images.shape[1:3]
+    if height == width == size:
+        return images
+    side = min(height, width)
+    box = ((height - side) // 2, (width - side) // 2, side, side)
+    result = jax.vmap(lambda x: image_ops.resized_crop(x, *box, size, interpolation))(to_float(images))
+    return result if images.dtype == result.dtype else jnp.round(result * 255).astype(images.dtype)
+
+
+def five_crops(images: Array, part: float = 0.875) -> list[Array]:
+    """The centre and the four corners of square images, resized to what they were.
+
+    Args:
+      images: float[B, S, S, C] in [0, 1], so before they are standardised.
+      part: side of a crop over that of the image, in (0, 1].
+
+    Returns:
+      Five arrays float32[B, S, S, C].
+    """
+    size = images.shape[1]
+    side = max(1, round(part * size))
+    room = size - side
+    corners = [(room // 2, room // 2), (0, 0), (0, room), (room, 0), (room, room)]
+
+    def crop(top: int, left: int) -> Array:
+        return jax.vmap(lambda x: image_ops.resized_crop(x, top, left, side, side, size, "bilinear"))(images)
+
+    return [crop(top, left) for top, left in corners]

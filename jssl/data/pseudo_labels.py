@@ -1,0 +1,82 @@
+"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers (`unlabeled.inliers`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+
+import numpy as np
+from etils import epath
+
+from jssl.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """Labels that nobody gave but a model.
+
+    Attributes:
+      index: positions within train, int64[M]; one may occur several times.
+      target: distributions over the classes, float32[M, C].
+      weight: how much each counts, float32[M].
+      confidence: the largest probability that the model gave, float32[M].
+      split_fingerprint: of the train that is meant, see `datasets.split_fingerprint`.
+    """
+
+    index: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    confidence: np.ndarray
+    split_fingerprint: np.ndarray
+
+    def without(self, labeled_indices: np.ndarray) -> PseudoLabels:
+        """Those of images whose true labels are not shown: a true label takes precedence."""
+        others = ~np.isin(self.index, labeled_indices)
+        names = ("index", "target", "weight", "confidence")
+        return dataclasses.replace(self, **{name: getattr(self, name)[others] for name in names})
+
+
+def read(path: str, split_fingerprint: np.ndarray, classes: int) -> PseudoLabels:
+    """Reads what a stage wrote: the fields of `PseudoLabels` as a .npz.
+
+    Raises:
+      UserError: if there is no such file, it is broken, or it was made for other data.
+    """
+    names = tuple(field.name for field in dataclasses.fields(PseudoLabels))
+    found = PseudoLabels(*_arrays("config.data.pseudo_labels", path, names))
+    theirs = found.split_fingerprint
+    if not np.array_equal(theirs, split_fingerprint) or found.target.shape[1:] != (classes,):
+        raise UserError(
+            f"config.data.pseudo_labels={path} is for {theirs[0]} other images of {found.target.shape[1]} classes, not "
+            f"for these {split_fingerprint[0]} of {classes}: keep data, holdout and split_seed the same in all stages"
+        )
+    return found
+
+
+def read_inliers(path: str, num_examples: int, split_fingerprint: np.ndarray) -> np.ndarray:
+    """Positions of an unlabelled stream of so many images that are no outliers, int64[M]; `index` of a .npz.
+
+    Raises:
+      UserError: if there is no such file, it is broken, or it was made for another stream.
+    """
+    index, made_for, of = _arrays(
+        "config.data.unlabeled.inliers", path, ("index", "num_examples", "split_fingerprint")
+    )
+    if made_for != num_examples or not np.array_equal(of, split_fingerprint):
+        raise UserError(
+            f"config.data.unlabeled.inliers={path} is for a stream of {made_for} other images, not for these "
+            f"{num_examples}: keep the data section the same from stage to stage"
+        )
+    return index
+
+
+def _arrays(key: str, path: str, names: tuple[str, ...]) -> list[np.ndarray]:
+    file = epath.Path(path)
+    if not file.exists():
+        raise UserError(f"{key}={path}: there is no such file")
+    try:
+        with np.load(io.BytesIO(file.read_bytes())) as arrays:
+            return [arrays[name] for name in names]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{key}={path} cannot be read ({error}): it must hold {', '.join(names)}") from error

@@ -1,0 +1,157 @@
+"""The streams of a run, from shapes alone: images without labels, images with labels, each with its size and views."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jssl import parallel, rng
+from jssl.data import augment
+from jssl.data.augment.view_spec import ViewSpec
+from jssl.errors import UserError, unknown
+from jssl.types import Array, Batch, PyTree
+
+LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
+CROPS = ("auto", "host", "device")
+NAMES = ("unlabeled", "labeled")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a program must know of the data.
+
+    Attributes:
+      num_examples: images of the unlabelled stream (whose labels, where there are some, only probes may see).
+      image_shape: (H, W, C) of all images, or None if they differ.
+      channels: 1 or 3.
+      num_classes: 0 if unlabelled.
+      num_labeled: images of the labelled stream.
+      has_pseudo_labels: whether some of its labels are pseudo_labels, distributions with weights.
+    """
+
+    num_examples: int
+    image_shape: tuple[int, int, int] | None
+    channels: int
+    num_classes: int = 0
+    num_labeled: int = 0
+    has_pseudo_labels: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """One of the streams that a batch is made of.
+
+    Attributes:
+      name: 'unlabeled' or 'labeled'.
+      batch_size: its rows of a batch, over all devices.
+      num_examples: how many images it goes round in.
+      views: what is made of every image, by name, in order.
+      host_crops: whether views are cropped on the host.
+    """
+
+    name: str
+    batch_size: int
+    num_examples: int
+    views: dict[str, ViewSpec]
+    host_crops: bool
+
+    @property
+    def specs(self) -> tuple[ViewSpec, ...]:
+        """The specs alone."""
+        return tuple(self.views.values())
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The name of every view in a batch, copies repeated."""
+        return tuple(name for name, spec in self.views.items() for _ in range(spec.copies))
+
+    def seed(self, seed: int) -> int:
+        """Of its order: streams go round in orders of their own."""
+        return seed + (NAMES.index(self.name) << 32)
+
+    def abstract(self, info: DataInfo, mesh: Mesh) -> dict[str, PyTree]:
+        """Shapes, dtypes and shardings of its part of a batch as the pipeline gives it."""
+
+        def struct(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+            sharding = parallel.batch_sharding(mesh)
+            return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
+
+        if self.host_crops:
+            sizes = [spec.size for spec in self.specs for _ in range(spec.copies)]
+            image: PyTree = tuple(struct(jnp.uint8, size, size, info.channels) for size in sizes)
+        else:
+            assert info.image_shape is not None
+            image = struct(jnp.uint8, *info.image_shape)
+        part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
+        if self.name == "labeled" and info.has_pseudo_labels:
+            part |= {"target": struct(jnp.float32, info.num_classes), "weight": struct(jnp.float32)}
+        return part
+
+
+def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:
+    """The streams that a config asks for, by name: those whose batch size is not 0.
+
+    Raises:
+      UserError: if there is none, a view is wrong, images cannot be cropped where they shall be, or a batch is
+        larger than its stream.
+    """
+    sizes = {"unlabeled": info.num_examples, "labeled": info.num_labeled}
+    streams = {
+        name: _stream(name, config, info, sizes[name]) for name in NAMES if config.data[name].batch_size
+    }
+    if not streams:
+        raise UserError("config.data: unlabeled.batch_size or labeled.batch_size must be more than 0")
+    if config.data.epochs_of not in streams:
+        raise unknown(
+            "stream in config.data.epochs_of (it must have a batch size)", config.data.epochs_of, streams
+        )
+    if "labeled" in streams and not info.num_labeled:
+        raise UserError("config.data.labeled.batch_size is given, but there are no labels: see data.labels")
+    large = streams.get("unlabeled")
+    if large is not None and large.batch_size > large.num_examples:
+        raise UserError(
+            f"config.data.unlabeled.batch_size={large.batch_size} is larger than the training set of "
+            f"{large.num_examples} images: a batch must not hold an image twice"
+        )
+    return streams
+
+
+def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream:
+    section = config.data[name]
+    views = {view: ViewSpec.from_mapping(view, fields) for view, fields in section.views.items()}
+    if not views:
+        raise UserError(f"config.data.{name}.views is empty: name at least one view")
+    return Stream(name, section.batch_size, num_examples, views, _crops_on_host(name, section, info))
+
+
+def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
+    """Its `crop`, where 'auto' means: on the host if images are large or of mixed size."""
+    where = section.crop
+    if where not in CROPS:
+        raise UserError(f"config.data.{name}.crop={where!r}: valid are {', '.join(CROPS)}")
+    if info.image_shape is None and where == "device":
+        raise UserError(f"images of mixed size cannot be cropped on the device: set data.{name}.crop='host'")
+    too_large = info.image_shape is None or max(info.image_shape[:2]) > LARGEST_DEVICE_CROP
+    return where == "host" or (where == "auto" and too_large)
+
+
+def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream]) -> Batch:
+    """Puts `views` in the place of `image` in every stream."""
+    made = {}
+    for name, stream in streams.items():
+        part = dict(batch[name])
+        own = key if name == NAMES[0] else rng.derive(key, name)
+        images, data = part.pop("image"), config.data
+        views = augment.views(own, images, stream.specs, data.mean, data.std, config.optim.grad_cache)
+        made[name] = {**part, "views": views}
+    return {**batch, **made}
+
+
+def view_shapes(config: Any, info: DataInfo, streams: dict[str, Stream], mesh: Mesh) -> Batch:
+    """Shapes of a batch after augmentation."""
+    batch = {name: stream.abstract(info, mesh) for name, stream in streams.items()}
+    return jax.eval_shape(lambda b: augmented(config, rng.root(0), b, streams), batch)

@@ -1,0 +1,153 @@
+"""Comparing every row with every other: the log-sum-exp below all contrastive losses, in forms that differ in memory.
+
+A loss takes one as `pairs`. `Dense` holds the whole matrix of similarities (under a mesh: a device's rows of it),
+`Blockwise` some rows at a time; `jssl.ring.Ring` passes the columns from device to device. Values and gradients are
+equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.checks import check_positive
+from jssl.types import Array
+
+PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
+
+
+class Similarity(Protocol):
+    """What a form can do with rows a float32[N, D] and b float32[M, D]."""
+
+    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
+        """log sum_j exp(scale <a_i, b_j>), float32[N]; with `exclude_self` (then N = M) without j = i."""
+        ...
+
+    def largest_other(self, a: Array, b: Array) -> Array:
+        """max over j != i of <a_i, b_j>, float32[N], without gradient."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """The whole matrix at once, O(N M) memory: fastest where it fits."""
+
+    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
+        return jax.nn.logsumexp(similarities(a, b, scale, exclude_self), axis=-1)
+
+    def largest_other(self, a: Array, b: Array) -> Array:
+        return jnp.max(similarities(*jax.lax.stop_gradient((a, b)), 1.0, True), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Blockwise:
+    """`size` rows of the matrix at a time, O(size M) memory; the backward pass computes them again."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        check_positive(size=self.size)
+
+    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
+        return _log_sum_exp(a, b, scale, exclude_self, self.size)
+
+    def largest_other(self, a: Array, b: Array) -> Array:
+        return largest(*jax.lax.stop_gradient((a, b)), True, self.size)
+
+
+DENSE = Dense()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _log_sum_exp(a: Array, b: Array, scale: float, exclude_self: bool, size: int) -> Array:
+    return log_sum_exp(a, b, scale, exclude_self, size)
+
+
+def _forward(
+    a: Array, b: Array, scale: float, exclude_self: bool, size: int
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    lse = log_sum_exp(a, b, scale, exclude_self, size)
+    return lse, (a, b, lse)
+
+
+def _backward(
+    scale: float, exclude_self: bool, size: int, residuals: tuple[Array, Array, Array], g: Array
+) -> tuple[Array, Array]:
+    a, b, lse = residuals
+    return gradients(a, b, scale, exclude_self, lse, g, size)
+
+
+_log_sum_exp.defvjp(_forward, _backward)
+
+
+def similarities(
+    a: Array, b: Array, scale: float, exclude_self: bool | Array, index: Array | None = None
+) -> Array:
+    """scale <a_i, b_j>, float32[N, M]; with `exclude_self` minus infinity where j is i, or index[i]."""
+    s = scale * jnp.matmul(a, b.T, precision=PRECISION)
+    if exclude_self is False:
+        return s
+    index = jnp.arange(len(a)) if index is None else index
+    own = index[:, None] == jnp.arange(len(b))
+    return jnp.where(own & exclude_self, -jnp.inf, s)
+
+
+def log_sum_exp(
+    a: Array, b: Array, scale: float, exclude_self: bool | Array, size: int | None = None
+) -> Array:
+    """`Similarity.log_sum_exp`, `size` rows at a time; no gradient of its own."""
+
+    def rows(a: Array, index: Array) -> Array:
+        return jax.nn.logsumexp(similarities(a, b, scale, exclude_self, index), axis=-1)
+
+    return by_rows(rows, size, a)
+
+
+def largest(a: Array, b: Array, exclude_self: bool | Array, size: int | None = None) -> Array:
+    """max_j <a_i, b_j>, with `exclude_self` without j = i, `size` rows at a time."""
+    return by_rows(lambda a, index: jnp.max(similarities(a, b, 1.0, exclude_self, index), axis=-1), size, a)
+
+
+def gradients(
+    a: Array,
+    b: Array,
+    scale: float,
+    exclude_self: bool | Array,
+    lse: Array,
+    g: Array,
+    size: int | None = None,
+) -> tuple[Array, Array]:
+    """What g float32[N] times the derivative of sum_j exp(scale <a_i, b_j> - lse_i) gives a and b.
+
+    With lse the log-sum-exp over these columns that is the gradient of it; with that over more columns, the part
+    that these have in it.
+    """
+
+    def rows(total: Array, block: tuple[Array, ...]) -> tuple[Array, Array]:
+        a, index, lse, g = block
+        weights = scale * g[:, None] * jnp.exp(similarities(a, b, scale, exclude_self, index) - lse[:, None])
+        total = total + jnp.matmul(weights.T, a, precision=PRECISION)
+        return total, jnp.matmul(weights, b, precision=PRECISION)
+
+    n = len(a)
+    size = n if size is None else min(size, n)
+    # Rows of zeros with g = 0 fill the last block.
+    blocks = (
+        jnp.pad(x, [(0, -n % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
+        for x in (a, jnp.arange(n), lse, g)
+    )
+    db, da = jax.lax.scan(rows, jnp.zeros_like(b), tuple(blocks))
+    return da.reshape(-1, a.shape[1])[:n], db
+
+
+def by_rows(function: Callable[[Array, Array], Array], size: int | None, a: Array) -> Array:
+    """`function` of the rows of `a` and of their numbers, `size` of them at a time."""
+    index = jnp.arange(len(a))
+    if size is None or size >= len(a):
+        return function(a, index)
+    return jax.lax.map(lambda row: function(row[0][None], row[1][None])[0], (a, index), batch_size=size)

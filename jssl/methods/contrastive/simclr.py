@@ -1,0 +1,76 @@
+"""SimCLR v1 and v2."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from jssl import losses, models
+from jssl.errors import UserError
+from jssl.methods.base import Context, Output
+from jssl.methods.networks import InBatchContrastive
+from jssl.methods.validation import check_above_zero, check_sizes, unusual_temperature
+from jssl.metrics import mutual_information_bound
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLR(InBatchContrastive):
+    """Two views of an image attract, those of all other images in the global batch repel.
+
+    As in the official code both views pass the encoder in one batch, every layer of the head has batch
+    normalisation (the last one without bias), and representations are taken before the head.
+
+    Attributes:
+      version: 1 has a head of two layers, 2 of three (Chen et al., Big Self-Supervised Models, 2020).
+      proj_hidden_dim: width of the head's hidden layers.
+      proj_dim: width of the embedding that the loss sees.
+      temperature: of the softmax.
+      head_batch_norm: False gives the plain head of solo-learn.
+
+    References:
+      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020.
+      https://arxiv.org/abs/2002.05709
+    """
+
+    version: int = 1
+    proj_hidden_dim: int = 2048
+    proj_dim: int = 128
+    temperature: float = 0.1
+    head_batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.version not in (1, 2):
+            raise UserError(f"method.version={self.version}: SimCLR has versions 1 and 2")
+        check_above_zero(temperature=self.temperature)
+        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        projector = models.mlp(
+            (self.proj_hidden_dim,) * self.version + (self.proj_dim,),
+            batch_norm=self.head_batch_norm,
+            last_batch_norm=self.head_batch_norm,
+            last_bias=not self.head_batch_norm,
+            dtype=self.dtype,
+        )
+        return {"projector": projector}
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        views = batch["unlabeled"]["views"]
+        (first, second), stats = self.crops(params, state["stats"], views, ctx.key)
+        z1, z2 = first["projector"], second["projector"]
+        similarity = self.similarity_form(2 * len(z1))
+        value = losses.nt_xent(z1, z2, self.temperature, similarity)
+        accuracy, positive, negative = losses.contrastive_accuracy(z1, z2, similarity)
+        metrics = {
+            "contrastive/accuracy": accuracy,
+            "contrastive/positive_similarity": positive,
+            "contrastive/negative_similarity": negative,
+            "contrastive/information": mutual_information_bound(value, 2 * len(z1) - 1),
+        }
+        return value, self.output({**state, "stats": stats}, batch, first, metrics)
+
+    def collapse_causes(self) -> tuple[str, ...]:
+        return unusual_temperature(self.temperature, 0.05, 1.0)

@@ -1,0 +1,55 @@
+"""BYOL."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from jssl import losses, models
+from jssl.methods.base import Context, Output
+from jssl.methods.momentum import MomentumTarget
+from jssl.methods.validation import check_sizes
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class BYOL(MomentumTarget):
+    """The predictor of one view's projection meets the target's projection of the other; no negatives.
+
+    Each view passes the networks on its own, so that it has batch statistics of its own, as does the target.
+
+    Attributes:
+      proj_hidden_dim: width of projector's and predictor's hidden layer.
+      proj_dim: width of projection and prediction.
+      predictor: False leaves the predictor out, and the representation collapses: for demonstrations.
+
+    References:
+      Grill et al., Bootstrap Your Own Latent, 2020. https://arxiv.org/abs/2006.07733
+    """
+
+    proj_hidden_dim: int = 4096
+    proj_dim: int = 256
+    predictor: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        head = models.mlp((self.proj_hidden_dim, self.proj_dim), last_bias=False, dtype=self.dtype)
+        return {"projector": head, "predictor": head} if self.predictor else {"projector": head}
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        views, target = batch["unlabeled"]["views"], state["target"]
+        online, stats = self.forward_per_view(params, state["stats"], views, ctx.key)
+        targets, target_stats = self.forward_per_view(target["params"], target["stats"], views)
+        p1, p2 = (o["predictor" if self.predictor else "projector"] for o in online)
+        t1, t2 = (o["projector"] for o in targets)
+        value = losses.normalized_mse(p1, t2) + losses.normalized_mse(p2, t1)
+        state = {**state, "stats": stats, "target": {**target, "stats": target_stats}}
+        return value, self.output(state, batch, online[0])
+
+    def collapse_causes(self) -> tuple[str, ...]:
+        none = "method.predictor=False: without a predictor both branches agree on a constant"
+        return (() if self.predictor else (none,)) + super().collapse_causes()

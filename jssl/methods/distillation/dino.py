@@ -1,0 +1,147 @@
+"""DINO."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+
+from jssl import losses, models
+from jssl.errors import UserError
+from jssl.methods.base import Context, Output
+from jssl.methods.momentum import MomentumTarget
+from jssl.methods.networks import teacher_health
+from jssl.methods.validation import check_above_zero, check_crops, check_fractions, check_sizes
+from jssl.schedules import linear_warmup
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class DINO(MomentumTarget):
+    """The student's distribution over prototypes, of every crop, meets the teacher's of each other global crop.
+
+    The first two views are the global crops; the teacher sees only those, and drops no paths. The teacher is
+    what evaluators see. Its centre is updated after the loss, from the global batch.
+
+    The recipe's other parts are keys of the optimiser: the last layer frozen for an epoch
+    (`optim.groups`), the weight-decay schedule (`final_weight_decay`), clipping (`clip_each_norm`).
+
+    Attributes:
+      proj_hidden_dim: width of the head's hidden layers.
+      proj_dim: width of the embedding that is similarity_form with the prototypes.
+      prototypes: how many.
+      layers: of the head before the prototypes.
+      head_batch_norm: in the head's hidden layers.
+      student_temperature: of the student's softmax.
+      teacher_temperature: of the teacher's softmax after the warm-up.
+      teacher_temperature_start: at the beginning.
+      teacher_warmup: fraction of the run in which it goes from one to the other.
+      center_momentum: how much of the centre an update keeps; 1 leaves it at 0, and the teacher collapses.
+
+    References:
+      Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021.
+      https://arxiv.org/abs/2104.14294
+    """
+
+    proj_hidden_dim: int = 2048
+    proj_dim: int = 256
+    prototypes: int = 65536
+    layers: int = 3
+    head_batch_norm: bool = False
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    teacher_temperature_start: float = 0.04
+    teacher_warmup: float = 0.0
+    center_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim, layers=self.layers)
+        check_above_zero(
+            student_temperature=self.student_temperature,
+            teacher_temperature=self.teacher_temperature,
+            teacher_temperature_start=self.teacher_temperature_start,
+        )
+        check_fractions(teacher_warmup=self.teacher_warmup, center_momentum=self.center_momentum)
+        if self.prototypes < 2:
+            raise UserError(f"method.prototypes={self.prototypes} must be at least 2")
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        sizes = (self.proj_hidden_dim,) * (self.layers - 1) + (self.proj_dim,)
+        norm = self.head_batch_norm
+        return {
+            "projector": models.mlp(sizes, batch_norm=norm, activation="gelu", dtype=self.dtype),
+            "prototypes": models.prototypes(self.prototypes),
+        }
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        return tuple(self.networks)
+
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        return ("prototypes",)
+
+    def check(self, batch: Batch) -> None:
+        check_crops("DINO", batch["unlabeled"]["views"])
+
+    def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
+        params, state = super().init(key, batch)
+        return params, {**state, "center": jnp.zeros(self.prototypes)}
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        views, target = batch["unlabeled"]["views"], state["target"]
+        student, stats = self.crops(params, state["stats"], views, ctx.key)
+        teacher, target_stats = self.crops(target["params"], target["stats"], views[:2])
+        targets = [t["prototypes"] for t in teacher]
+        temperature = linear_warmup(
+            ctx.progress, self.teacher_temperature_start, self.teacher_temperature, self.teacher_warmup
+        )
+        value = losses.dino_cross_entropy(
+            [s["prototypes"] for s in student],
+            targets,
+            state["center"],
+            self.student_temperature,
+            temperature,
+        )
+        mean = jnp.mean(jnp.concatenate(targets), axis=0)
+        center = self.center_momentum * state["center"] + (1 - self.center_momentum) * mean
+        metrics = teacher_health(losses.sharpened(targets[0], state["center"], temperature))
+        state = {
+            **state,
+            "stats": stats,
+            "center": center,
+            "target": {**target, "stats": target_stats},
+        }
+        output = self.output(state, batch, student[0], metrics)
+        return value, output._replace(features=teacher[0]["encoder"])
+
+    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
+        target = state["target"]
+        return target["params"]["encoder"], target["stats"]["encoder"]
+
+    def embed(self, params: Params, state: State, images: Array) -> Array:
+        return self._teacher(state, images)["projector"]
+
+    def assignments(self, params: Params, state: State, images: Array) -> Array:
+        logits = self._teacher(state, images)["prototypes"]
+        return losses.sharpened(logits, state["center"], self.teacher_temperature)
+
+    def _teacher(self, state: State, images: Array) -> dict[str, Array]:
+        target = state["target"]
+        return self.forward(target["params"], target["stats"], images, train=False)[0]
+
+    def collapse_causes(self) -> tuple[str, ...]:
+        found = []
+        if self.center_momentum == 1:
+            found.append(
+                "method.center_momentum=1: a centre that never moves lets one prototype take all; try 0.9"
+            )
+        if max(self.teacher_temperature, self.teacher_temperature_start) >= self.student_temperature:
+            found.append(
+                f"method.teacher_temperature={self.teacher_temperature} is not below student_temperature="
+                f"{self.student_temperature}: without sharpening the teacher becomes uniform"
+            )
+        return (*found, *super().collapse_causes())

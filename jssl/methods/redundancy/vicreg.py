@@ -1,0 +1,63 @@
+"""VICReg."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+
+from jssl import losses, models
+from jssl.errors import UserError
+from jssl.methods.base import Context, Output
+from jssl.methods.networks import EncoderWithHeads
+from jssl.methods.validation import check_above_zero, check_sizes
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class VICReg(EncoderWithHeads):
+    """Views agree (invariance), every dimension varies (variance), and no two say the same (covariance).
+
+    Attributes:
+      proj_hidden_dim: width of the projector's two hidden layers.
+      proj_dim: width of the embedding.
+      invariance, variance, covariance: weights of the terms.
+      as_in_paper: see `losses.vicreg`; the default is the official code's.
+
+    References:
+      Bardes et al., VICReg, 2022. https://arxiv.org/abs/2105.04906
+    """
+
+    proj_hidden_dim: int = 8192
+    proj_dim: int = 8192
+    invariance: float = 25.0
+    variance: float = 25.0
+    covariance: float = 1.0
+    as_in_paper: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
+        check_above_zero(invariance=self.invariance)
+        if self.variance < 0 or self.covariance < 0:
+            raise UserError(
+                f"method.variance={self.variance} and method.covariance={self.covariance} must not be negative"
+            )
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        sizes = (self.proj_hidden_dim, self.proj_hidden_dim, self.proj_dim)
+        return {"projector": models.mlp(sizes, last_bias=False, dtype=self.dtype)}
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        both, stats = self.forward_per_view(params, state["stats"], batch["unlabeled"]["views"], ctx.key)
+        z1, z2 = (o["projector"] for o in both)
+        weights = (self.invariance, self.variance, self.covariance)
+        terms = losses.vicreg(z1, z2, *weights, as_in_paper=self.as_in_paper)
+        metrics = {f"vicreg/{name}": value for name, value in terms.items()}
+        value = jnp.sum(jnp.stack(list(terms.values())))
+        return value, self.output({**state, "stats": stats}, batch, both[0], metrics)
+
+    def collapse_causes(self) -> tuple[str, ...]:
+        low = self.variance < self.invariance / 5
+        return (f"method.variance={self.variance}: nothing keeps the dimensions alive",) if low else ()

@@ -1,0 +1,197 @@
+"""Terms that take the classifier's own answers for labels, as far as it is sure of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jssl import losses
+from jssl.errors import UserError
+from jssl.losses import PseudoLabels
+from jssl.methods.semisupervised.base import Picture, Scene, Start, Term, TermOutput, ViewNames
+from jssl.types import Array, Metrics, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class FixMatch(Term):
+    """Sohn et al., 2020: what is predicted of a weak view, if it is sure, is the label of a strong one.
+
+    https://arxiv.org/abs/2001.07685. The mean is over all images, whether their pseudo-label counts or not.
+
+    Attributes:
+      weak, strong: names of the views.
+      threshold: confidence from which a pseudo-label counts, in [0, 1].
+    """
+
+    weak: str = "weak"
+    strong: str = "strong"
+    threshold: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"{type(self).__name__}: threshold={self.threshold} must be in [0, 1]")
+
+    def pictures(self, names: ViewNames) -> tuple[Picture, ...]:
+        return Picture("unlabeled", self.weak), Picture("unlabeled", self.strong)
+
+    def loss(self, params: Params, state: State, scene: Scene) -> TermOutput:
+        weak, strong = (scene.seen[picture].logits for picture in self.pictures({}))
+        pseudo = losses.pseudo_labels(weak)
+        weight, state = self.weights(pseudo, state, scene)
+        value = losses.weighted_cross_entropy(strong, self.target(weak, pseudo), weight)
+        return TermOutput(value + self.more(strong, weight, state), state, quality(pseudo, weight))
+
+    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+        """How much each pseudo-label counts, float32[N] in [0, 1], and the new state."""
+        return (pseudo.confidence >= self.threshold).astype(jnp.float32), state
+
+    def target(self, logits: Array, pseudo: PseudoLabels) -> Array:
+        """What the strong view should be called: int32[N] or float32[N, C]."""
+        return pseudo.label
+
+    def more(self, strong: Array, weight: Array, state: State) -> Array | float:
+        """What is added to the loss."""
+        return 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabel(FixMatch):
+    """Lee, 2013, with a threshold: the pseudo-label is the label of the very view of which it was made.
+
+    Attributes:
+      weak, strong: the same view.
+    """
+
+    strong: str = "weak"
+
+
+@dataclasses.dataclass(frozen=True)
+class UDA(FixMatch):
+    """Xie et al., 2019: the target is the weak view's distribution, sharpened. https://arxiv.org/abs/1904.12848
+
+    A cross entropy, which has the gradient of the paper's divergence. The threshold is for the distribution before it
+    is sharpened. The annealing of the labelled loss (TSA) is left out, as in the paper's image experiments.
+
+    Attributes:
+      temperature: below 1 sharpens.
+    """
+
+    threshold: float = 0.8
+    temperature: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise UserError(f"UDA: temperature={self.temperature} must be positive")
+
+    def target(self, logits: Array, pseudo: PseudoLabels) -> Array:
+        return losses.pseudo_labels(logits, self.temperature).probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class FlexMatch(FixMatch):
+    """Zhang et al., 2021: a threshold for every class, lower where pseudo-labels are few. https://arxiv.org/abs/2110.08263
+
+    state['pseudo_label'] is every image's last confident guess, int32[M], -1 before there is one.
+
+    Attributes:
+      num_examples: the program knows it.
+    """
+
+    num_examples: int = 0
+
+    def init(self, key: Array, start: Start) -> tuple[Params, State]:
+        counts = jnp.zeros(start.classes, jnp.float32)
+        return {}, {"pseudo_label": jnp.full(self.num_examples, -1, jnp.int32), "counts": counts}
+
+    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+        unused = jnp.sum(state["pseudo_label"] < 0)
+        thresholds = losses.flexible_thresholds(state["counts"], unused, self.threshold)
+        weight = (pseudo.confidence >= thresholds[pseudo.label]).astype(jnp.float32)
+        index = scene.batch["unlabeled"]["index"]
+        sure = pseudo.confidence >= self.threshold
+        pseudo_label = (
+            state["pseudo_label"].at[index].set(jnp.where(sure, pseudo.label, state["pseudo_label"][index]))
+        )
+        counts = jnp.sum(jax.nn.one_hot(pseudo_label, len(state["counts"])), axis=0)
+        return weight, {"pseudo_label": pseudo_label, "counts": counts}
+
+
+@dataclasses.dataclass(frozen=True)
+class FreeMatch(FixMatch):
+    """Wang et al., 2022: thresholds that follow the confidence, and fairness. https://arxiv.org/abs/2205.07246
+
+    Attributes:
+      threshold: has no meaning here.
+      momentum: of the running means.
+      fairness: weight of the fairness term.
+    """
+
+    threshold: float = 0.0
+    momentum: float = 0.999
+    fairness: float = 0.01
+
+    def init(self, key: Array, start: Start) -> tuple[Params, State]:
+        even = jnp.full(start.classes, 1 / start.classes)
+        return {}, {"confidence": even[0], "probabilities": even, "histogram": even}
+
+    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+        found = {
+            "confidence": jnp.mean(pseudo.confidence),
+            "probabilities": jnp.mean(pseudo.probabilities, axis=0),
+            "histogram": jnp.mean(jax.nn.one_hot(pseudo.label, pseudo.probabilities.shape[1]), axis=0),
+        }
+        state = moved(state, found, self.momentum)
+        thresholds = losses.free_thresholds(state["confidence"], state["probabilities"])
+        return (pseudo.confidence >= thresholds[pseudo.label]).astype(jnp.float32), state
+
+    def more(self, strong: Array, weight: Array, state: State) -> Array | float:
+        return self.fairness * losses.self_adaptive_fairness(
+            strong, weight, state["probabilities"], state["histogram"]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftMatch(FixMatch):
+    """Chen et al., 2023: no threshold but a weight that falls below the mean confidence. https://arxiv.org/abs/2301.10921
+
+    The distribution is aligned to a uniform one for the weight alone; the label is that of the answer as it is.
+
+    Attributes:
+      threshold: has no meaning here.
+      momentum: of the running moments.
+      width: the Gaussian's, in standard deviations; see `losses.softmatch_weights`.
+    """
+
+    threshold: float = 0.0
+    momentum: float = 0.999
+    width: float = 2.0
+
+    def init(self, key: Array, start: Start) -> tuple[Params, State]:
+        even = jnp.full(start.classes, 1 / start.classes)
+        return {}, {"confidence": even[0], "variance": jnp.ones(()), "probabilities": even}
+
+    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+        means = moved(state["probabilities"], jnp.mean(pseudo.probabilities, axis=0), self.momentum)
+        confidence = jnp.max(losses.distribution_alignment(pseudo.probabilities, means), axis=-1)
+        found = {"confidence": jnp.mean(confidence), "variance": jnp.var(confidence, ddof=1)}
+        state = {**moved({name: state[name] for name in found}, found, self.momentum), "probabilities": means}
+        return losses.softmatch_weights(confidence, state["confidence"], state["variance"], self.width), state
+
+
+def moved(mean: State, found: State, momentum: float) -> State:
+    """A running mean after one more observation."""
+    return jax.tree.map(lambda m, x: momentum * m + (1 - momentum) * x, mean, found)
+
+
+def quality(pseudo: PseudoLabels, weight: Array) -> Metrics:
+    """How many pseudo-labels count, how sure they are, and the part of the likeliest class, which takes over near 1."""
+    shares = jnp.mean(jax.nn.one_hot(pseudo.label, pseudo.probabilities.shape[1]), axis=0)
+    return {
+        "mask_ratio": jnp.mean(weight),
+        "confidence": jnp.mean(pseudo.confidence),
+        "largest_class_fraction": jnp.max(shares),
+    }

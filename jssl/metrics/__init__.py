@@ -1,0 +1,36 @@
+"""Pure measures of embeddings, assignments, classifications and outliers: arrays in, numbers out.
+
+For methods (at every step), evaluators and users alike; imports losses and types.
+"""
+
+from jssl.metrics.classification import accuracy
+from jssl.metrics.embedding import (
+    alignment,
+    entropy,
+    kl_from_uniform,
+    mean_cosine,
+    mean_norm,
+    mutual_information,
+    mutual_information_bound,
+    participation_ratio,
+    rank_me,
+    relative_std,
+    uniformity,
+)
+from jssl.metrics.ood import auroc
+
+__all__ = [
+    "accuracy",
+    "alignment",
+    "auroc",
+    "entropy",
+    "kl_from_uniform",
+    "mean_cosine",
+    "mean_norm",
+    "mutual_information",
+    "mutual_information_bound",
+    "participation_ratio",
+    "rank_me",
+    "relative_std",
+    "uniformity",
+]

@@ -1,0 +1,11 @@
+"""Measures of classification."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def accuracy(ranked: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """top1 and top5 of predictions ranked by score, int[M, >=1]."""
+    hits = ranked[:, :5] == labels[:, None]
+    return {"top1": float(hits[:, 0].mean()), "top5": float(hits.any(axis=1).mean())}

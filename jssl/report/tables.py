@@ -1,0 +1,116 @@
+"""The last lines that a run prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jssl.evaluation.classifier import TOP1
+
+HEALTH = {"effective rank": "rank_me", "std": "std", "alignment": "alignment", "uniformity": "uniformity"}
+BASELINES = (
+    ("raw pixels", "pixels/"),
+    ("untrained encoder", "untrained/"),
+    ("supervised baseline", "supervised_baseline/"),
+)
+RUN = ("this run", "")
+SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Accuracies and health of the run beside those of its baselines."""
+    parts = [_accuracies(values), _pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
+    return "\n".join(part for part in parts if part)
+
+
+def _accuracies(values: Mapping[str, Any]) -> str:
+    """Baselines and result side by side, one column an evaluation, in per cent."""
+    names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
+    names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
+    if not names:
+        return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
+    rows = [(label, prefix) for label, prefix in BASELINES if any(prefix + name in values for name in names)]
+    rows.append(RUN)
+    width = max(len(label) for label, _ in rows)
+    titles = [name.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ") for name in names]
+    lines = [" " * width + "".join(f"  {title:>15}" for title in titles)]
+    for label, prefix in rows:
+        cells = [_cell(values, prefix + name) for name in names]
+        lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
+    return "\n".join(
+        [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
+    )
+
+
+def _pseudo_labels(values: Mapping[str, Any]) -> str:
+    """What the classifier's pseudo-labels of training images without labels are worth."""
+    if "pseudo_label/top1" not in values:
+        return ""
+    sure = values["pseudo_label/confident_fraction"]
+    of_these = (
+        f", {values['pseudo_label/confident_top1']:.1%} of these are right"
+        if "pseudo_label/confident_top1" in values
+        else ""
+    )
+    top1 = values["pseudo_label/top1"]
+    return f"pseudo-labels of unlabelled images: {top1:.1%} are right; {sure:.1%} are confident{of_these}"
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "-"
+    spread = values.get(f"{name}_std")
+    return f"{100 * values[name]:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def _health(values: Mapping[str, Any]) -> str:
+    """Diagnostics of the features in one line an encoder."""
+    lines = []
+    for label, prefix in (*BASELINES, RUN):
+        keys = {title: f"{prefix}health/features/{name}" for title, name in HEALTH.items()}
+        if all(key in values for key in keys.values()):
+            cells = ", ".join(f"{title} {values[key]:.3g}" for title, key in keys.items())
+            lines.append(f"features of {label}: {cells}")
+    return "\n".join(lines)
+
+
+def _alarm(values: Mapping[str, Any]) -> str:
+    if not values.get("collapsed"):
+        return ""
+    return (
+        "COLLAPSED: the embeddings collapsed during training; metrics.jsonl has `collapsed` in the line where"
+    )
+
+
+def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:
+    """The table, the speed, and the three commands a user would want next."""
+    speed = (
+        f"{values['step']} steps in {values['seconds']:.0f} s, training at "
+        f"{values['images_per_second']:,.0f} images/s, {values['waiting_for_data']:.1%} of it waiting for data"
+    )
+    return "\n".join(
+        [
+            "",
+            table(values),
+            "",
+            speed,
+            f"pictures, metrics.jsonl and result.json are in {workdir}",
+            "",
+            "next:",
+            f"  python -m jssl.evaluate --workdir={workdir} --config.evals.knn.k=5",
+            f"  python -m jssl.embed --workdir={workdir} --data=FOLDER_OF_IMAGES --out=features.npz",
+            "  python -m jssl.main --config=configs/simclr.py:folder --config.data.name=FOLDER_OF_IMAGES",
+        ]
+    )
+
+
+def hurt(values: Mapping[str, Any]) -> str:
+    """A line for a result below its supervised baseline's; '' if it is not, or there is none."""
+    if values.get(SUPERVISED_BASELINE, -1.0) <= values.get(TOP1, 1.0):
+        return ""
+    ours, theirs = 100 * values[TOP1], 100 * values[SUPERVISED_BASELINE]
+    return (
+        f"UNLABELLED DATA HURT: {ours:.1f} % with them, {theirs:.1f} % in the supervised baseline without. "
+        "Are they of the same classes? Is a term's weight too large?"
+    )

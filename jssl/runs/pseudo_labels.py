@@ -1,0 +1,121 @@
+"""Labels that one run pseudo-labels for another: which images, which labels, how much they count."""
+
+from __future__ import annotations
+
+from jssl.runs.restore import open_classifier
+import functools
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jssl.runs import run
+from jssl.data import sources
+from jssl.data.datasets import Data, split_fingerprint
+from jssl.data.pseudo_labels import PseudoLabels
+from jssl.errors import UserError, unknown
+from jssl.evaluation.suite import extract_source
+
+RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
+VIEWS = ("centre", "crops")
+
+
+def check(config: Any, name: str) -> None:
+    """Raises UserError if `pseudo` of a stage asks for something that there is not."""
+    pseudo = config.pseudo_labels
+    if pseudo.rule not in RULES:
+        raise unknown(f"stages.{name}.pseudo_labels.rule", pseudo.rule, RULES)
+    if pseudo.views not in VIEWS:
+        raise unknown(f"stages.{name}.pseudo_labels.views", pseudo.views, VIEWS)
+    if not 0 <= pseudo.threshold <= 1 or pseudo.per_class < 1:
+        raise UserError(
+            f"stages.{name}.pseudo: threshold={pseudo.threshold} must be in [0, 1] and "
+            f"per_class={pseudo.per_class} at least 1"
+        )
+
+
+def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]]:
+    """What the run in a folder says of the images whose labels it was not shown.
+
+    Args:
+      teacher: the folder of a finished run that has a classifier.
+      config: the section `pseudo`.
+
+    Returns:
+      The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of classes
+      beside that of the true labels that are visible, and, where the data set knows better, how many are right.
+    """
+    program, data, state = open_classifier(teacher)
+    assert data.labeled_indices is not None
+    hidden = np.setdiff1d(np.arange(len(data.train)), data.labeled_indices)
+    if not len(hidden):
+        raise UserError(f"{teacher} was shown all labels: there is nothing to pseudo-label; set data.labels")
+    score = program.logits if config.views == "centre" else program.logits_of_crops
+    apply = functools.partial(score, state.params, state.method_state)
+    found = extract_source(program, apply, sources.subset(data.train, hidden))
+    p = np.exp(found.x - found.x.max(axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+    rows, weight = choose(p, config.rule, config.threshold, config.per_class)
+    if config.balance:
+        rows, weight = balanced(p, rows, weight)
+    target = p[rows] if config.soft else np.eye(p.shape[1], dtype=np.float32)[p[rows].argmax(axis=1)]
+    index, confidence = hidden[found.index[rows]], p[rows].max(axis=1)
+    labels = PseudoLabels(index, target, weight, confidence, split_fingerprint(data.train, data.holdout_indices))
+    return labels, describe(p, rows, found.labels, data)
+
+
+def choose(p: np.ndarray, rule: str, threshold: float, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that a rule takes, and how much each counts.
+
+    Args:
+      p: class probabilities float32[N, C].
+      rule: 'all'; 'threshold' (the largest probability is at least `threshold`); 'top_k_per_class' (the `per_class`
+        surest of every class); 'confidence_weighted' (all, each counting as much as it is sure).
+
+    Returns:
+      int64[M] sorted, and float32[M].
+    """
+    confidence, label = p.max(axis=1), p.argmax(axis=1)
+    if rule == "threshold":
+        rows = np.flatnonzero(confidence >= threshold)
+    elif rule == "top_k_per_class":
+        of_class = [np.flatnonzero(label == c) for c in range(p.shape[1])]
+        surest = [rows[np.argsort(-confidence[rows], kind="stable")[:per_class]] for rows in of_class]
+        rows = np.sort(np.concatenate(surest))
+    else:
+        rows = np.arange(len(p))
+    weight = confidence[rows] if rule == "confidence_weighted" else np.ones(len(rows), np.float32)
+    return rows, weight.astype(np.float32)
+
+
+def balanced(p: np.ndarray, rows: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Repeats rows of rare classes until every class that occurs is as large as the largest (Noisy Student).
+
+    The surest are repeated first. Xie et al., 2019, section 4.1. https://arxiv.org/abs/1911.04252
+    """
+    label, confidence = p[rows].argmax(axis=1), p[rows].max(axis=1)
+    largest = np.bincount(label).max() if len(label) else 0
+    places = []
+    for c in np.unique(label):
+        own = np.flatnonzero(label == c)
+        places.append(np.resize(own[np.argsort(-confidence[own], kind="stable")], largest))
+    chosen = np.sort(np.concatenate(places)) if places else np.zeros(0, np.int64)
+    return rows[chosen], weight[chosen]
+
+
+def describe(p: np.ndarray, rows: np.ndarray, truth: np.ndarray, data: Data) -> dict[str, Any]:
+    """What should be looked at before the pseudo-labels are believed."""
+    label, classes = p[rows].argmax(axis=1), data.num_classes
+    prior = np.bincount(data.labeled()[1], minlength=classes)
+    known = truth[rows] >= 0
+    right = float((label == truth[rows])[known].mean()) if known.any() else None
+    return {
+        "images": len(p),
+        "used": len(rows),
+        "distinct": len(np.unique(rows)),
+        "mean_confidence": float(p[rows].max(axis=1).mean()) if len(rows) else None,
+        "accuracy": right,  # only an experiment knows it; nothing depends on it
+        "histogram": np.bincount(label, minlength=classes).tolist(),
+        "histogram_of_visible_labels": prior.tolist(),
+        "class_names": list(data.train.class_names or ()),
+    }

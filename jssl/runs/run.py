@@ -1,0 +1,157 @@
+"""A run from its config to its result: train, evaluate, draw, report."""
+
+from __future__ import annotations
+
+from jssl.runs import supervised_baseline
+from jssl.report.result import Result
+from jssl.runs.init_from import begin_with
+from jssl.runs.pictures import draw_attention, draw_features, draw_views
+from jssl.train.signals import Interrupted
+from jssl.train.signals import sigterm_noted
+from jssl.train.signals import sigterm_stops
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jssl.train import monitor, program, loop
+from jssl import parallel
+from jssl.runs import workdir
+from jssl.train.checkpoint import Checkpointer
+from jssl.data import augment
+from jssl.data.datasets import Data, open_data
+from jssl.data.pipeline import EvalBatches, TrainBatches
+from jssl.data.sources import subset
+from jssl.errors import UserError
+from jssl.evaluation import classifier, suite
+from jssl.train.metrics_file import METRICS_FILE, read_lines
+from jssl.train.program import Program
+from jssl.report import tables
+from jssl.train.state import TrainState
+from jssl.types import Array, Batch, Params, PyTree, State
+
+
+
+
+
+def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
+    """Runs a config without stages in a folder: starts, resumes, or, if it is finished, reports.
+
+    Args:
+      config: from a file of configs/.
+      folder: the run's workdir.
+      profile_steps: a jax.profiler trace of so many steps goes there too.
+
+    Raises:
+      UserError: for whatever the user can put right; see jssl/runs/workdir.py for the folder's rules.
+      Interrupted: after SIGTERM, with everything saved.
+    """
+    folder = epath.Path(folder)
+    started = time.time()
+    suite.check(config)
+    supervised_baseline.read(config.evals.supervised_baseline)
+    monitor.check(config)
+    if parallel.is_main_process():
+        workdir.check(folder, config)  # before any long work
+    done = workdir.read_result(folder)
+    if done is not None:
+        return Result(folder, done)
+    if config.init_from and not workdir.holds_run(folder):
+        workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
+    with sigterm_noted() as terminated:
+        data = open_data(config)
+        supervised_baseline.check(config.evals.supervised_baseline, data)
+        prog = program.make_program(config, data.info)
+        loop.Timer(config, prog.clock)
+        evaluator = suite.Suite(prog, data)
+        prog.trace()
+        workdir.prepare(folder, config)
+        if parallel.is_main_process():
+            workdir.write_splits(folder, data)
+        if not evaluator.has_labels:
+            logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+        trained = loop.train(
+            prog,
+            train_batches(prog, data),
+            folder,
+            evaluate=evaluator.during,
+            on_first_batch=lambda batch: draw_views(prog, batch, folder),
+            terminated=terminated,
+            profile_steps=profile_steps,
+            begin=functools.partial(begin_with, config.init_from, config.init_parts)
+            if config.init_from
+            else None,
+        )
+    if terminated.is_set():
+        raise Interrupted(prog.clock.total_steps)
+    with sigterm_stops(prog.clock.total_steps):
+        results = evaluator.final(trained.state)
+        draw_features(evaluator, trained.state, folder)
+        draw_attention(evaluator, trained.state, folder)
+    evals = config.evals
+    values = {
+        **results,
+        **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),
+        **supervised_baseline.read(evals.supervised_baseline),
+        **trained.totals,
+        "step": prog.clock.total_steps,
+        "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
+        "seconds": trained.seconds_before + time.time() - started,
+    }
+    if parallel.is_main_process():
+        if config.log.pictures:
+            from jssl.report import pictures
+
+            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
+        workdir.write_json(folder / workdir.RESULT_FILE, values)
+    parallel.barrier("result")
+    return Result(folder, values)
+
+
+
+
+
+
+
+
+def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
+    """The streams of a run."""
+    config, batches = prog.config, {}
+    for name, stream in prog.streams.items():
+        crops = stream.specs if stream.host_crops else None
+        more: dict[str, np.ndarray] = {}
+        labels: np.ndarray | None
+        if name == "labeled":
+            source, labels, more = data.labeled_stream()
+        else:
+            source, labels = data.unlabeled(config.evals.online)
+        batches[name] = TrainBatches(
+            source,
+            stream.batch_size,
+            stream.seed(config.seed),
+            prog.clock.total_steps,
+            labels,
+            crops,
+            more=more,
+        )
+    return batches
+
+
+
+
+
+
+
+
+
+
+
+

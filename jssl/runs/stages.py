@@ -1,0 +1,183 @@
+"""Stages: runs in order, which begin with the weights of earlier ones or learn from labels that those pseudo."""
+
+from __future__ import annotations
+
+from jssl.runs.restore import open_classifier
+import dataclasses
+import functools
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jssl import storage, parallel
+from jssl.train import monitor
+from jssl.runs import pseudo_labels, supervised_baseline, workdir
+from jssl.runs.run import run_one
+from jssl.data.datasets import split_fingerprint, open_data
+from jssl.errors import UserError, unknown
+from jssl.metrics import ood
+from jssl.evaluation import suite
+from jssl.evaluation.suite import extract_source
+from jssl.report.result import Result
+
+PSEUDO_LABELS = "pseudo_labels.npz"
+INLIERS = "inliers.npz"
+
+
+def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
+    """Runs a config: itself or, if it has stages, those in their order, each in a folder of its name.
+
+    A stage that is finished is not run again, one that was stopped goes on; so the same command goes on with the whole.
+
+    Returns:
+      The results of all stages, 'STAGE/classifier/top1' and so on, and those of the last one without its name.
+
+    Raises:
+      UserError, Interrupted: as `run_one`; what `check` finds in any stage is told before the first one runs.
+    """
+    folder = epath.Path(folder)
+    if not config.order:
+        return run_one(config, folder, profile_steps)
+    check(config)
+    folder = storage.absolute(folder)  # which stages name in their configs
+    if parallel.is_main_process():
+        workdir.check(folder, config)
+    workdir.prepare(folder, config)
+    each: dict[str, Any] = {}
+    for name in config.order:
+        last = run_one(stage(config, name, folder), folder / name, profile_steps).values
+        each |= {f"{name}/{key}": value for key, value in last.items()}
+        logging.info("stage %s is finished", name)
+    values = {**last, **each, "seconds": sum(each[f"{name}/seconds"] for name in config.order)}
+    if parallel.is_main_process():
+        workdir.write_json(folder / workdir.RESULT_FILE, values)
+    parallel.barrier("stages")
+    return Result(folder, values)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError for what is wrong with the order, with what stages take from others, or with evaluations."""
+    for place, name in enumerate(config.order):
+        if name not in config.stages:
+            raise unknown("stage in config.order", name, config.stages)
+        own = config.stages[name]
+        if own.order:
+            raise UserError(f"config.stages.{name}.order: stages have no stages")
+        teachers = {f"{key}.teacher": own[key].teacher for key in (("pseudo_labels", "outliers"))}
+        for key, other in {"init_from": own.init_from, **teachers}.items():
+            if other in config.order[place:]:
+                raise UserError(f"config.stages.{name}.{key}={other}: that stage does not come before {name}")
+            if other and other not in config.order and not workdir.holds_run(epath.Path(other)):
+                raise unknown(f"stage or folder of a run in config.stages.{name}.{key}", other, config.order)
+            if (
+                key != "init_from"
+                and other in config.order
+                and not config.stages[other].evals.classifier.enabled
+            ):
+                raise UserError(f"config.stages.{name}.{key}={other}: that stage has no classifier")
+        if own.pseudo_labels.teacher in config.order and config.stages[own.pseudo_labels.teacher].data.labels == "all":
+            raise UserError(
+                f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to pseudo: set data.labels"
+            )
+        if own.init_from in config.stages:
+            check_encoders(name, own, config.stages[own.init_from])
+        pseudo_labels.check(own, name)
+        if own.outliers.score not in ood.SCORES:
+            raise unknown(f"stages.{name}.outliers.score", own.outliers.score, ood.SCORES)
+        if not 0 < own.outliers.inlier_quantile <= 1:
+            raise UserError(
+                f"stages.{name}.outliers.inlier_quantile={own.outliers.inlier_quantile} must be more than 0 and at most 1"
+            )
+        suite.check(own)
+        supervised_baseline.read(own.evals.supervised_baseline)
+        monitor.check(own)
+
+
+def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collections.ConfigDict) -> None:
+    """Raises UserError unless a stage has the encoder of the stage whose weights it begins with, but for its top."""
+    ours, theirs = ({**x.encoder.to_dict(), "head_layers": ()} for x in (own, earlier))
+    if ours != theirs:
+        keys = [key for key in ours if ours[key] != theirs[key]]
+        raise UserError(
+            f"config.stages.{name} begins with the weights of {own.init_from}, whose encoder is another: give both "
+            f"the same encoder.{', encoder.'.join(keys)}"
+        )
+    if earlier.encoder.head_layers and own.encoder.head_layers != earlier.encoder.head_layers:
+        raise UserError(
+            f"config.stages.{name}.encoder.head_layers must be that of {own.init_from}: {earlier.encoder.head_layers}"
+        )
+
+
+def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> ml_collections.ConfigDict:
+    """The config of a stage as an ordinary run: earlier stages by their folders, pseudo-labels by their file."""
+    own = ml_collections.ConfigDict(config.stages[name].to_dict())
+
+    def place(other: str) -> str:
+        return str(folder / other) if other in config.order else other
+
+    own.init_from = place(own.init_from)
+    if own.outliers.teacher:
+        path = folder / f"{name}.{INLIERS}"
+        made = functools.partial(without_outliers, epath.Path(place(own.outliers.teacher)), own)
+        own.data.unlabeled.inliers = once(path, made, f"stage {name}: keeps")
+    if own.pseudo_labels.teacher:
+        path = folder / f"{name}.{PSEUDO_LABELS}"
+        made = functools.partial(pseudo_labelled, epath.Path(place(own.pseudo_labels.teacher)), own)
+        own.data.pseudo_labels = once(path, made, f"stage {name}: guesses")
+    return own
+
+
+Made = tuple[dict[str, Any], dict[str, Any]]  # arrays, and what should be looked at
+
+
+def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
+    """Makes a .npz, and a .json beside it, unless it is there; all processes come with the same."""
+    if not path.exists():
+        arrays, found = make()
+        if parallel.is_main_process():
+            workdir.write_json(path.with_suffix(".json"), found)
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            storage.write_whole(path, buffer.getvalue())
+            told = {key: value for key, value in found.items() if not isinstance(value, list)}
+            print(f"{words} {json.dumps(told)}", flush=True)
+        parallel.barrier(path.name)
+    return str(path)
+
+
+def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
+    """Labels for a stage, as its `pseudo` says."""
+    labels, found = pseudo_labels.make(teacher, own.pseudo_labels)
+    if not len(labels.index):
+        raise UserError(f"no pseudo-label of {teacher} counts by rule {own.pseudo_labels.rule!r}: lower pseudo.threshold")
+    return dataclasses.asdict(labels), found
+
+
+def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
+    """Positions of a stage's unlabelled stream that look like the classes that a run knows, as `outliers` says.
+
+    The threshold comes from the held-out images, which that run did not learn from.
+    """
+    program, known, state = open_classifier(teacher)
+    if known.val is None:
+        raise UserError(f"{teacher} has no held-out images to set the threshold by: set data.holdout")
+    apply = functools.partial(program.logits, state.params, state.method_state)
+    stream = open_data(own)
+    held, found = (extract_source(program, apply, source) for source in (known.val, stream.unlabeled_pool))
+    inside, scores = (ood.score(x, own.outliers.score) for x in (held.x, found.x))
+    limit = ood.threshold(inside, own.outliers.inlier_quantile)
+    kept, added = scores >= limit, found.index >= len(stream.unlabeled_indices)
+    told = {"images": len(kept), "kept": int(kept.sum()), "threshold": limit}
+    if added.any():  # what was added is known to be none of the classes
+        told |= {"auroc": ood.auroc(scores[~added], scores[added]), "added": int(added.sum())}
+        told |= {"added_kept": int((kept & added).sum())}
+    if not kept.any():
+        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise ood.keep")
+    of = split_fingerprint(stream.train, stream.holdout_indices)
+    return {"index": found.index[kept].astype(np.int64), "num_examples": len(stream.unlabeled_pool), "split_fingerprint": of}, told

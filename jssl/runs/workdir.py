@@ -1,0 +1,158 @@
+"""The run's folder decides what happens: start, resume, print the result, or refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import ml_collections
+from etils import epath
+
+from jssl import storage, parallel
+from jssl.data.datasets import Data
+from jssl.errors import UserError
+from jssl.data.streams import DataInfo
+
+CONFIG_FILE = "config.json"
+UNFINISHED = "config.part"  # a run that was killed before it began
+RESULT_FILE = "result.json"
+SPLITS_FILE = "splits.json"
+
+
+# Where and how it is computed, not what: a resumed run may have others.
+FREE = re.compile(
+    r"(stages\.\w+\.)?(mesh\..*|method\.(terms\.\w+\.)?(similarity|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads))"
+)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as 'a.b.c'."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON values: tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Raises UserError if the folder holds another config's run, or something that is no run; touches nothing."""
+    path = workdir / CONFIG_FILE
+    try:
+        found = path.exists()
+    except ImportError as error:
+        raise UserError(f"--workdir={workdir} needs: pip install 'jssl[gcs]' ({error})") from error
+    if found:
+        theirs, ours = flatten(read_json(path)), flatten(as_json(config))
+        keys = sorted(key for key in theirs.keys() | ours.keys() if not FREE.fullmatch(key))
+        differing = [key for key in keys if theirs.get(key) != ours.get(key)]
+        if differing:
+            changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
+            raise UserError(
+                f"{workdir} holds a run of another config ({changes}). Nothing was touched: "
+                "choose another --workdir"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: choose a folder")
+    elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+
+
+def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the folder and writes the config, if `check` finds nothing against it.
+
+    Raises:
+      UserError: as `check`, and if the folder cannot be written.
+    """
+    if parallel.is_main_process():
+        check(workdir, config)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            if not (workdir / CONFIG_FILE).exists():
+                write_json(workdir / CONFIG_FILE, as_json(config))
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+    parallel.barrier("workdir")
+
+
+def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
+    """The config of a run.
+
+    Raises:
+      UserError: if the folder holds no run, or stages.
+    """
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}")
+    config = ml_collections.ConfigDict(_tuples(read_json(path)))
+    if config.order:
+        names = ", ".join(config.order)
+        raise UserError(
+            f"{workdir} holds stages ({names}), not a run: take one of them, {workdir / config.order[-1]}"
+        )
+    return config
+
+
+def holds_run(workdir: epath.Path) -> bool:
+    """Whether a folder holds a run or a sequence of stages."""
+    return (workdir / CONFIG_FILE).exists()
+
+
+
+
+def write_splits(workdir: epath.Path, data: Data) -> None:
+    """What the run trains, chooses and tests on, and the shapes that `load` needs.
+
+    Raises:
+      UserError: if it is not what the run began with.
+    """
+    path = workdir / SPLITS_FILE
+    now = json.loads(json.dumps({**data.describe(), "info": dataclasses.asdict(data.info)}))
+    if not path.exists():
+        write_json(path, now)
+    elif read_json(path) != now:
+        raise UserError(
+            f"the data changed since the run in {workdir} began ({read_json(path)['train']} training images then, "
+            f"{now['train']} now): restore them, or choose another --workdir"
+        )
+
+
+def read_info(workdir: epath.Path) -> DataInfo:
+    """The shapes of a run's data, without the data."""
+    return DataInfo(**_tuples(read_json(workdir / SPLITS_FILE)["info"]))
+
+
+def read_result(workdir: epath.Path) -> dict[str, Any] | None:
+    """The result of a finished run, or None."""
+    path = workdir / RESULT_FILE
+    return read_json(path) if path.exists() else None
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """A JSON object; a UserError if the file is broken."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not readable JSON ({error}): remove it or choose another --workdir"
+        ) from error
+
+
+def write_json(path: epath.Path, values: dict[str, Any]) -> None:
+    """Writes whole or not at all."""
+    storage.write_whole(path, json.dumps(values, indent=2) + "\n")
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists back to the tuples that configs hold."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,212 @@
+"""Checkpoints: the only file that imports orbax.
+
+A checkpoint holds the whole TrainState and a small JSON: the data iterator's state, the results so far, and a
+fingerprint of the state, because orbax does not notice a flipped bit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jssl import parallel, storage
+from jssl.errors import UserError
+from jssl.types import Array, PyTree
+
+FOLDER = "checkpoints"
+CORRUPT_FOLDER = "corrupt_checkpoints"
+
+# Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
+logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
+
+
+class Checkpointer:
+    """Saves without stopping the training, keeps the last k, the best, and every n-th.
+
+    Args:
+      workdir: the run's folder; checkpoints go below it.
+      keep_last: how many of the newest stay, at least 1; two or more leave one to fall back to.
+      keep_best: whether the one with the highest `score` stays too.
+      keep_every_steps: every checkpoint at a multiple of this stays; 0 for none.
+      read_only: touch nothing, for those who look at a run that may be going on.
+    """
+
+    def __init__(
+        self,
+        workdir: epath.Path,
+        keep_last: int = 1,
+        keep_best: bool = False,
+        keep_every_steps: int = 0,
+        read_only: bool = False,
+    ):
+        kept: list[Any] = [policies.LatestN(keep_last)]
+        if keep_best:
+            kept.append(
+                policies.BestN(
+                    get_metric_fn=lambda metrics: metrics["score"],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        if keep_every_steps:
+            kept.append(policies.EveryNSteps(keep_every_steps))
+        self._workdir = storage.absolute(epath.Path(workdir))  # orbax takes no relative paths
+        self._read_only = read_only
+        self._options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+        )
+        self._open()
+        self._fingerprint = jax.jit(fingerprint)
+
+    def _open(self) -> None:
+        self._manager = ocp.CheckpointManager(self._workdir / FOLDER, options=self._options)
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: PyTree, extra: dict[str, Any], score: float | None = None) -> None:
+        """Starts saving; returns as soon as the state is copied off the devices.
+
+        Raises:
+          UserError: if this or the save before it failed, for want of disk space, say.
+        """
+        extra = {**extra, "structure": structure(state), "fingerprint": int(self._fingerprint(state))}
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)),
+                metrics=None if score is None else {"score": score},
+                force=True,
+            )
+        except Exception as error:
+            raise self._save_error(step, error) from error
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises UserError if it could not be written."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._save_error(None, error) from error
+
+    def _save_error(self, step: int | None, error: Exception) -> UserError:
+        steps = self.steps()
+        intact = str(steps[-1]) if steps else "none"
+        which = "" if step is None else f" of step {step}"
+        text = " ".join(str(error).split())
+        reason = text if len(text) <= 160 else f"...{text[-160:]}"  # what the system said comes last
+        return UserError(
+            f"the checkpoint{which} could not be saved in {self._workdir} ({type(error).__name__}: {reason}); "
+            f"last intact checkpoint: {intact}. Make room and run the same command again to go on from there"
+        )
+
+    def restore(
+        self, abstract_state: PyTree, step: int | None = None
+    ) -> tuple[PyTree, dict[str, Any]] | None:
+        """The newest readable checkpoint (or that of a step), or None if there is none at all.
+
+        Args:
+          abstract_state: shapes, dtypes and shardings to restore to, which may be another mesh's.
+          step: which one.
+
+        Raises:
+          UserError: if there are checkpoints but none can be read, or none of that step.
+        """
+        steps = self.steps()
+        if step is not None:
+            if step not in steps:
+                raise UserError(
+                    f"there is no checkpoint of step {step}, only of {', '.join(map(str, steps))}"
+                )
+            steps = [step]
+        for step in reversed(steps):
+            try:
+                return self._read(step, abstract_state)
+            except UserError:
+                raise
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200]
+                logging.warning("checkpoint %d cannot be read, trying the one before: %s", step, reason)
+                if not self._read_only:
+                    self._set_aside(step)
+        if steps:
+            raise UserError(
+                f"none of the checkpoints in {self._workdir / FOLDER} can be read: "
+                "choose another --workdir to start again"
+            )
+        return None
+
+    def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        extra = self._manager.restore(step, args=ocp.args.Composite(extra=ocp.args.JsonRestore())).extra
+        if extra["structure"] != structure(abstract_state):
+            raise UserError(
+                f"the checkpoint of step {step} in {self._workdir} holds other parameters than this config and "
+                "data make (another number of classes or another version of jssl?); nothing was touched"
+            )
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
+        )
+        # Copied because the step donates its state, and orbax may share one buffer among equal leaves.
+        state = jax.tree.map(jnp.copy, restored.state)
+        found = int(self._fingerprint(state))
+        if found != extra["fingerprint"]:
+            raise ValueError(f"fingerprint {found} differs from the saved {extra['fingerprint']}")
+        return state, extra
+
+    def _set_aside(self, step: int) -> None:
+        """Moves a broken checkpoint out of the way, so that its step can be saved anew."""
+        self._manager.close()
+        parallel.barrier(f"set_aside_{step}")
+        if parallel.is_main_process():
+            target = self._workdir / CORRUPT_FOLDER / str(step)
+            if target.exists():
+                target.rmtree()
+            storage.move(self._workdir / FOLDER / str(step), target)
+        parallel.barrier(f"set_aside_{step}_done")
+        self._open()
+
+    def close(self) -> None:
+        """Waits for the last save and frees the threads; raises UserError if it could not be written."""
+        try:
+            self._manager.close()
+        except Exception as error:
+            raise self._save_error(None, error) from error
+
+
+def structure(tree: PyTree) -> int:
+    """A checksum of paths, shapes and dtypes."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    text = ";".join(f"{jax.tree_util.keystr(path)} {x.shape} {x.dtype}" for path, x in leaves)
+    return zlib.crc32(text.encode())
+
+
+def fingerprint(tree: PyTree) -> Array:
+    """A checksum uint32[] of all bits of a pytree; the same for every sharding.
+
+    The sum over elements of bits times a position-dependent odd number, modulo 2^32.
+    """
+    total = jnp.zeros((), jnp.uint32)
+    for leaf in jax.tree.leaves(tree):
+        bits = _bits(leaf).reshape(-1)
+        position = jnp.arange(bits.size, dtype=jnp.uint32)
+        weights = position * jnp.uint32(2654435761) | jnp.uint32(1)
+        total = total * jnp.uint32(31) + jnp.sum(bits * weights, dtype=jnp.uint32)
+    return total
+
+
+def _bits(leaf: Array) -> Array:
+    """The elements as uint32."""
+    if leaf.dtype == jnp.bool_:
+        return leaf.astype(jnp.uint32)
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    return jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)

@@ -1,0 +1,53 @@
+"""What a collapse looks like in a line of metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+TAKEN_OVER = 0.9  # part of the pseudo-labels on one class above which that class has taken over
+
+
+COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
+
+
+COLLAPSED_RANK = 1.5
+
+
+COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
+
+
+def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
+    """What in a line of metrics looks like a collapse, with what a healthy figure would be; often nothing.
+
+    Methods with prototypes log `teacher/entropy`, `teacher/kl_from_uniform` and `teacher/mutual_information` of
+    their targets, which decide alone: few directions of their embedding suffice to tell prototypes apart. For the
+    others it is `embedding/std` and `embedding/effective_rank`. Terms that pseudo-label labels log
+    `TERM/largest_class_fraction`, the part of the pseudo-labels that fall on one class.
+    """
+    found = []
+    if "teacher/mutual_information" not in values:
+        std, rank = values.get("embedding/std", math.inf), values.get("embedding/effective_rank", math.inf)
+        if not std >= COLLAPSED_STD:
+            found.append(f"embedding/std {std:.3f} (healthy: near 1)")
+        if not rank >= COLLAPSED_RANK:
+            found.append(f"embedding/effective_rank {rank:.1f} (healthy: 2 and more)")
+    information = values.get("teacher/mutual_information", math.inf)
+    if not information >= COLLAPSED_INFORMATION:
+        entropy = values.get("teacher/entropy", math.nan)
+        most = information + entropy + values.get("teacher/kl_from_uniform", math.nan)
+        kind = (
+            "all images are on one prototype"
+            if entropy < 0.1 * most
+            else "every image is spread evenly over the prototypes, sharper targets would help"
+            if entropy > 0.9 * most
+            else "all images have the same targets"
+        )
+        found.append(
+            f"teacher/mutual_information {information:.3f} (healthy: 1 and more), "
+            f"teacher/entropy {entropy:.2f} of at most {most:.2f}: {kind}"
+        )
+    for name, value in values.items():
+        if name.endswith("/largest_class_fraction") and not value <= TAKEN_OVER:
+            found.append(f"{name} {value:.2f}: nearly all pseudo-labels are one class")
+    return found

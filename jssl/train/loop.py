@@ -1,0 +1,192 @@
+"""The loop. It reads top to bottom like what happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from jssl import parallel
+from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
+from jssl.errors import UserError
+from jssl.train.checkpoint import Checkpointer
+from jssl.train.monitor import Monitor
+from jssl.train.profiler import Profiler
+from jssl.train.program import Program
+from jssl.train.signals import Interrupted
+from jssl.train.state import TrainState
+from jssl.types import Batch
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+      state: the final state.
+      totals: throughput of the whole run.
+      history: results of the evaluations during training, with their `step`.
+      seconds_before: what earlier sessions of this run took, up to the checkpoint that this one began with.
+    """
+
+    state: TrainState
+    totals: dict[str, float]
+    history: list[dict[str, float]]
+    seconds_before: float
+
+
+def train(
+    program: Program,
+    batches: Mapping[str, TrainBatches],
+    workdir: epath.Path,
+    evaluate: Evaluate | None = None,
+    on_first_batch: Callable[[Batch], None] | None = None,
+    terminated: threading.Event | None = None,
+    profile_steps: int = 0,
+    begin: Callable[[Program, TrainState], TrainState] | None = None,
+) -> Trained:
+    """Trains to the end, from the last checkpoint in the workdir if there is one.
+
+    Args:
+      program: from `make_program`.
+      batches: the streams by name.
+      workdir: checkpoints and metrics.jsonl go here.
+      evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
+      on_first_batch: called once with the first batch of the run, to draw it.
+      terminated: set when the run shall save and stop, see `sigterm_noted`.
+      profile_steps: a jax.profiler trace of so many steps goes to the workdir.
+      begin: changes the fresh state of a run that begins; not called when it goes on.
+
+    Raises:
+      Interrupted: after SIGTERM, when the state is saved.
+      UserError: if the loss is not finite, too many images are unreadable, or the disk is full.
+    """
+    config, clock = program.config, program.clock
+    timer = Timer(config, clock)
+    checkpointer = Checkpointer(
+        workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
+    )
+    data = DeviceStreams({name: device_iterator(program, part) for name, part in batches.items()})
+    state, extra = start_or_resume(program, checkpointer, begin)
+    if extra:
+        data.set_state(extra["data"])
+    history: list[dict[str, float]] = extra.get("history", [])
+    first = int(state.step)
+
+    compile_start = time.perf_counter()
+    step_fn = program.compile()
+    compile_seconds = time.perf_counter() - compile_start
+    monitor = Monitor(
+        config,
+        workdir,
+        total_steps=clock.total_steps,
+        steps_per_epoch=clock.steps_per_epoch,
+        batch_size=clock.batch_size,
+        start=first,
+        history=extra.get("monitor"),
+        flops_per_step=program.flops,
+        collapse_causes=program.method.collapse_causes(),
+    )
+    monitor.say(
+        f"compiled the train step in {compile_seconds:.1f} s; {first} of {clock.total_steps} steps done"
+    )
+
+    def save(step: int, score: float | None = None) -> None:
+        monitor.flush()  # a state that is not finite is never saved
+        monitor.sync()
+        extra = {"data": data.get_state(), "monitor": monitor.state(), "history": history}
+        checkpointer.save(step, state, extra, score)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(checkpointer.close)
+        stack.callback(monitor.close)
+        profile = Profiler(profile_steps, first, workdir)
+        stack.callback(profile.close)
+        for step in range(first + 1, clock.total_steps + 1):
+            waiting = data.seconds_waiting
+            batch = next(data)
+            if step == 1 and on_first_batch is not None:
+                with monitor.paused():
+                    on_first_batch(batch)
+            profile.before(step)
+            state, metrics = step_fn(state, batch)
+            monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": data.bad})
+            score = None
+            if evaluate is not None and timer.evaluates(step):
+                with monitor.paused():
+                    results = evaluate(state)
+                score = results.pop("score", None)
+                history.append({"step": step, **results})
+                monitor.write(step, results)
+            stop = step < clock.total_steps and timer.checks_signals(step)
+            stop = stop and parallel.any_process(terminated is not None and terminated.is_set())
+            if stop or timer.saves(step) or score is not None:
+                with monitor.paused():
+                    save(step, score)
+            if stop:
+                checkpointer.wait()
+                raise Interrupted(step)
+        monitor.flush()
+        checkpointer.wait()
+        totals = {**monitor.totals(), "compile_seconds": compile_seconds}
+        return Trained(state, totals, history, monitor.seconds_before)
+
+
+def device_iterator(program: Program, batches: TrainBatches) -> DeviceIterator:
+    """The batches of a stream on the program's devices."""
+    data = program.config.data
+    bad_images = BadImages(batches.source, data.max_bad_fraction)
+    return DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
+
+
+def start_or_resume(
+    program: Program,
+    checkpointer: Checkpointer,
+    begin: Callable[[Program, TrainState], TrainState] | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state of the newest readable checkpoint, or a fresh one, changed by `begin`."""
+    restored = checkpointer.restore(program.abstract_state()) if checkpointer.steps() else None
+    if restored is None:
+        fresh = program.init()
+        return fresh if begin is None else begin(program, fresh), {}
+    state, extra = restored
+    logging.info("resuming from step %d", int(state.step))
+    return state, extra
+
+
+class Timer:
+    """When to evaluate, when to save; making one checks those settings."""
+
+    def __init__(self, config: Any, clock: Any):
+        self._total = clock.total_steps
+        self._eval = clock.steps(config.evals, "every")
+        self._save = clock.steps(config.checkpoint, "every")
+        self.keep_every = clock.steps(config.checkpoint, "keep_every")
+        if config.checkpoint.keep_last < 1:
+            raise UserError(f"config.checkpoint.keep_last={config.checkpoint.keep_last} must be at least 1")
+        if self.keep_every and (not self._save or self.keep_every % self._save):
+            raise UserError(
+                f"checkpoint.keep_every ({self.keep_every} steps) must be a multiple of "
+                f"checkpoint.every ({self._save} steps)"
+            )
+
+    def evaluates(self, step: int) -> bool:
+        """The end is evaluated apart, on the test set."""
+        return bool(self._eval) and step % self._eval == 0 and step < self._total
+
+    def saves(self, step: int) -> bool:
+        """The last step always is saved."""
+        return step == self._total or bool(self._save and step % self._save == 0)
+
+    def checks_signals(self, step: int) -> bool:
+        """Every step where that is free; with several processes, who must agree, now and then."""
+        return jax.process_count() == 1 or step % 20 == 0

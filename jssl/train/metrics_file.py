@@ -1,0 +1,29 @@
+"""metrics.jsonl: one line a logged step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+from etils import epath
+
+from jssl.storage import write_whole
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def truncate(path: epath.Path, step: int) -> None:
+    """Drops lines after a step, and a last line cut short; they will be written again."""
+    if not path.exists():
+        return
+    kept = [line for line in read_lines(path) if line["step"] <= step]
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_lines(path: epath.Path) -> list[dict[str, float]]:
+    """All whole lines of a metrics.jsonl."""
+    lines = []
+    for text in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return lines

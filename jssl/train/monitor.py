@@ -1,0 +1,278 @@
+"""What the user sees while it runs: metrics.jsonl, progress, throughput, trackers, the NaN guard."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import tqdm
+from absl import logging
+from etils import epath
+
+from jssl import parallel
+from jssl.errors import UserError
+from jssl.parallel import chips
+from jssl.storage import GrowingFile
+from jssl.train.collapse import collapse_symptoms
+from jssl.train.metrics_file import METRICS_FILE, truncate
+from jssl.train.trackers import TensorBoard, Tracker, Wandb
+from jssl.types import Metrics
+
+YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
+IN_FLIGHT = 2  # steps that may be queued on the device
+
+NO_HISTORY = {
+    "train_seconds": 0.0,
+    "wait_seconds": 0.0,
+    "steps": 0,
+    "seconds": 0.0,
+    "ill": 0,  # logged lines in a row that look like a collapse
+    "collapsed": False,
+}
+
+
+class NotFinite(UserError):
+    """The loss became NaN or infinite."""
+
+
+def check(config: Any) -> None:
+    """Raises UserError for a log that cannot be kept; called before any long work."""
+    if config.log.every_steps < 1:
+        raise UserError(f"config.log.every_steps={config.log.every_steps} must be at least 1")
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+        if config.log[name] and importlib.util.find_spec(package) is None:
+            raise UserError(f"log.{name} needs: pip install 'jssl[{name}]'")
+
+
+class Monitor:
+    """Records the run. All of its clocks stand still inside `paused()`.
+
+    Args:
+      config: the run's whole config.
+      workdir: where metrics.jsonl goes.
+      total_steps, steps_per_epoch, batch_size: for the progress line.
+      start: first step of this session; later lines of an interrupted session are dropped.
+      history: what `state()` returned when the checkpoint was saved.
+      flops_per_step: of all devices; for utilisation.
+      collapse_causes: what in the settings would explain a collapse, likeliest first.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        workdir: epath.Path,
+        *,
+        total_steps: int,
+        steps_per_epoch: float,
+        batch_size: int,
+        start: int = 0,
+        history: Mapping[str, Any] | None = None,
+        flops_per_step: float = 0.0,
+        collapse_causes: Sequence[str] = (),
+    ):
+        self._every = config.log.every_steps
+        self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
+        self._flops = flops_per_step
+        self._path = workdir / METRICS_FILE
+        self._main = parallel.is_main_process()
+        self._pending: list[tuple[int, Metrics]] = []
+        self._last_finite: dict[str, float] = {}
+        self._suspects = collapse_causes
+        history = {**NO_HISTORY, **(history or {})}
+        self._ill, self._collapsed = int(history["ill"]), bool(history["collapsed"])
+        self.seconds_before = float(history["seconds"])
+        self._begin = time.perf_counter()
+        self._train_seconds = float(history["train_seconds"])
+        self._wait_seconds = float(history["wait_seconds"])
+        self._steps = int(history["steps"])
+        self._window = (0.0, 0.0, 0)  # training seconds, waiting seconds and steps since the last line
+        self._lap = time.perf_counter()
+        if self._main:
+            truncate(self._path, start)
+            self._file = GrowingFile(self._path)
+        self._trackers: list[Tracker] = []
+        if self._main and config.log.tensorboard:
+            self._trackers.append(TensorBoard(workdir))
+        if self._main and config.log.wandb:
+            self._trackers.append(Wandb(workdir, config.to_dict()))
+        self._bar = tqdm.tqdm(
+            total=total_steps,
+            initial=start,
+            disable=not (self._main and config.log.progress and sys.stderr.isatty()),
+            unit="step",
+            dynamic_ncols=True,
+        )
+        self._plain = self._main and config.log.progress and self._bar.disable
+
+    def step(self, step: int, metrics: Metrics, waited: float, extra: Mapping[str, float]) -> None:
+        """Takes the metrics of the update that made the state's step `step`, still on the device.
+
+        Raises:
+          NotFinite: if the loss of this or an earlier step is NaN or infinite.
+        """
+        self._pending.append((step, metrics))
+        if len(self._pending) > IN_FLIGHT:
+            jax.block_until_ready(self._pending[-1 - IN_FLIGHT][1]["loss"])
+        self._wait_seconds += waited
+        seconds, wait, steps = self._window
+        self._window = (seconds, wait + waited, steps + 1)
+        self._steps += 1
+        if step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
+            self._write_training(step, extra)
+        self._bar.update()
+
+    def flush(self) -> dict[str, float]:
+        """Fetches all metrics that are still on the device, checks them, and returns the last."""
+        pending, self._pending = self._pending, []
+        for step, metrics in pending:
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            if not math.isfinite(values["loss"]):
+                last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
+                raise NotFinite(
+                    f"the loss became {values['loss']} at step {step} (lr={values['lr']:.4g}). Last finite "
+                    f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
+                    "longer warm-up or optim.clip_norm, in a new --workdir"
+                )
+            self._last_finite = {"step": step, **values}
+        return self._last_finite
+
+    def _write_training(self, step: int, extra: Mapping[str, float]) -> None:
+        values = {name: value for name, value in self.flush().items() if name != "step"}
+        self._stop_clock()
+        seconds, waited, steps = self._window
+        self._window = (0.0, 0.0, 0)
+        rate = steps * self._batch / max(seconds, 1e-9)
+        values |= {
+            "epoch": step / self._epoch,
+            "images_per_second": rate,
+            "waiting_for_data": waited / max(seconds, 1e-9),
+            **extra,
+        }
+        if self._flops:
+            values |= utilisation(self._flops * steps / max(seconds, 1e-9))
+        if self._collapses(step, values):
+            values["collapsed"] = 1.0
+        self.write(step, values)
+        left = (self._total - step) * self._batch / max(rate, 1e-9)
+        self._bar.set_postfix_str(
+            f"epoch {values['epoch']:.1f}, loss {values['loss']:.4f}, {rate:,.0f} images/s"
+        )
+        if self._plain:
+            print(
+                f"step {step}/{self._total}  epoch {values['epoch']:.1f}  loss {values['loss']:.4f}  "
+                f"{rate:,.0f} images/s  {left:,.0f} s left",
+                flush=True,
+            )
+
+    def _collapses(self, step: int, values: Mapping[str, float]) -> bool:
+        """Warns, once a run, at the second line in a row that looks like a collapse."""
+        found = collapse_symptoms(values) if step > YOUNG * self._total else []
+        self._ill = self._ill + 1 if found else 0
+        if self._collapsed or self._ill < 2:
+            return False
+        self._collapsed = True
+        causes = self._suspects or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
+        logging.warning(
+            "step %d: the embeddings have collapsed: %s. Likely causes: %s"
+            if not any("pseudo-labels" in text for text in found)
+            else "step %d: confirmation bias: %s. Likely causes: %s",
+            step,
+            "; ".join(found),
+            "; ".join(causes),
+        )
+        return True
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends one line to metrics.jsonl and tells the trackers."""
+        if not self._main:
+            return
+        line = json.dumps({"step": step, **{k: float(v) for k, v in values.items()}})
+        with self._writing():
+            self._file.append(line)
+        for tracker in self._trackers:
+            tracker.write(step, values)
+
+    def sync(self) -> None:
+        """Returns when everything is where it belongs; what a checkpoint follows must be."""
+        if self._main:
+            with self._writing():
+                self._file.sync()
+            for tracker in self._trackers:
+                tracker.sync()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self._path}: {error}. Make room and run the same command again to go on "
+                "from the last checkpoint"
+            ) from error
+
+    def say(self, text: str) -> None:
+        """Prints a line that does not break the progress bar."""
+        if self._main:
+            tqdm.tqdm.write(text)
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here (evaluation, say) does not count as training; waits for the device first."""
+        self.flush()
+        self._stop_clock()
+        try:
+            yield
+        finally:
+            self._lap = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        seconds, waited, steps = self._window
+        self._window = (seconds + now - self._lap, waited, steps)
+        self._train_seconds += now - self._lap
+        self._lap = now
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that totals go on after a resume."""
+        return {
+            "train_seconds": self._train_seconds,
+            "wait_seconds": self._wait_seconds,
+            "steps": self._steps,
+            "seconds": self.seconds_before + time.perf_counter() - self._begin,
+            "ill": self._ill,
+            "collapsed": self._collapsed,
+        }
+
+    def totals(self) -> dict[str, float]:
+        """Throughput of the whole run, and whether the alarm of a collapse went off, for result.json."""
+        seconds = max(self._train_seconds, 1e-9)
+        return {
+            "images_per_second": self._steps * self._batch / seconds,
+            "waiting_for_data": self._wait_seconds / seconds,
+            "train_seconds": self._train_seconds,
+            "collapsed": self._collapsed,
+        }
+
+    def close(self) -> None:
+        """Closes bar and trackers."""
+        self._bar.close()
+        self.sync()
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def utilisation(flops_per_second: float) -> dict[str, float]:
+    """FLOP/s of all devices and, where the device's peak is known, the part of it that was used."""
+    chip = chips.chip(jax.devices()[0].device_kind)
+    result = {"flops_per_second": flops_per_second}
+    if chip is not None:
+        result["utilisation"] = flops_per_second / (chip.peak * jax.device_count())
+    return result

@@ -1,0 +1,290 @@
+"""optax chains by name: schedules, masks, learning-rate scaling, groups of parameters."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.errors import UserError, check_numbers, unknown
+from jssl.train.durations import Clock
+from jssl.types import Array, Params, PyTree
+
+Schedule = Callable[[Any], Any]
+PROBE = "probe"  # the key of the online probe among the parameters
+TOP = ("final_bn", "norm", "head")  # modules of encoders that come after all numbered ones
+NAMES = ("sgd", "lars", "adamw", "lamb")
+SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
+SCALINGS = {
+    "linear": lambda batch_size, base: batch_size / base,
+    "sqrt": lambda batch_size, base: math.sqrt(batch_size / base),
+    "none": lambda batch_size, base: 1.0,
+}
+
+
+def peak_lr(config: Any, batch_size: int) -> float:
+    """`lr` scaled to the batch: linear is lr * B / base (Goyal et al., 2017), sqrt is lr * sqrt(B / base)."""
+    if config.lr_scaling not in SCALINGS:
+        raise unknown("optim.lr_scaling", config.lr_scaling, SCALINGS)
+    if not config.lr > 0:
+        raise UserError(f"optim.lr={config.lr} must be positive")
+    return config.lr * SCALINGS[config.lr_scaling](batch_size, config.lr_base_batch_size)
+
+
+def make_schedule(config: Any, clock: Clock) -> Schedule:
+    """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant.
+
+    'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends at a fifth of the rate.
+    """
+    peak = peak_lr(config, clock.batch_size)
+    warmup = clock.steps(config, "warmup")
+    rest = clock.total_steps - warmup
+    if rest < 1:
+        raise UserError(f"the warm-up of {warmup} steps fills the run of {clock.total_steps}: shorten it")
+    if config.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
+    elif config.schedule == "cosine_7_16":
+        main = lambda step: peak * jnp.cos(7 * jnp.pi * jnp.minimum(step / rest, 1.0) / 16)  # noqa: E731
+    elif config.schedule == "step":
+        check_numbers("optim.step_at", config.step_at)
+        boundaries = [round(fraction * clock.total_steps) - warmup for fraction in config.step_at]
+        main = optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, config.step_factor))
+    elif config.schedule == "constant":
+        main = optax.constant_schedule(peak)
+    else:
+        raise unknown("optim.schedule", config.schedule, SCHEDULES)
+    if not warmup:
+        return main
+    # The first update already moves: (t + 1) / warmup of the peak at step t.
+    ramp = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
+    return optax.join_schedules([ramp, main], [warmup])
+
+
+def is_matrix(params: Params) -> PyTree:
+    """True for kernels, False for biases and normalisation: what weight decay and LARS adapt."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def without_probe(params: Params) -> PyTree:
+    """True for all but the online probe, whose gradient must not decide how far the encoder's is clipped."""
+    return {name: jax.tree.map(lambda _, name=name: name != PROBE, part) for name, part in params.items()}
+
+
+def path_names(params: Params) -> PyTree:
+    """The path of every leaf, as 'encoder/block1/conv/kernel'."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+
+
+def check(config: Any) -> None:
+    """Raises UserError for a number that must not be negative and is."""
+    names = ("weight_decay", "final_weight_decay", "clip_norm", "clip_each_norm", "final_lr_factor")
+    if not 0 < config.layer_decay <= 1:
+        raise UserError(f"optim.layer_decay={config.layer_decay} must be more than 0 and at most 1")
+    values = {name: config[name] for name in names}
+    values |= {f"groups.{name}.lr_factor": group.lr_factor for name, group in config.groups.items()}
+    for name, value in values.items():
+        if not value >= 0:
+            raise UserError(f"optim.{name}={value} must not be negative")
+
+
+def clip_each(norm: float) -> optax.GradientTransformation:
+    """Shortens every parameter's gradient to a Euclidean norm, on its own, as DINO does."""
+
+    def clip(u: Array) -> Array:
+        return u * jnp.minimum(1.0, norm / jnp.maximum(jnp.linalg.norm(u), 1e-6))
+
+    return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def weight_decay(config: Any, total_steps: int) -> optax.GradientTransformation:
+    """Adds weight_decay times the kernels, going to final_weight_decay along a cosine if that is given."""
+    start, end = config.weight_decay, config.final_weight_decay
+    if not end:
+        return optax.add_decayed_weights(start, mask=is_matrix)
+    schedule = lambda step: end + (start - end) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2  # noqa: E731
+    decay = optax.inject_hyperparams(optax.add_decayed_weights, static_args="mask")
+    return decay(weight_decay=schedule, mask=is_matrix)
+
+
+def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.GradientTransformation:
+    """solo-learn's LARS: the update times min(coefficient * |p| / |u| / rate, 1), to be multiplied by the rate."""
+
+    def scale(updates: PyTree, step: Array, params: Params) -> PyTree:
+        def one(u: Array, p: Array) -> Array:
+            norm = jnp.linalg.norm(p)
+            ratio = coefficient * norm / jnp.maximum(jnp.linalg.norm(u), 1e-12)
+            return u * jnp.where(norm > 0, jnp.minimum(ratio / schedule(step), 1.0), 1.0)
+
+        return jax.tree.map(one, updates, params)
+
+    return _by_step(scale)
+
+
+def make_direction(config: Any, total_steps: int, schedule: Schedule) -> optax.GradientTransformation:
+    """The update of a named optimiser before the learning rate."""
+    decay = weight_decay(config, total_steps)
+    if config.name == "sgd":
+        return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
+    if config.name == "lars":
+        trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust_coefficient)
+        if config.lars_clip:
+            trust = clipped_trust_ratio(config.trust_coefficient, schedule)
+        adapted = optax.chain(decay, optax.masked(trust, is_matrix))
+        if config.lars_lr_first:
+            return adapted
+        return optax.chain(adapted, optax.trace(config.momentum, nesterov=config.nesterov))
+    adam = optax.chain(optax.scale_by_adam(config.b1, config.b2, config.eps), decay)
+    if config.name == "adamw":
+        return adam
+    if config.name == "lamb":
+        return optax.chain(adam, optax.masked(optax.scale_by_trust_ratio(), is_matrix))
+    raise unknown("optim.name", config.name, NAMES)
+
+
+def make_optimizer(
+    config: Any, clock: Clock, params: Params
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """The whole chain, and the schedule of its learning rate.
+
+    Weight decay and LARS adaptation leave out one-dimensional parameters. LARS multiplies by the rate before
+    the momentum, as SimCLR's does, unless `lars_lr_first` is False (BYOL, Barlow Twins, MoCo v3).
+
+    Args:
+      config: `config.optim`.
+      params: the parameters or their shapes.
+
+    Raises:
+      UserError: for unknown names, rates that are not positive, or a group that matches no parameter.
+    """
+    check(config)
+    schedule = make_schedule(config, clock)
+    clip = optax.clip_by_global_norm(config.clip_norm)
+    parts = [optax.masked(clip, without_probe)] if config.clip_norm else []
+    if config.clip_each_norm:
+        parts.append(clip_each(config.clip_each_norm))
+    groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
+    freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
+    directions = {
+        name: waiting(make_direction(config, clock.total_steps, schedule), steps)
+        for name, steps in {"": 0, **freeze}.items()
+    }
+    parts.append(optax.partition(directions, groups))
+    rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
+    parts.append(scale_by_rates(groups, {"": schedule, **rates}))
+    if config.layer_decay < 1:
+        factors = layer_factors(params, config.layer_decay)
+        parts.append(optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors)))
+    if config.name == "lars" and config.lars_lr_first:
+        parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
+    return optax.chain(*parts), schedule
+
+
+def group_of(config: Any, params: Params) -> PyTree:
+    """For every leaf the name of the first group whose pattern its path begins with, '' for none."""
+    names = path_names(params)
+    patterns = {}
+    for name, group in config.groups.items():
+        try:
+            patterns[name] = re.compile(group.pattern)
+        except re.error as error:
+            raise UserError(f"optim.groups.{name}.pattern={group.pattern!r}: {error}") from error
+        if not any(patterns[name].match(path) for path in jax.tree.leaves(names)):
+            raise UserError(
+                f"optim.groups.{name}.pattern={group.pattern!r} matches no parameter: paths begin with "
+                f"{', '.join(sorted({path.rpartition('/')[0] for path in jax.tree.leaves(names)})[:8])}, ..."
+            )
+
+    def find(path: str) -> str:
+        return next((name for name, pattern in patterns.items() if pattern.match(path)), "")
+
+    return jax.tree.map(find, names)
+
+
+def group_rate(group: Any, freeze: int, schedule: Schedule, peak: float) -> Schedule:
+    """The rate of a group: a factor of the common one (or of its peak, constant), 0 while it is frozen."""
+
+    def rate(step: Array) -> Array:
+        common = peak if group.constant_lr else schedule(step)
+        return jnp.where(step < freeze, 0.0, group.lr_factor * common)
+
+    return rate
+
+
+def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.GradientTransformation:
+    """Multiplies every leaf by minus the rate of its group."""
+
+    def scale(updates: PyTree, step: Array, params: Params) -> PyTree:
+        del params
+        values = {name: rate(step) for name, rate in rates.items()}
+        return jax.tree.map(lambda u, name: (-values[name] * u).astype(u.dtype), updates, groups)
+
+    return _by_step(scale)
+
+
+def layer_factors(params: Params, decay: float) -> PyTree:
+    """What layer-wise decay leaves of the rate of every leaf: `decay` to the number of layers above it.
+
+    Layers are the encoder's modules that are counted in its parameters ('conv0', 'stage2_block1', 'blocks_11'), in the
+    order of their numbers, modules of one number being one layer. What has no number comes before them all, but for the
+    last normalisation, which keeps the whole rate, as what is not the encoder's does (Clark et al., 2020, as in
+    He et al., 2022). https://arxiv.org/abs/2003.10555
+    """
+    names = path_names(params)
+
+    def module(path: str) -> str:
+        return path.removeprefix("encoder/").removeprefix("base/").partition("/")[0]
+
+    def place(path: str) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", module(path))))
+
+    def factor(path: str) -> float:
+        if path not in ours or module(path) in TOP:
+            return 1.0
+        return decay ** (len(order) - order.index(place(path)))
+
+    ours = {path for path in jax.tree.leaves(names) if path.startswith("encoder/")}
+    order = sorted({place(path) for path in ours} | {()})
+    return jax.tree.map(factor, names)
+
+
+def waiting(inner: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
+    """Does nothing for some steps and then begins afresh: no momentum, no bias correction from before."""
+    if not steps:
+        return inner
+
+    def init(params: Params) -> tuple[Array, PyTree]:
+        return jnp.zeros((), jnp.int32), inner.init(params)
+
+    def update(
+        updates: PyTree, state: tuple[Array, PyTree], params: Params | None = None
+    ) -> tuple[PyTree, tuple[Array, PyTree]]:
+        count, before = state
+        moved, after = inner.update(updates, before, params)
+        still = count < steps
+        moved = jax.tree.map(lambda u: jnp.where(still, jnp.zeros_like(u), u), moved)
+        after = jax.tree.map(lambda old, new: jnp.where(still, old, new), before, after)
+        return moved, (count + 1, after)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _by_step(function: Callable[[PyTree, Array, Params], PyTree]) -> optax.GradientTransformation:
+    """A transformation that is a function of the updates, of how many came before, and of the parameters."""
+
+    def init(params: Params) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree, state: optax.ScaleByScheduleState, params: Params | None = None
+    ) -> tuple[PyTree, optax.ScaleByScheduleState]:
+        return function(updates, state.count, params), optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)

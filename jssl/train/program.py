@@ -1,0 +1,333 @@
+"""What a run computes, built from shapes alone: no data, no devices, any mesh.
+
+The planner, the tests and the notebooks build and compile the very train step that train.py runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jssl import models, parallel, rng
+from jssl.data import augment
+from jssl.data.streams import DataInfo, Stream, augmented, make_streams, view_shapes
+from jssl.errors import UserError
+from jssl.methods import Context, Method, OnlineProbe, Output, RunInfo, make_method
+from jssl.parallel import microbatches
+from jssl.train import durations, flops, optim
+from jssl.train.durations import Clock
+from jssl.train.state import TrainState
+from jssl.types import Array, Batch, Metrics, Params, PyTree, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled parts of a run, and what they are made of."""
+
+    config: Any
+    info: DataInfo
+    mesh: Mesh
+    clock: Clock
+    streams: dict[str, Stream]
+    views: Batch  # shapes of a batch after augmentation
+    method: Method
+    optimizer: optax.GradientTransformation
+    schedule: optim.Schedule
+
+    @property
+    def main(self) -> Stream:
+        """The first stream: how evaluators see images."""
+        return next(iter(self.streams.values()))
+
+    @property
+    def size(self) -> int:
+        """Side of the images that evaluators see: that of the first view."""
+        return self.main.specs[0].size
+
+    def abstract_batch(self) -> Batch:
+        """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
+        return {name: stream.abstract(self.info, self.mesh) for name, stream in self.streams.items()}
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state."""
+        return jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            self._shapes,
+            self.shardings,
+        )
+
+    @functools.cached_property
+    def _shapes(self) -> TrainState:
+        return jax.eval_shape(self._init)
+
+    @functools.cached_property
+    def shardings(self) -> TrainState:
+        """Where the state lives: whole on every device, but for what the method says is sharded.
+
+        With `mesh.fsdp` parameters, targets and the optimiser's state are split over the devices too.
+        """
+        shapes, config, names = self._shapes, self.config.mesh, self.method.sharded
+        everywhere = jax.tree.map(lambda _: parallel.replicated(self.mesh), shapes)
+        if config.fsdp:
+            everywhere = parallel.split_shardings(shapes, self.mesh, config.fsdp_min_size)
+
+        def place(path: Any, x: Any, usual: Any) -> Any:
+            found = any(getattr(key, "key", None) in names for key in path)
+            return parallel.column_sharding(x, self.mesh) if found else usual
+
+        everywhere = jax.tree_util.tree_map_with_path(place, shapes, everywhere)
+        state = self._by_rows(shapes.method_state, everywhere.method_state)
+        return dataclasses.replace(everywhere, method_state=state)
+
+    def _by_rows(self, shapes: State, usual: State) -> State:
+        """The shardings of a method's state, and of its terms' states, where queues and banks are split by rows."""
+        found = {}
+        for name, part in shapes.items():
+            if name == "terms":
+                found[name] = {term: self._by_rows(part[term], usual[name][term]) for term in part}
+            else:
+                split = name in self.method.sharded
+                found[name] = parallel.row_shardings(part, self.mesh) if split else usual[name]
+        return found
+
+    def init(self) -> TrainState:
+        """A fresh state on the mesh."""
+        return self._compiled_init()
+
+    @functools.cached_property
+    def _compiled_init(self) -> Callable[[], TrainState]:
+        return jax.jit(self._init, out_shardings=self.shardings)
+
+    def _init(self) -> TrainState:
+        params, method_state = self.init_method()
+        return TrainState(jnp.zeros((), jnp.int32), params, method_state, self.optimizer.init(params))
+
+    def init_method(self) -> tuple[Params, State]:
+        """Fresh parameters and method state; a pure function of the seed and of shapes."""
+        return self.method.init(rng.derive(rng.root(self.config.seed), "init"), zeros_like(self.views))
+
+    @functools.cached_property
+    def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+        """The jitted update: augment, loss, optimise, after_update. Donates the state."""
+        whole, rows = parallel.replicated(self.mesh), parallel.batch_sharding(self.mesh)
+        return jax.jit(
+            self._step,
+            in_shardings=(self.shardings, rows),
+            out_shardings=(self.shardings, whole),
+            donate_argnums=0,
+        )
+
+    def trace(self) -> None:
+        """Goes through the step with shapes only; `compile` needs not do it again.
+
+        Raises:
+          UserError: for what only the networks can tell, such as images that do not divide into patches.
+        """
+        try:
+            _ = self.traced
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"config.method {self.config.method.name}: {error}") from error
+
+    @functools.cached_property
+    def traced(self) -> jax.stages.Traced:
+        """The step as a jaxpr."""
+        return self.step.trace(self.abstract_state(), self.abstract_batch())  # type: ignore[attr-defined]
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a step in matrix products and convolutions, over all devices."""
+        return flops.count(self.traced.jaxpr)
+
+    def compile(self) -> jax.stages.Compiled:
+        """Compiles the step ahead of time; the result takes what `step` takes."""
+        return self.traced.lower().compile()
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = rng.derive(rng.root(self.config.seed), "step", state.step)
+        progress = state.step.astype(jnp.float32) / self.clock.total_steps
+        ctx = Context(key, state.step, progress)
+        value, output, grads = self._gradient(state.params, state.method_state, batch, ctx)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        method_state = self.method.after_update(params, output.state, ctx)
+        metrics = {
+            "loss": value,
+            "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
+            "grad_norm": optax.tree.norm({name: grads[name] for name in grads if name != optim.PROBE}),
+            **output.metrics,
+        }
+        return TrainState(state.step + 1, params, method_state, opt_state), metrics
+
+    def _gradient(
+        self, params: Params, state: State, batch: Batch, ctx: Context
+    ) -> tuple[Array, Output, Params]:
+        """Loss, output and gradient: of the whole batch, or the mean over equal parts of it in turn."""
+        parts = self.config.optim.grad_accumulation
+
+        def part(state: State, batch: Batch, number: Array | int) -> tuple[Array, Output, Params]:
+            key = rng.derive(ctx.key, "part", number)
+            seen = augmented(self.config, rng.derive(key, "augment"), batch, self.streams)
+            loss = functools.partial(self._loss, batch=seen, ctx=ctx._replace(key=key))
+            (value, output), grads = jax.value_and_grad(loss, has_aux=True)(params, state)
+            return value, output._replace(features=None, labels=None), grads
+
+        if parts == 1:
+            return part(state, batch, 0)
+
+        def body(carry: tuple[State, Params], number_and_batch: Any) -> Any:
+            state, total = carry
+            value, output, grads = part(state, number_and_batch[1], number_and_batch[0])
+            total = jax.tree.map(lambda t, g: t + g / parts, total, grads)
+            return (output.state, total), (value, output.metrics)
+
+        start = (state, jax.tree.map(jnp.zeros_like, params))
+        numbered = (jnp.arange(parts), microbatches.split_microbatches(batch, parts))
+        (state, grads), (values, metrics) = jax.lax.scan(body, start, numbered)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        return jnp.mean(values), Output(state, metrics), grads
+
+    def _loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        """The method's, of parameters and targets that `mesh.fsdp` had split."""
+        if self.config.mesh.fsdp:
+            params = parallel.gathered(params, self.shardings.params, self.mesh, self.method.sharded)
+            state = parallel.gathered(state, self.shardings.method_state, self.mesh, self.method.sharded)
+        return self.method.loss(params, state, batch, ctx)
+
+    def first_views(self, batch: Batch) -> Batch:
+        """The views that the first step makes of the first batch (with optim.grad_accumulation=1), to be looked at."""
+        key = rng.derive(rng.root(self.config.seed), "step", 0)
+        key = rng.derive(rng.derive(key, "part", 0), "augment")
+        return jax.jit(lambda batch: augmented(self.config, key, batch, self.streams))(batch)
+
+    @functools.cached_property
+    def features(self) -> Callable[[Params, State, Array], Array]:
+        """The jitted representation of uint8 images, float32[B, D], whole on every device."""
+        return self._of_images(self.method.features)
+
+    @functools.cached_property
+    def logits(self) -> Callable[[Params, State, Array], Array]:
+        """The jitted class scores of uint8 images, float32[B, classes], whole on every device."""
+        return self._of_images(self.method.logits)
+
+    @functools.cached_property
+    def logits_of_crops(self) -> Callable[[Params, State, Array], Array]:
+        """As `logits`, the logarithm of the mean probability over five crops and four turns (MOAM)."""
+
+        def turned(images: Array) -> list[Array]:
+            return [
+                jnp.rot90(crop, quarters, axes=(1, 2))
+                for crop in augment.five_crops(images)
+                for quarters in range(4)
+            ]
+
+        return self._of_images(self.method.logits, turned)
+
+    def _of_images(
+        self,
+        function: Callable[[Params, State, Array], Array],
+        variants: Callable[[Array], list[Array]] | None = None,
+    ) -> Callable[..., Array]:
+        """A function of uint8 images, jitted; of several variants of images in [0, 1], the log of the mean softmax."""
+        size, data = self.size, self.config.data
+
+        def apply(params: Params, state: State, images: Array) -> Array:
+            images = augment.center_resize(images, size)
+            if variants is None:
+                return function(params, state, augment.to_float(images, data.mean, data.std))
+            total: Array | float = 0.0
+            made = variants(augment.to_float(images))
+            for variant in made:
+                pixels = augment.to_float(variant, data.mean, data.std)
+                total = total + jax.nn.softmax(function(params, state, pixels))
+            return jnp.log(jnp.maximum(total / len(made), 1e-30))
+
+        return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
+
+
+def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_training: bool = True) -> Program:
+    """Checks a config against the data's shape and builds the program.
+
+    Args:
+      config: the whole config of a run.
+      info: what the data look like.
+      mesh: over all devices if not given.
+      for_training: False for those who only look at a run: its batch need not split over their devices.
+
+    Raises:
+      UserError: for whatever in the config is wrong; nothing has been computed by then.
+    """
+    mesh = parallel.make_mesh() if mesh is None else mesh
+    streams, parts = make_streams(config, info), config.optim.grad_accumulation
+    for stream in streams.values() if for_training else ():
+        check_rows(stream, parts, config.optim.grad_cache, mesh)
+    clock = durations.make_clock(config, streams[config.data.epochs_of].num_examples)
+    dtype = compute_dtype(config, mesh)
+    encoder = models.encoder(config.encoder, dtype=dtype)
+    encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
+    method = make_method(config.method, known(config, info, streams, clock, encoder, mesh))
+    if config.evals.classifier.enabled and type(method).logits is Method.logits:
+        raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
+    if config.evals.online and info.num_classes:
+        method = OnlineProbe(method.encoder, method, info.num_classes)
+    views = view_shapes(config, info, streams, mesh)
+    method.check(
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
+    )
+    params, _ = jax.eval_shape(method.init, rng.root(0), views)
+    optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
+    return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)
+
+
+def known(
+    config: Any, info: DataInfo, streams: dict[str, Stream], clock: Clock, encoder: models.Network, mesh: Mesh
+) -> RunInfo:
+    """What a method may want to know beside its settings."""
+    return RunInfo(
+        encoder=encoder,
+        dtype=compute_dtype(config, mesh),
+        num_examples=info.num_examples,
+        mesh=mesh,
+        classes=info.num_classes,
+        view_names={name: stream.view_names for name, stream in streams.items()},
+        steps_per_epoch=clock.steps_per_epoch,
+    )
+
+
+def check_rows(stream: Stream, accumulate: int, grad_cache: int, mesh: Mesh) -> None:
+    """Raises UserError unless a stream's rows split evenly over the devices, in parts too."""
+    parallel.check_batch_size(stream.batch_size, mesh, f"config.data.{stream.name}.batch_size")
+    check_parts("grad_accumulation", accumulate, stream.batch_size, mesh)
+    check_parts("grad_cache", grad_cache, stream.batch_size // accumulate, mesh)
+
+
+def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
+    """Raises UserError unless a batch divides into so many parts that split evenly over the devices."""
+    if parts < 1 or batch_size % (parts * mesh.size):
+        raise UserError(
+            f"config.optim.{name}={parts} must divide the batch of {batch_size} "
+            f"into parts that split evenly over {mesh.size} device(s)"
+        )
+
+
+def compute_dtype(config: Any, mesh: Mesh) -> str:
+    """'auto' is bfloat16 on accelerators and float32 on CPUs."""
+    valid = ("auto", "float32", "bfloat16")
+    if config.dtype not in valid:
+        raise UserError(f"config.dtype={config.dtype!r}: valid are {', '.join(valid)}")
+    if config.dtype != "auto":
+        return str(config.dtype)
+    return "float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"
+
+
+def zeros_like(shapes: PyTree) -> PyTree:
+    """Zeros of given shapes, one row each: initialisation reads shapes only."""
+    return jax.tree.map(lambda x: jnp.zeros((min(2, x.shape[0]), *x.shape[1:]), x.dtype), shapes)
