@@ -27,10 +27,11 @@ class DataInfo:
     Attributes:
       num_examples: images of the unlabelled stream (whose labels, where there are some, only probes may see).
       image_shape: (H, W, C) of all images, or None if they differ.
-      channels: 1 or 3.
+      channels: of all images.
       num_classes: 0 if unlabelled.
       num_labeled: images of the labelled stream.
       has_pseudo_labels: whether some of its labels are pseudo_labels, distributions with weights.
+      dtype: of the pixels, 'uint8' or 'uint16'.
     """
 
     num_examples: int
@@ -39,6 +40,7 @@ class DataInfo:
     num_classes: int = 0
     num_labeled: int = 0
     has_pseudo_labels: bool = False
+    dtype: str = "uint8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +84,10 @@ class Stream:
 
         if self.host_crops:
             sizes = [spec.size for spec in self.specs for _ in range(spec.copies)]
-            image: PyTree = tuple(struct(jnp.uint8, size, size, info.channels) for size in sizes)
+            image: PyTree = tuple(struct(info.dtype, size, size, info.channels) for size in sizes)
         else:
             assert info.image_shape is not None
-            image = struct(jnp.uint8, *info.image_shape)
+            image = struct(info.dtype, *info.image_shape)
         part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
         if self.name == "labeled" and info.has_pseudo_labels:
             part |= {"target": struct(jnp.float32, info.num_classes), "weight": struct(jnp.float32)}

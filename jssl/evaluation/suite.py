@@ -13,7 +13,7 @@ from jssl import parallel
 from jssl.data import splits
 from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
-from jssl.data.sources import Source, subset
+from jssl.data.sources import Source
 from jssl.errors import UserError, check_numbers
 from jssl.evaluation import classifier, health, sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
@@ -155,7 +155,7 @@ class Suite:
         assert self.data.labeled_indices is not None
         if len(self.data.labeled_indices) == len(self.data.train):
             return self.data.train
-        return subset(self.data.train, self.data.labeled_indices)
+        return self.data.train.take(self.data.labeled_indices)
 
     def _probe(
         self,

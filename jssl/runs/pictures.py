@@ -11,7 +11,6 @@ from etils import epath
 from jssl import parallel
 from jssl.data import augment
 from jssl.data.pipeline import EvalBatches
-from jssl.data.sources import subset
 from jssl.evaluation import suite
 from jssl.train.program import Program
 from jssl.train.state import TrainState
@@ -47,7 +46,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     if not evaluator.program.config.log.pictures:
         return
     source = evaluator.query
-    some = subset(source, np.arange(min(PICTURED, len(source))))
+    some = source.take(np.arange(min(PICTURED, len(source))))
     features = evaluator.features(state, some)
     if not parallel.is_main_process():
         return
@@ -76,7 +75,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
         return  # a class token stands beside a square of patches
     count = min(SHOWN, len(source))
-    some = subset(source, np.arange(count) * len(source) // count)
+    some = source.take(np.arange(count) * len(source) // count)
     crop = size if prog.main.host_crops or source.image_shape is None else None
     batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
 

@@ -29,7 +29,6 @@ from jssl.train.checkpoint import Checkpointer
 from jssl.data import augment
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import EvalBatches, TrainBatches
-from jssl.data.sources import subset
 from jssl.errors import UserError
 from jssl.evaluation import classifier, suite
 from jssl.train.metrics_file import METRICS_FILE, read_lines
