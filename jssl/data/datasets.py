@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data import sources, splits
+from jssl.data import normalization, sources, splits
 from jssl.data.pseudo_labels import PseudoLabels, read_inliers
 from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.data.sources import Source, corrupted
@@ -53,6 +53,7 @@ class Data:
       pseudo_labels: labels that a model gave to other images of train.
       added: images of another data set in the unlabelled stream.
       inliers: positions of the unlabelled stream (`unlabeled_pool`) that are no outliers; None for all.
+      mean, std: of train's pixels, per channel in [0, 1], where the config asks for an estimate.
     """
 
     train: Source
@@ -64,6 +65,8 @@ class Data:
     pseudo_labels: PseudoLabels | None = None
     added: Source | None = None
     inliers: np.ndarray | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -86,6 +89,8 @@ class Data:
             labeled,
             has_pseudo_labels,
             train.dtype.name,
+            self.mean,
+            self.std,
         )
 
     @functools.cached_property
@@ -196,13 +201,18 @@ class Data:
         }
 
 
-def open_data(config: Any) -> Data:
+def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
     """Opens the sources of a config, cuts the holdout, chooses the labeled_indices labels.
+
+    Args:
+      config: of a run.
+      recorded: what the run noted of its data when it began; a mean and a std that it estimated stay what they were.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
     """
     data = config.data
+    normalization.check(data)
     if data.workers < 0 or data.threads < 1:
         raise UserError(
             f"config.data: workers={data.workers} must be at least 0, threads={data.threads} at least 1"
@@ -242,8 +252,18 @@ def open_data(config: Any) -> Data:
     added = None
     if data.unlabeled.add:
         added = _open(data, data.train, data.unlabeled.add).converted(whole.channels, whole.dtype)
+    mean, std = _estimates(data, train, recorded)
     found = Data(
-        train, val, test, labeled_indices, holdout_indices, distribution_shift(data), pseudo_labels, added
+        train,
+        val,
+        test,
+        labeled_indices,
+        holdout_indices,
+        distribution_shift(data),
+        pseudo_labels,
+        added,
+        mean=mean,
+        std=std,
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -257,6 +277,21 @@ def open_data(config: Any) -> Data:
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def _estimates(
+    data: Any, train: Source, recorded: DataInfo | None
+) -> tuple[normalization.Numbers | None, normalization.Numbers | None]:
+    """Mean and std of the training images where the config asks for them, None where it gives them."""
+    wanted = [normalization.is_estimate(data[name]) for name in ("mean", "std")]
+    if not any(wanted):
+        return None, None
+    known = (None, None) if recorded is None else (recorded.mean, recorded.std)
+    if any(found is None for found, want in zip(known, wanted) if want):
+        logging.info("estimating mean and std of the pixels from at most %d images", normalization.MAX_IMAGES)
+        known = normalization.estimate(train, data.split_seed)
+    mean, std = (found if want else None for found, want in zip(known, wanted))
+    return mean, std
 
 
 def distribution_shift(data: Any) -> DistributionShift:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jssl import parallel, rng
-from jssl.data import augment
+from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError, unknown
 from jssl.types import Array, Batch, PyTree
@@ -32,6 +32,7 @@ class DataInfo:
       num_labeled: images of the labelled stream.
       has_pseudo_labels: whether some of its labels are pseudo_labels, distributions with weights.
       dtype: of the pixels, 'uint8' or 'uint16'.
+      mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
     """
 
     num_examples: int
@@ -41,6 +42,8 @@ class DataInfo:
     num_labeled: int = 0
     has_pseudo_labels: bool = False
     dtype: str = "uint8"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Stream:
       num_examples: how many images it goes round in.
       views: what is made of every image, by name, in order.
       host_crops: whether views are cropped on the host.
+      mean, std: what images in [0, 1] are normalised by, one number or one a channel.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Stream:
     num_examples: int
     views: dict[str, ViewSpec]
     host_crops: bool
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
 
     @property
     def specs(self) -> tuple[ViewSpec, ...]:
@@ -70,6 +76,10 @@ class Stream:
     def view_names(self) -> tuple[str, ...]:
         """The name of every view in a batch, copies repeated."""
         return tuple(name for name, spec in self.views.items() for _ in range(spec.copies))
+
+    def skipped(self, channels: int) -> tuple[str, ...]:
+        """What its views ask for that images of so many channels have no use for."""
+        return tuple(dict.fromkeys(name for spec in self.specs for name in spec.skipped(channels)))
 
     def seed(self, seed: int) -> int:
         """Of its order: streams go round in orders of their own."""
@@ -127,7 +137,10 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     views = {view: ViewSpec.from_mapping(view, fields) for view, fields in section.views.items()}
     if not views:
         raise UserError(f"config.data.{name}.views is empty: name at least one view")
-    return Stream(name, section.batch_size, num_examples, views, _crops_on_host(name, section, info))
+    host_crops = _crops_on_host(name, section, info)
+    mean = normalization.resolve(config.data.mean, info.mean, 0.0)
+    std = normalization.resolve(config.data.std, info.std, 1.0)
+    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std)
 
 
 def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
@@ -147,8 +160,8 @@ def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream])
     for name, stream in streams.items():
         part = dict(batch[name])
         own = key if name == NAMES[0] else rng.derive(key, name)
-        images, data = part.pop("image"), config.data
-        views = augment.views(own, images, stream.specs, data.mean, data.std, config.optim.grad_cache)
+        images = part.pop("image")
+        views = augment.views(own, images, stream.specs, stream.mean, stream.std, config.optim.grad_cache)
         made[name] = {**part, "views": views}
     return {**batch, **made}
 

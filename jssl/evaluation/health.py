@@ -66,7 +66,7 @@ class Health:
 
     @functools.cached_property
     def _measure(self) -> Callable[[Params, State, PyTree], Metrics]:
-        config, method = self.program.config, self.program.method
+        config, method, main = self.program.config, self.program.method, self.program.main
         key = rng.derive(rng.root(config.seed), "health")
 
         def measure(params: Params, state: State, images: PyTree) -> Metrics:
@@ -77,7 +77,7 @@ class Health:
                     method.assignments(params, state, view),
                 )
 
-            views = augment.views(key, images, self.specs, config.data.mean, config.data.std)
+            views = augment.views(key, images, self.specs, main.mean, main.std)
             features, embedding, teacher = jax.lax.map(outputs, jnp.stack(views))
             values = {f"features/{name}": value for name, value in of_embeddings(*features).items()}
             values |= {f"embedding/{name}": value for name, value in of_embeddings(*embedding).items()}

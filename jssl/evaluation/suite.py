@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from jssl import parallel
-from jssl.data import splits
+from jssl.data import normalization, splits
 from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
 from jssl.data.sources import Source
@@ -240,8 +240,7 @@ def check(config: Any) -> None:
     evals = config.evals
     check_numbers("evals.per_class", evals.per_class)
     check_numbers("evals.linear.l2", evals.linear.l2)
-    check_numbers("data.mean", config.data.mean)
-    check_numbers("data.std", config.data.std)
+    normalization.check(config.data)
     if evals.draws < 1 or any(n < 1 for n in evals.per_class):
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
     if not 0 < evals.crop_fraction <= 1:

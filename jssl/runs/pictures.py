@@ -36,9 +36,9 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
     if parallel.is_main_process():
         from jssl.report import pictures
 
-        data = prog.config.data
-        shown = [np.asarray(view[:SHOWN]) * np.asarray(data.std) + np.asarray(data.mean) for view in shown]
-        pictures.views_grid(folder / "views.png", originals, shown)
+        mean, std = np.asarray(prog.main.mean), np.asarray(prog.main.std)
+        shown = [np.asarray(view[:SHOWN]) * std + mean for view in shown]
+        pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
 
 
 def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -65,7 +65,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
-    size, data, encoder = prog.size, prog.config.data, prog.method.encoder
+    size, main, encoder = prog.size, prog.main, prog.method.encoder
     kept = prog.method.eval_encoder(state.params, state.method_state)
     channels = prog.info.channels
     shapes = jax.eval_shape(
@@ -81,7 +81,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
         seen = augment.center_resize(images, size)
-        return seen, encoder.attention(params, stats, augment.to_float(seen, data.mean, data.std))
+        return seen, encoder.attention(params, stats, augment.to_float(seen, main.mean, main.std))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
     shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*kept, images)

@@ -133,6 +133,24 @@ def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
     assert np.array_equal(result, corrupted.corrupt(images, kind, 5, seed=8)) != random
 
 
+@pytest.mark.parametrize("kind", sorted(set(corrupted.KINDS) - {"jpeg"}))
+def test_sixteen_bits_are_corrupted_as_eight_are(kind):
+    narrow = np.random.default_rng(0).integers(0, 256, (1, 16, 12, 5), np.uint8)
+    wide = narrow.astype(np.uint16) * 257
+    result = corrupted.corrupt(wide, kind, 3, seed=0)
+    assert result.dtype == np.uint16
+    expected = corrupted.corrupt(narrow, kind, 3, seed=0)
+    np.testing.assert_allclose(result / 65535, expected / 255, atol=0.51 / 255)
+    small, large = (corrupted.lower_resolution(x, 5) for x in (narrow, wide))
+    np.testing.assert_allclose(large / 65535, small / 255, atol=0.51 / 255)
+
+
+def test_jpeg_takes_no_sixteen_bits():
+    deep = sources.ArraySource("deep", np.zeros((1, 8, 8, 1), np.uint16))
+    with pytest.raises(UserError, match="jpeg takes images of uint8 with 1 or 3 channels, not uint16 with 1"):
+        corrupted.corrupted(deep, "jpeg", 3, 0, seed=0)
+
+
 @pytest.mark.parametrize(
     ("kind", "severity", "message"),
     [
