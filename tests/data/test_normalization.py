@@ -1,5 +1,9 @@
+import sys
+
 import numpy as np
 import pytest
+from absl import flags as absl_flags
+from ml_collections import config_flags
 
 from configs import common
 from jssl.data import datasets, normalization, sources
@@ -60,6 +64,20 @@ def test_what_a_run_noted_stays(monkeypatch):
     noted = datasets.open_data(asked).info
     monkeypatch.setattr(normalization, "estimate", lambda *_: pytest.fail("estimated anew"))
     assert datasets.open_data(asked, noted).info == noted
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("estimate", ("estimate",)), ("(0.5,)", (0.5,)), ("0.5", (0.5,))]
+)
+def test_command_lines_may_say_either(given, found, monkeypatch):
+    flags, argv = absl_flags.FlagValues(), ["program", f"--config.data.mean={given}"]
+    monkeypatch.setattr(sys, "argv", argv)  # where ml_collections looks for the keys that are set
+    config_flags.DEFINE_config_dict("config", config(), flag_values=flags)
+    flags(argv)
+    assert flags.config.data.mean == found
+    normalization.check(flags.config.data)
+    resolved = normalization.resolve(flags.config.data.mean, (0.1, 0.2), 0.0)
+    assert resolved == ((0.1, 0.2) if given == "estimate" else (0.5,))
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
