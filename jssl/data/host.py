@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from jssl.data.augment.views import draw_number
 from jssl.data.sources.images import Opened, eight_bit, size_of, to_array, upright
 
 if TYPE_CHECKING:
@@ -84,17 +87,20 @@ def _resized(pixels: np.ndarray, box: Box, size: int, interpolation: str) -> np.
 
 def train_crops(
     image: Opened,
-    specs: list[ViewSpec],
-    rng: np.random.Generator,
+    specs: Mapping[str, ViewSpec],
+    seed: tuple[int, int],
     channels: int,
     dtype: np.dtype | type = np.uint8,
-) -> list[np.ndarray]:
-    """One random resized crop for every copy of every view."""
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """A random resized crop for every copy of every view, by view; each draws from (*seed, its name, its copy)."""
     image = upright(image)
-    expanded = [spec for spec in specs for _ in range(spec.copies)]
-    boxes = [random_box(rng, *size_of(image), spec) for spec in expanded]
+    refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
+    expanded = [specs[name] for name, _ in refs]
+    draws = [np.random.default_rng((*seed, draw_number(*ref))) for ref in refs]
+    boxes = [random_box(rng, *size_of(image), spec) for rng, spec in zip(draws, expanded)]
     sizes = [spec.size for spec in expanded]
-    return crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels, dtype)
+    made = iter(crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels, dtype))
+    return {name: tuple(itertools.islice(made, spec.copies)) for name, spec in specs.items()}
 
 
 def central_crop(

@@ -17,6 +17,7 @@ from jssl.data.pipeline import TrainBatches
 from jssl.data.streams import DataInfo, Stream
 from jssl.errors import UserError
 from jssl.methods import Context, Method, Output
+from jssl.methods.base import some_images
 from jssl.train import optim
 from jssl.train.durations import Clock
 from jssl.train.loop import device_iterator
@@ -39,7 +40,7 @@ class FrozenProbe(Method):
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         state = {"frozen": self.inner.eval_encoder(*self.inner.init(key, batch))}
-        h = self._features(state, batch["unlabeled"]["views"][0])
+        h = self._features(state, some_images(batch))
         return {"head": self.head.init(key, h)[0]}, state
 
     def _features(self, state: State, images: Array) -> Array:
@@ -48,15 +49,17 @@ class FrozenProbe(Method):
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         stream = batch["unlabeled"]
-        logits = self.head.apply(params["head"], {}, self._features(state, stream["views"][0]), train=True)[0]
+        logits = self.head.apply(params["head"], {}, self._features(state, some_images(batch)), train=True)[0]
         each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, stream["label"])
         return jnp.mean(each), Output(state, {})
 
-    def features(self, params: Params, state: State, images: Array) -> Array:
-        return self.logits(params, state, images)
-
-    def logits(self, params: Params, state: State, images: Array) -> Array:
-        return self.head.apply(params["head"], {}, self._features(state, images), train=False)[0]
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        """The class scores, in place of features."""
+        return {
+            "features": self.head.apply(params["head"], {}, self._features(state, inputs), train=False)[0]
+        }
 
 
 def train_probe(
@@ -86,7 +89,7 @@ def check(config: Any) -> None:
         raise UserError(
             f"evals.sgd: epochs={recipe.epochs}, lr={recipe.lr} and batch_size={recipe.batch_size} must be positive"
         )
-    probe_specs(config)
+    probe_views(config)
 
 
 def probe_clock(config: Any, num_examples: int) -> Clock:
@@ -98,9 +101,9 @@ def probe_clock(config: Any, num_examples: int) -> Clock:
     return Clock(num_examples, recipe.batch_size, steps)
 
 
-def probe_specs(config: Any) -> tuple[ViewSpec, ...]:
+def probe_views(config: Any) -> dict[str, ViewSpec]:
     """The one augmented view of the protocol."""
-    return (ViewSpec.from_mapping("evals.sgd.view", config.evals.sgd.view),)
+    return {"view": ViewSpec.from_mapping("evals.sgd.view", config.evals.sgd.view)}
 
 
 def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
@@ -125,7 +128,7 @@ def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Pro
     )
     config.optim.groups = ml_collections.ConfigDict()
     clock = probe_clock(program.config, info.num_examples)
-    views = dict(zip(("view",), probe_specs(config)))
+    views = probe_views(config)
     stream = Stream("unlabeled", recipe.batch_size, info.num_examples, views, program.main.host_crops)
     method = FrozenProbe(program.method.encoder, program.method, classes)
     probe = dataclasses.replace(

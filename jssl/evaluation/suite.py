@@ -227,7 +227,7 @@ class Suite:
             config.seed,
             clock.total_steps,
             source.labels(),
-            sgd.probe_specs(config) if self.program.main.host_crops else None,
+            sgd.probe_views(config) if self.program.main.host_crops else None,
         )
         probe, trained = sgd.train_probe(self.program, batches, state, self.data.num_classes)
         scores = self._extract(functools.partial(probe.features, trained.params, trained.method_state), test)

@@ -66,19 +66,19 @@ def contrast(images: Sequence[np.ndarray], dtype: str) -> Limits:
 
 
 def views_grid(
-    path: epath.Path, originals: np.ndarray | None, views: Sequence[np.ndarray], dtype: str = "uint8"
+    path: epath.Path, originals: np.ndarray | None, views: Mapping[str, np.ndarray], dtype: str = "uint8"
 ) -> None:
     """One row an image: as it is (where the host kept it), then its views.
 
     Args:
       path: PNG to write.
       originals: [n, H, W, C] of the dtype, or None.
-      views: for every view float[n, S, S, C] in [0, 1].
+      views: by name float[n, S, S, C] in [0, 1].
       dtype: 'uint8' or 'uint16', that the views were made of.
     """
-    limits = contrast([*([] if originals is None else [originals]), *views], dtype)
+    limits = contrast([*([] if originals is None else [originals]), *views.values()], dtype)
     columns = [] if originals is None else [("original", originals)]
-    columns += [(f"view {number}", view) for number, view in enumerate(views, 1)]
+    columns += list(views.items())
     rows = len(columns[0][1])
     figure = Figure(figsize=(1.3 * len(columns), 1.3 * rows))
     grid = figure.subplots(rows, len(columns), squeeze=False)

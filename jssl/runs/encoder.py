@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jssl.runs.restore import restore
 import functools
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.errors import UserError
+from jssl.runs.restore import restore
 
 if TYPE_CHECKING:
     from etils import epath
@@ -76,9 +76,8 @@ def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
     """
     from etils import epath
 
-    from jssl.train import program
-    from jssl.runs import run
     from jssl.runs import workdir as workdirs
+    from jssl.train import program
 
     folder = epath.Path(workdir)
     config = workdirs.read_config(folder)

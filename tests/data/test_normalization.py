@@ -46,7 +46,7 @@ def test_a_channel_of_one_value_has_std_one():
 
 
 def config(**changes):
-    found = common.base("x")
+    found = common.base("simclr")
     found.data.update({"name": "digits", **changes})
     return found
 
