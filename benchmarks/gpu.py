@@ -35,6 +35,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the other lib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from benchmarks import parts, speed, timing, versus
 from benchmarks.parts import Settings
@@ -201,7 +202,9 @@ def files(source: sources.Source, folder: pathlib.Path) -> list[str]:
         path = handle
         if not isinstance(handle, pathlib.Path):
             path = folder / f"{index}.png"
-            source.open(index).save(path)
+            image = source.open(index)
+            assert isinstance(image, Image.Image), "only images of 8 bits, grey or colour"
+            image.save(path)
         names.append(str(path))
     return names
 

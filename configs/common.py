@@ -83,7 +83,7 @@ def base(name: str, method: str = "", **settings: Any) -> ml_collections.ConfigD
     }
 
     config.data = {
-        "name": "",  # digits, a folder, an .npz, or a TFDS name
+        "name": "",  # digits, a folder, an .npz, an .npy, or a TFDS name
         "data_dir": "",  # of TFDS; empty: TFDS_DATA_DIR
         "train": "train",
         "test": "test",  # empty: none
@@ -92,6 +92,8 @@ def base(name: str, method: str = "", **settings: Any) -> ml_collections.ConfigD
         "split_seed": 0,
         # a .npz of labels that a model guessed, which the labelled stream has beside the true ones
         "pseudo_labels": "",
+        # Of the channels, in [0, 1]: one number, one a channel, or ("estimate",): from the training images, once;
+        # --config.data.mean=estimate on a command line.
         "mean": (0.0,),
         "std": (1.0,),
         "cache_gib": 4.0,  # sources of one image size and at most this large are decoded into memory

@@ -18,7 +18,9 @@ def unknown(what: str, given: str, valid: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {given!r}: {hint}valid are {', '.join(names)}")
 
 
-def check_numbers(name: str, values: object) -> None:
+def check_numbers(name: str, values: object, otherwise: str = "") -> None:
     """Raises UserError unless the value of a config key is a tuple of numbers."""
     if not isinstance(values, tuple) or not all(type(value) in (int, float) for value in values):
-        raise UserError(f"{name}={values!r} must be numbers in parentheses: (1,) or (1, 10)")
+        raise UserError(
+            f"{name}={values!r} must be numbers in parentheses: (1,) or (1, 10) {otherwise}".rstrip()
+        )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import zlib
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from jssl.data import sources, splits
+from jssl.data import normalization, sources, splits
 from jssl.data.pseudo_labels import PseudoLabels, read_inliers
 from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.data.sources import Source, corrupted
-from jssl.data.sources.concat import concat
-from jssl.data.sources.tfds import TfdsSource
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 
@@ -24,7 +23,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class DistributionShift:
-    """How the unlabelled stream differs from the labelled one; see corrupted.py. By default not at all.
+    """How the unlabelled stream differs from the labelled one; see sources/corrupted.py. By default not at all.
 
     Attributes:
       with_labeled: whether it holds the images with labels, too.
@@ -54,6 +53,7 @@ class Data:
       pseudo_labels: labels that a model gave to other images of train.
       added: images of another data set in the unlabelled stream.
       inliers: positions of the unlabelled stream (`unlabeled_pool`) that are no outliers; None for all.
+      mean, std: of train's pixels, per channel in [0, 1], where the config asks for an estimate.
     """
 
     train: Source
@@ -65,6 +65,8 @@ class Data:
     pseudo_labels: PseudoLabels | None = None
     added: Source | None = None
     inliers: np.ndarray | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -79,8 +81,17 @@ class Data:
         labeled += 0 if self.pseudo_labels is None else len(self.pseudo_labels.index)
         has_pseudo_labels = self.pseudo_labels is not None
         unlabeled = len(self.unlabeled_pool) if self.inliers is None else len(self.inliers)
-        shape = train.image_shape
-        return DataInfo(unlabeled, shape, train.channels, self.num_classes, labeled, has_pseudo_labels)
+        return DataInfo(
+            unlabeled,
+            train.image_shape,
+            train.channels,
+            self.num_classes,
+            labeled,
+            has_pseudo_labels,
+            train.dtype.name,
+            self.mean,
+            self.std,
+        )
 
     @functools.cached_property
     def unlabeled_indices(self) -> np.ndarray:
@@ -96,7 +107,7 @@ class Data:
                 "config.data.unlabeled.imbalance_ratio: the images have no labels, so it cannot be cut"
             )
         return positions[
-            corrupted.imbalance_ratio(labels[positions], self.shift.imbalance_ratio, self.shift.seed)
+            splits.imbalance_ratio(labels[positions], self.shift.imbalance_ratio, self.shift.seed)
         ]
 
     @functools.cached_property
@@ -104,9 +115,14 @@ class Data:
         """The unlabelled stream before outliers are taken out: part of train, shifted, and what is added."""
         source = self.train
         if len(self.unlabeled_indices) < len(self.train):
-            source = sources.subset(source, self.unlabeled_indices)
+            source = source.take(self.unlabeled_indices)
         source = self._shifted(source)
-        return source if self.added is None else concat(source, self.added)
+        if self.added is None:
+            return source
+        try:
+            return source.concat(self.added)
+        except UserError as error:
+            raise UserError(f"config.data.unlabeled.add: {error}") from error
 
     def hidden(self, most: int) -> Source | None:
         """Images of the unlabelled stream, at most so many, whose labels there are, but not for training."""
@@ -121,7 +137,7 @@ class Data:
         if self.labeled_indices is None or not len(found) or not most:
             return None
         drawn = np.random.default_rng(0).permutation(len(found))[:most]
-        return self._shifted(sources.subset(self.train, found[np.sort(drawn)]))
+        return self._shifted(self.train.take(found[np.sort(drawn)]))
 
     def _shifted(self, source: Source) -> Source:
         shift = self.shift
@@ -139,14 +155,12 @@ class Data:
             )
         if self.inliers is None:
             return self.unlabeled_pool, labels
-        return sources.subset(self.unlabeled_pool, self.inliers), None if labels is None else labels[
-            self.inliers
-        ]
+        return self.unlabeled_pool.take(self.inliers), None if labels is None else labels[self.inliers]
 
     def labeled(self) -> tuple[Source, np.ndarray]:
         """Source and labels of the labelled stream: what of train may show its label."""
         assert self.labeled_indices is not None
-        source = sources.subset(self.train, self.labeled_indices)
+        source = self.train.take(self.labeled_indices)
         return source, _labels_of(source)
 
     def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
@@ -160,7 +174,7 @@ class Data:
             return source, labels, {}
         assert self.labeled_indices is not None
         pseudo_labels = self.pseudo_labels
-        source = sources.subset(self.train, np.concatenate([self.labeled_indices, pseudo_labels.index]))
+        source = self.train.take(np.concatenate([self.labeled_indices, pseudo_labels.index]))
         target = np.concatenate([np.eye(self.num_classes, dtype=np.float32)[labels], pseudo_labels.target])
         weight = np.concatenate([np.ones(len(labels), np.float32), pseudo_labels.weight])
         return source, target.argmax(axis=1).astype(np.int32), {"target": target, "weight": weight}
@@ -181,19 +195,24 @@ class Data:
             "val": 0 if self.val is None else len(self.val),
             "test": 0 if self.test is None else len(self.test),
             "classes": list(self.train.class_names or ()),
-            "content": content_checksum(self.train),
+            "content": self.train.content_checksum(),
             "holdout": self.holdout_indices.tolist(),
             "visible_labels": None if self.labeled_indices is None else self.labeled_indices.tolist(),
         }
 
 
-def open_data(config: Any) -> Data:
+def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
     """Opens the sources of a config, cuts the holdout, chooses the labeled_indices labels.
+
+    Args:
+      config: of a run.
+      recorded: what the run noted of its data when it began; a mean and a std that it estimated stay what they were.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
     """
     data = config.data
+    normalization.check(data)
     if data.workers < 0 or data.threads < 1:
         raise UserError(
             f"config.data: workers={data.workers} must be at least 0, threads={data.threads} at least 1"
@@ -202,14 +221,10 @@ def open_data(config: Any) -> Data:
     labels = None if data.labels == "none" or whole.class_names is None else whole
     strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
     rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
-    train, val = (
-        (sources.subset(whole, rest), sources.subset(whole, holdout_indices))
-        if len(holdout_indices)
-        else (whole, None)
-    )
+    train, val = (whole.take(rest), whole.take(holdout_indices)) if len(holdout_indices) else (whole, None)
     test = None
     if data.test not in ("", "test") or sources.has_split(data.name, data.test):
-        test = _open(data, data.test) if data.test else None
+        test = _open(data, data.test).converted(whole.channels, whole.dtype) if data.test else None
     if test is not None and (test.class_names != whole.class_names and labels is not None):
         raise UserError(
             f"the classes of {data.test!r} differ from those of {data.train!r}: "
@@ -234,9 +249,21 @@ def open_data(config: Any) -> Data:
         )
         assert labeled_indices is not None
         pseudo_labels = pseudo_labels.without(labeled_indices)
-    added = _open(data, data.train, data.unlabeled.add) if data.unlabeled.add else None
+    added = None
+    if data.unlabeled.add:
+        added = _open(data, data.train, data.unlabeled.add).converted(whole.channels, whole.dtype)
+    mean, std = _estimates(data, train, recorded)
     found = Data(
-        train, val, test, labeled_indices, holdout_indices, distribution_shift(data), pseudo_labels, added
+        train,
+        val,
+        test,
+        labeled_indices,
+        holdout_indices,
+        distribution_shift(data),
+        pseudo_labels,
+        added,
+        mean=mean,
+        std=std,
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -250,6 +277,21 @@ def open_data(config: Any) -> Data:
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def _estimates(
+    data: Any, train: Source, recorded: DataInfo | None
+) -> tuple[normalization.Numbers | None, normalization.Numbers | None]:
+    """Mean and std of the training images where the config asks for them, None where it gives them."""
+    wanted = [normalization.is_estimate(data[name]) for name in ("mean", "std")]
+    if not any(wanted):
+        return None, None
+    known = (None, None) if recorded is None else (recorded.mean, recorded.std)
+    if any(found is None for found, want in zip(known, wanted) if want):
+        logging.info("estimating mean and std of the pixels from at most %d images", normalization.MAX_IMAGES)
+        known = normalization.estimate(train, data.split_seed)
+    mean, std = (found if want else None for found, want in zip(known, wanted))
+    return mean, std
 
 
 def distribution_shift(data: Any) -> DistributionShift:
@@ -267,19 +309,10 @@ def distribution_shift(data: Any) -> DistributionShift:
     return DistributionShift(**{name: stream[name] for name in names}, seed=data.split_seed)
 
 
-def content_checksum(source: Source) -> int:
-    """A checksum of file names or of pixels: a run must not go on with other data. 0 for records on disk."""
-    if isinstance(source, sources.ArraySource):
-        return zlib.crc32(source.images.tobytes())
-    if isinstance(source, TfdsSource):
-        return 0
-    return zlib.crc32("\n".join(source.filename(i) for i in range(len(source))).encode())
-
-
 def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:
     """What tells one train from another, int64[3]: its size, its content, and what was holdout_indices out of it."""
     return np.array(
-        [len(train), content_checksum(train), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
+        [len(train), train.content_checksum(), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
         np.int64,
     )
 
@@ -296,8 +329,9 @@ def _open(data: Any, split: str, name: str = "") -> Source:
     if not len(source):
         raise UserError(f"the split {split!r} of {name or data.name} is empty")
     shape = source.image_shape
-    if shape is None or len(source) * np.prod(shape) > data.cache_gib * GIB:
+    if shape is None or source.is_in_memory:
         return source
-    if not isinstance(source, sources.ArraySource):
-        logging.info("decoding %d images of %s (%s) into memory", len(source), data.name, split)
+    if len(source) * math.prod(shape) * source.dtype.itemsize > data.cache_gib * GIB:
+        return source
+    logging.info("reading %d images of %s (%s) into memory", len(source), data.name, split)
     return sources.in_memory(source)

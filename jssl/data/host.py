@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jssl.data.augment.views import draw_number
-from jssl.data.sources import eight_bit, to_array, upright
+from jssl.data.sources.images import Opened, eight_bit, size_of, to_array, upright
 
 if TYPE_CHECKING:
     from jssl.data.augment.view_spec import ViewSpec
@@ -44,20 +44,27 @@ def central_box(width: int, height: int, fraction: float) -> Box:
 
 
 def crops(
-    image: Image.Image, boxes: list[Box], sizes: list[int], interpolations: list[str], channels: int
+    image: Opened,
+    boxes: list[Box],
+    sizes: list[int],
+    interpolations: list[str],
+    channels: int,
+    dtype: np.dtype | type = np.uint8,
 ) -> list[np.ndarray]:
-    """Cuts boxes out of one image and resizes each to a square, uint8[size, size, channels].
+    """Cuts boxes out of one upright image and resizes each to a square, dtype[size, size, channels].
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where every crop still has as many pixels as it needs.
     """
+    if isinstance(image, np.ndarray) or dtype != np.uint8 or channels not in (1, 3):
+        pixels = to_array(image, channels, dtype)
+        return [_resized(pixels, *how) for how in zip(boxes, sizes, interpolations)]
     width, height = image.size
     spare = min(min(r - x, b - y) / size for (x, y, r, b), size in zip(boxes, sizes))
     if spare >= 2 and image.format == "JPEG":
         divisor = 2 ** min(3, int(math.log2(spare)))
         image.draft(None, (math.ceil(width / divisor), math.ceil(height / divisor)))
-    mode = "RGB" if channels == 3 else "L"
     scale_x, scale_y = image.size[0] / width, image.size[1] / height
-    image = eight_bit(image).convert(mode)
+    image = eight_bit(image, channels)
     resized = [
         image.resize(
             (size, size),
@@ -69,22 +76,37 @@ def crops(
     return [to_array(crop, channels) for crop in resized]
 
 
+def _resized(pixels: np.ndarray, box: Box, size: int, interpolation: str) -> np.ndarray:
+    """A box of [H, W, C], channel by channel in float32: Pillow resizes neither many channels nor 16 bits."""
+    left, top, right, bottom = box
+    planes = np.moveaxis(pixels[top:bottom, left:right].astype(np.float32), -1, 0)
+    filter_ = RESAMPLING[interpolation]
+    made = [np.asarray(Image.fromarray(plane).resize((size, size), filter_)) for plane in planes]
+    return np.clip(np.round(np.stack(made, axis=-1)), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
 def train_crops(
-    image: Image.Image, specs: Mapping[str, ViewSpec], seed: tuple[int, int], channels: int
+    image: Opened,
+    specs: Mapping[str, ViewSpec],
+    seed: tuple[int, int],
+    channels: int,
+    dtype: np.dtype | type = np.uint8,
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """A random resized crop for every copy of every view, by view; each draws from (*seed, its name, its copy)."""
     image = upright(image)
     refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
     expanded = [specs[name] for name, _ in refs]
     draws = [np.random.default_rng((*seed, draw_number(*ref))) for ref in refs]
-    boxes = [random_box(rng, *image.size, spec) for rng, spec in zip(draws, expanded)]
+    boxes = [random_box(rng, *size_of(image), spec) for rng, spec in zip(draws, expanded)]
     sizes = [spec.size for spec in expanded]
-    made = iter(crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels))
+    made = iter(crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels, dtype))
     return {name: tuple(itertools.islice(made, spec.copies)) for name, spec in specs.items()}
 
 
-def central_crop(image: Image.Image, size: int, fraction: float, channels: int) -> np.ndarray:
-    """The evaluation view: the central square, resized, uint8[size, size, channels]."""
+def central_crop(
+    image: Opened, size: int, fraction: float, channels: int, dtype: np.dtype | type = np.uint8
+) -> np.ndarray:
+    """The evaluation view: the central square, resized, dtype[size, size, channels]."""
     image = upright(image)
-    box = central_box(*image.size, fraction)
-    return crops(image, [box], [size], ["bicubic"], channels)[0]
+    box = central_box(*size_of(image), fraction)
+    return crops(image, [box], [size], ["bicubic"], channels, dtype)[0]

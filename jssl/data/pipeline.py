@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from jssl import parallel
 from jssl.data import host
 from jssl.data.augment.view_spec import ViewSpec
-from jssl.data.sources import ArraySource, BadImage, Source
+from jssl.data.sources import BadImage, Source
 from jssl.errors import UserError
 from jssl.types import Batch, HostBatch
 
@@ -83,17 +83,11 @@ class _Batches(abc.ABC):
             rows.append(image)
         return jax.tree.map(lambda *images: np.stack(images), *rows), used, bad
 
-    def opened(self, handle: Any, index: int) -> Any:
-        source = self.source
-        if isinstance(source, ArraySource):
-            return source.open(index)
-        return source.open_handle(handle, index)
-
 
 class TrainBatches(_Batches):
     """Batches of an endless shuffled stream, by step.
 
-    An element is a dict: `image` uint8[b, H, W, C], or with `crop_specs` by view a uint8[b, S, S, C] for
+    An element is a dict: `image` [b, H, W, C] of the source's dtype, or with `crop_specs` by view a [b, S, S, C] for
     every copy of every view; `index` int32[b]; `label` int32[b], -1 where it may not be used or is unknown;
     `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1; and the
     rows of `more`, arrays with a row for every example. b is the global batch size over the number of processes.
@@ -124,8 +118,9 @@ class TrainBatches(_Batches):
     def __getitem__(self, step: int) -> HostBatch:
         positions = step * self.batch_size + self.rows
         indices = positions_to_indices(positions, len(self.source), self.seed)
-        if isinstance(self.source, ArraySource) and not self.source.bad and self.crop_specs is None:
-            images: Any = self.source.images[indices]
+        found = self.source.gather(indices) if self.crop_specs is None else None
+        if found is not None:
+            images: Any = found["image"]
             used, bad = indices, np.full(len(indices), -1, np.int64)
         else:
             images, used, bad = self.read(indices, positions)
@@ -134,11 +129,12 @@ class TrainBatches(_Batches):
         return {"image": images, "index": used.astype(np.int32), "label": labels, "bad": bad, **more}
 
     def image(self, handle: Any, index: int, position: int) -> Any:
-        opened = self.opened(handle, index)
+        opened = self.source.open_handle(handle, index)
         if self.crop_specs is None:
             return self.source.decode(opened, index)
         try:
-            return host.train_crops(opened, self.crop_specs, (self.seed, position), self.source.channels)
+            source, seed = self.source, (self.seed, position)
+            return host.train_crops(opened, self.crop_specs, seed, source.channels, source.dtype)
         except Exception as error:  # a decoder may raise anything on a broken file
             raise BadImage(f"{self.source.filename(index)}: {error}") from error
 
@@ -146,8 +142,8 @@ class TrainBatches(_Batches):
 class EvalBatches(_Batches):
     """Every example once, in order; the last batch is padded and `mask` bool[b] is False there.
 
-    Elements: `image` uint8[b, H, W, C], `label` int32[b] (-1: none), `index` int32[b], `mask` bool[b], which is
-    False for unreadable images too, and `bad` as in TrainBatches.
+    Elements: `image` [b, H, W, C] of the source's dtype, `label` int32[b] (-1: none), `index` int32[b], `mask`
+    bool[b], which is False for unreadable images too, and `bad` as in TrainBatches.
     """
 
     def __init__(
@@ -171,8 +167,9 @@ class EvalBatches(_Batches):
         positions = step * self.batch_size + self.rows
         mask = positions < len(self.source)
         indices = np.minimum(positions, len(self.source) - 1)
-        if isinstance(self.source, ArraySource) and not self.source.bad and self.size is None:
-            images: Any = self.source.images[indices]
+        found = self.source.gather(indices) if self.size is None else None
+        if found is not None:
+            images: Any = found["image"]
             bad = np.full(len(indices), -1, np.int64)
         else:
             images, _, bad = self.read(indices, positions)
@@ -187,11 +184,12 @@ class EvalBatches(_Batches):
         }
 
     def image(self, handle: Any, index: int, position: int) -> Any:
-        opened = self.opened(handle, index)
+        opened = self.source.open_handle(handle, index)
         if self.size is None:
             return self.source.decode(opened, index)
         try:
-            return host.central_crop(opened, self.size, self.crop_fraction, self.source.channels)
+            source = self.source
+            return host.central_crop(opened, self.size, self.crop_fraction, source.channels, source.dtype)
         except Exception as error:
             raise BadImage(f"{self.source.filename(index)}: {error}") from error
 

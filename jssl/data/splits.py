@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -43,6 +44,35 @@ def label_subset(labels: np.ndarray, spec: str, seed: int) -> np.ndarray:
     if max(sizes) > max(len(order) for order in orders) or (count and sizes[0] > short):
         raise UserError(f"labels={spec!r}: the smallest class has only {short} examples")
     return np.sort(np.concatenate([order[:size] for order, size in zip(orders, sizes)]))
+
+
+def imbalance_ratio(labels: np.ndarray, factor: float, seed: int) -> np.ndarray:
+    """Positions of a long-tailed subset: the classes shrink exponentially in the order of their labels.
+
+    Args:
+      labels: int[N].
+      factor: the first of the C classes over the last, at least 1. Class c keeps
+        n_max factor^(-c / (C - 1)) examples, rounded down, n_max being the size of the largest class;
+        all of its own where those are fewer, and at least one.
+      seed: for one seed the subset of a larger factor lies inside that of a smaller one.
+
+    Returns:
+      int64[M], sorted.
+
+    Raises:
+      UserError: unless factor is at least 1 and finite.
+
+    References:
+      Cui et al., Class-balanced loss, 2019, section 5.1. https://arxiv.org/abs/1901.05555
+    """
+    if not 1 <= factor < math.inf:
+        raise UserError(f"the long tail's factor is {factor}; set it to at least 1, where all is kept")
+    orders = class_order(labels, seed)
+    most = max(map(len, orders), default=0)
+    decay = factor ** (-1.0 / max(1, len(orders) - 1))
+    sizes = [max(1, int(most * decay**c + 1e-6)) for c in range(len(orders))]
+    kept = [order[:size] for order, size in zip(orders, sizes)]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))
 
 
 def holdout(

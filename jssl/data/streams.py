@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jssl import parallel, rng
-from jssl.data import augment
+from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError, unknown
 from jssl.types import Array, Batch, PyTree
@@ -27,10 +27,12 @@ class DataInfo:
     Attributes:
       num_examples: images of the unlabelled stream (whose labels, where there are some, only probes may see).
       image_shape: (H, W, C) of all images, or None if they differ.
-      channels: 1 or 3.
+      channels: of all images.
       num_classes: 0 if unlabelled.
       num_labeled: images of the labelled stream.
       has_pseudo_labels: whether some of its labels are pseudo_labels, distributions with weights.
+      dtype: of the pixels, 'uint8' or 'uint16'.
+      mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
     """
 
     num_examples: int
@@ -39,6 +41,9 @@ class DataInfo:
     num_classes: int = 0
     num_labeled: int = 0
     has_pseudo_labels: bool = False
+    dtype: str = "uint8"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Stream:
       num_examples: how many images it goes round in.
       views: what is made of every image, by name.
       host_crops: whether views are cropped on the host.
+      mean, std: what images in [0, 1] are normalised by, one number or one a channel.
     """
 
     name: str
@@ -58,11 +64,17 @@ class Stream:
     num_examples: int
     views: dict[str, ViewSpec]
     host_crops: bool
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
 
     @property
     def size(self) -> int:
         """Side of the largest view: how evaluators see images."""
         return max(spec.size for spec in self.views.values())
+
+    def skipped(self, channels: int) -> tuple[str, ...]:
+        """What its views ask for that images of so many channels have no use for."""
+        return tuple(dict.fromkeys(name for spec in self.views.values() for name in spec.skipped(channels)))
 
     def seed(self, seed: int) -> int:
         """Of its order: streams go round in orders of their own."""
@@ -78,13 +90,13 @@ class Stream:
         if self.host_crops:
             image: PyTree = {
                 name: tuple(
-                    struct(jnp.uint8, spec.size, spec.size, info.channels) for _ in range(spec.copies)
+                    struct(info.dtype, spec.size, spec.size, info.channels) for _ in range(spec.copies)
                 )
                 for name, spec in self.views.items()
             }
         else:
             assert info.image_shape is not None
-            image = struct(jnp.uint8, *info.image_shape)
+            image = struct(info.dtype, *info.image_shape)
         part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
         if self.name == "labeled" and info.has_pseudo_labels:
             part |= {"target": struct(jnp.float32, info.num_classes), "weight": struct(jnp.float32)}
@@ -124,7 +136,10 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     views = {view: ViewSpec.from_mapping(view, fields) for view, fields in section.views.items()}
     if not views:
         raise UserError(f"config.data.{name}.views is empty: name at least one view")
-    return Stream(name, section.batch_size, num_examples, views, _crops_on_host(name, section, info))
+    host_crops = _crops_on_host(name, section, info)
+    mean = normalization.resolve(config.data.mean, info.mean, 0.0)
+    std = normalization.resolve(config.data.std, info.std, 1.0)
+    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std)
 
 
 def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
@@ -144,8 +159,8 @@ def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream])
     for name, stream in streams.items():
         part = dict(batch[name])
         own = key if name == NAMES[0] else rng.derive(key, name)
-        images, data = part.pop("image"), config.data
-        views = augment.views(own, images, stream.views, data.mean, data.std, config.optim.grad_cache)
+        images = part.pop("image")
+        views = augment.views(own, images, stream.views, stream.mean, stream.std, config.optim.grad_cache)
         made[name] = {**part, "views": views}
     return {**batch, **made}
 

@@ -44,7 +44,7 @@ def extract(
     workers: int = 0,
     threads: int = 2,
 ) -> Features:
-    """Runs `apply` (uint8 images sharded over the mesh -> float32[B, D] on every device) over a source."""
+    """Runs `apply` (images as they are, sharded over the mesh -> float32[B, D] on every device) over a source."""
     x, labels, index = [], [], []
     for host_batch in read_ahead(batches, workers=workers, threads=threads):
         bad_images.note(host_batch.pop("bad"))

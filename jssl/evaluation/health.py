@@ -15,7 +15,7 @@ from jssl import metrics, parallel, rng
 from jssl.data import augment
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import TrainBatches
-from jssl.data.sources import Source, subset
+from jssl.data.sources import Source
 from jssl.errors import UserError
 from jssl.metrics import embedding
 from jssl.train.program import Program
@@ -53,7 +53,7 @@ class Health:
     def _images(self) -> PyTree | None:
         """What the training pipeline would hand to the augmentation, on the devices."""
         count = min(self.program.config.evals.health.images, len(self.source))
-        some = subset(self.source, np.arange(count) * len(self.source) // count)
+        some = self.source.take(np.arange(count) * len(self.source) // count)
         crops = self.specs if self.program.main.host_crops else None
         batch = TrainBatches(some, count, 0, steps=1, crop_specs=crops, process=0, processes=1)[0]
         images = jax.tree.map(lambda x: x[batch["bad"] < 0], batch["image"])
@@ -67,7 +67,7 @@ class Health:
 
     @functools.cached_property
     def _measure(self) -> Callable[[Params, State, PyTree], Metrics]:
-        config, method = self.program.config, self.program.method
+        config, method, main = self.program.config, self.program.method, self.program.main
         key = rng.derive(rng.root(config.seed), "health")
 
         def measure(params: Params, state: State, images: PyTree) -> Metrics:
@@ -75,7 +75,7 @@ class Health:
                 found = method.outputs(params, state, view)
                 return {name: found[name] for name in MEASURED if name in found}
 
-            views = augment.views(key, images, self.specs, config.data.mean, config.data.std)
+            views = augment.views(key, images, self.specs, main.mean, main.std)
             found = jax.lax.map(outputs, jnp.stack([view for copies in views.values() for view in copies]))
             values: Metrics = {}
             for name in ("features", "embedding"):

@@ -10,10 +10,10 @@ import numpy as np
 from absl import logging
 
 from jssl import parallel
-from jssl.data import splits
+from jssl.data import normalization, splits
 from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, EvalBatches, TrainBatches
-from jssl.data.sources import Source, subset
+from jssl.data.sources import Source
 from jssl.errors import UserError, check_numbers
 from jssl.evaluation import classifier, health, sgd
 from jssl.evaluation.extract import Features, extract, jit_pixels
@@ -155,7 +155,7 @@ class Suite:
         assert self.data.labeled_indices is not None
         if len(self.data.labeled_indices) == len(self.data.train):
             return self.data.train
-        return subset(self.data.train, self.data.labeled_indices)
+        return self.data.train.take(self.data.labeled_indices)
 
     def _probe(
         self,
@@ -240,8 +240,7 @@ def check(config: Any) -> None:
     evals = config.evals
     check_numbers("evals.per_class", evals.per_class)
     check_numbers("evals.linear.l2", evals.linear.l2)
-    check_numbers("data.mean", config.data.mean)
-    check_numbers("data.std", config.data.std)
+    normalization.check(config.data)
     if evals.draws < 1 or any(n < 1 for n in evals.per_class):
         raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
     if not 0 < evals.crop_fraction <= 1:

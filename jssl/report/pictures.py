@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 DPI = 110
 MAX_ROWS = 8  # images on the picture of the attention
 
+Limits = tuple[float, float]
+
 
 def save(figure: Figure, path: epath.Path) -> None:
     """Writes a PNG."""
@@ -24,23 +26,57 @@ def save(figure: Figure, path: epath.Path) -> None:
         figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
 
 
-def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
-    """One image, uint8 or float in [0, 1], grey or colour."""
-    image = image if image.dtype == np.uint8 else np.clip(image, 0, 1)
-    flat = image[..., 0] if image.shape[-1] == 1 else image
-    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+def show(axes: Axes, image: np.ndarray, title: str = "", limits: Limits = (0.0, 1.0)) -> None:
+    """One image, integers or float in [0, 1]; grey or colour as it is, of other channels the first or the first three.
+
+    Args:
+      axes: where to.
+      image: [H, W, C]; two channels are shown as the first, more than three as the first three.
+      title: above it.
+      limits: what black and white are, in [0, 1]; see `contrast`.
+    """
+    flat = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
+    if flat.dtype != np.uint8:
+        flat = np.clip((unit(flat) - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if flat.dtype == np.uint8 else 1)
     axes.set_title(title, fontsize=8)
     axes.set_axis_off()
 
 
-def views_grid(path: epath.Path, originals: np.ndarray | None, views: Mapping[str, np.ndarray]) -> None:
+def unit(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1], whose integers are divided by the largest of their dtype."""
+    return images / np.iinfo(images.dtype).max if images.dtype.kind == "u" else images
+
+
+def contrast(images: Sequence[np.ndarray], dtype: str) -> Limits:
+    """Black and white for showing images together: 8 bits fill their range, of 16 the values that there are.
+
+    Args:
+      images: arrays [n, H, W, C], integers or floats in [0, 1].
+      dtype: of the pixels before they were floats.
+
+    Returns:
+      (low, high) in [0, 1], low < high: but for a thousandth at either end all pixels of uint16 lie between them.
+    """
+    if dtype == "uint8":
+        return 0.0, 1.0
+    ends = [np.quantile(unit(part), (0.001, 0.999)) for part in images]
+    low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
+    return (low, high) if low < high else (0.0, 1.0)
+
+
+def views_grid(
+    path: epath.Path, originals: np.ndarray | None, views: Mapping[str, np.ndarray], dtype: str = "uint8"
+) -> None:
     """One row an image: as it is (where the host kept it), then its views.
 
     Args:
       path: PNG to write.
-      originals: uint8[n, H, W, C] or None.
+      originals: [n, H, W, C] of the dtype, or None.
       views: by name float[n, S, S, C] in [0, 1].
+      dtype: 'uint8' or 'uint16', that the views were made of.
     """
+    limits = contrast([*([] if originals is None else [originals]), *views.values()], dtype)
     columns = [] if originals is None else [("original", originals)]
     columns += list(views.items())
     rows = len(columns[0][1])
@@ -48,7 +84,7 @@ def views_grid(path: epath.Path, originals: np.ndarray | None, views: Mapping[st
     grid = figure.subplots(rows, len(columns), squeeze=False)
     for column, (title, images) in enumerate(columns):
         for row in range(rows):
-            show(grid[row, column], images[row], title if row == 0 else "")
+            show(grid[row, column], images[row], title if row == 0 else "", limits)
     figure.suptitle("What the augmentation does to the first batch", fontsize=9, y=1.0)
     figure.tight_layout(pad=0.3)
     save(figure, path)
@@ -121,22 +157,22 @@ def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, c
     Args:
       path: PNG to write.
       x: features, float[N, D].
-      images: the images they belong to, uint8[N, H, W, C].
+      images: the images they belong to, uint8 or uint16[N, H, W, C].
       rows: how many images to ask for.
       count: neighbours of each.
     """
-    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    directions = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     asked = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
-    similarity = unit[asked] @ unit.T
+    similarity = directions[asked] @ directions.T
     similarity[np.arange(len(asked)), asked] = -np.inf
     nearest = np.argsort(-similarity, axis=1)[:, : min(count, len(x) - 1)]
-    width = nearest.shape[1] + 1
+    width, limits = nearest.shape[1] + 1, contrast([images], images.dtype.name)
     figure = Figure(figsize=(1.1 * width, 1.25 * len(asked)))
     grid = figure.subplots(len(asked), width, squeeze=False)
     for row, query in enumerate(asked):
-        show(grid[row, 0], images[query], "image" if row == 0 else "")
+        show(grid[row, 0], images[query], "image" if row == 0 else "", limits)
         for column, index in enumerate(nearest[row], 1):
-            show(grid[row, column], images[index], f"{similarity[row, index]:.2f}")
+            show(grid[row, column], images[index], f"{similarity[row, index]:.2f}", limits)
     figure.suptitle("Nearest neighbours in feature space, with their cosine", fontsize=9, y=1.0)
     figure.tight_layout(pad=0.3, h_pad=0.8)
     save(figure, path)
@@ -147,16 +183,16 @@ def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
 
     Args:
       path: PNG to write.
-      images: uint8[n, H, W, C]; the first 8 are shown.
+      images: uint8 or uint16[n, H, W, C]; the first 8 are shown.
       maps: attention to the patches, float[n, heads, rows, cols].
     """
     images, maps = images[:MAX_ROWS], maps[:MAX_ROWS]
     height, width = images.shape[1:3]
-    shape = (len(images), 1 + maps.shape[1])
+    shape, limits = (len(images), 1 + maps.shape[1]), contrast([images], images.dtype.name)
     figure = Figure(figsize=(1.3 * shape[1], 1.3 * shape[0]))
     grid = figure.subplots(*shape, squeeze=False)
     for row, image in enumerate(images):
-        show(grid[row, 0], image, "image" if row == 0 else "")
+        show(grid[row, 0], image, "image" if row == 0 else "", limits)
         for head, weights in enumerate(maps[row], 1):
             axes = grid[row, head]
             axes.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """A trained encoder that takes uint8 images of any one size and gives features."""
+    """A trained encoder that takes images of any one size, of the dtype and channels of its run, and gives features."""
 
     def __init__(self, program: Program, state: TrainState):
         self._program, self._state = program, state
@@ -36,7 +36,8 @@ class Encoder:
         """Features of a batch.
 
         Args:
-          images: uint8[B, H, W, C] with the channels that the encoder was trained on; resized if need be.
+          images: [B, H, W, C] of the dtype (uint8 or uint16) and the channels that the encoder was trained on;
+            resized if need be.
 
         Returns:
           float32[B, D].
@@ -45,27 +46,26 @@ class Encoder:
           UserError: if the images are not that.
         """
         images = np.asarray(images)
-        channels = self._program.info.channels
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
+        info = self._program.info
+        if images.dtype != info.dtype or images.ndim != 4 or images.shape[-1] != info.channels:
             raise UserError(
-                f"the encoder takes uint8[B, H, W, {channels}], not {images.dtype}{list(images.shape)}"
+                f"the encoder takes {info.dtype}[B, H, W, {info.channels}], as it was trained on, not "
+                f"{images.dtype}{list(images.shape)}"
             )
         return np.asarray(self._call(jnp.asarray(images)))
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.
 
-        Files are decoded to the channels that the encoder takes; arrays must have them.
+        Files are decoded to the channels and the dtype that the encoder takes; arrays must have them.
+
+        Raises:
+          UserError: if they have not, or a file's bits would be lost.
         """
-        from jssl.data.sources import ArraySource
         from jssl.evaluation.suite import extract_source
 
-        channels = self._program.info.channels
-        if source.channels != channels:
-            if isinstance(source, ArraySource):
-                raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
-            source.channels = channels
-        return extract_source(self._program, self._call, source)
+        info = self._program.info
+        return extract_source(self._program, self._call, source.converted(info.channels, info.dtype))
 
 
 def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:

@@ -11,7 +11,6 @@ from etils import epath
 from jssl import parallel
 from jssl.data import augment
 from jssl.data.pipeline import EvalBatches
-from jssl.data.sources import subset
 from jssl.evaluation import suite
 from jssl.train.program import Program
 from jssl.train.state import TrainState
@@ -36,14 +35,13 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
     if parallel.is_main_process():
         from jssl.report import pictures
 
-        data = prog.config.data
-        std, mean = np.asarray(data.std), np.asarray(data.mean)
+        mean, std = np.asarray(prog.main.mean), np.asarray(prog.main.std)
         shown = {
             f"{name} {number}" if len(copies) > 1 else name: np.asarray(view[:SHOWN]) * std + mean
             for name, copies in views.items()
             for number, view in enumerate(copies, 1)
         }
-        pictures.views_grid(folder / "views.png", originals, shown)
+        pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
 
 
 def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -51,7 +49,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     if not evaluator.program.config.log.pictures:
         return
     source = evaluator.query
-    some = subset(source, np.arange(min(PICTURED, len(source))))
+    some = source.take(np.arange(min(PICTURED, len(source))))
     features = evaluator.features(state, some)
     if not parallel.is_main_process():
         return
@@ -70,7 +68,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
-    size, data, encoder = prog.size, prog.config.data, prog.method.encoder
+    size, main, encoder = prog.size, prog.main, prog.method.encoder
     kept = prog.method.eval_encoder(state.params, state.method_state)
     channels = prog.info.channels
     shapes = jax.eval_shape(
@@ -80,13 +78,13 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
         return  # a class token stands beside a square of patches
     count = min(SHOWN, len(source))
-    some = subset(source, np.arange(count) * len(source) // count)
+    some = source.take(np.arange(count) * len(source) // count)
     crop = size if prog.main.host_crops or source.image_shape is None else None
     batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
         seen = augment.center_resize(images, size)
-        return seen, encoder.attention(params, stats, augment.to_float(seen, data.mean, data.std))
+        return seen, encoder.attention(params, stats, augment.to_float(seen, main.mean, main.std))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
     shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*kept, images)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jssl.data import sources
 from jssl.data.datasets import Data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
 from jssl.errors import UserError, unknown
@@ -52,7 +51,7 @@ def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]
         raise UserError(f"{teacher} was shown all labels: there is nothing to pseudo-label; set data.labels")
     score = program.logits if config.views == "centre" else program.logits_of_crops
     apply = functools.partial(score, state.params, state.method_state)
-    found = extract_source(program, apply, sources.subset(data.train, hidden))
+    found = extract_source(program, apply, data.train.take(hidden))
     p = np.exp(found.x - found.x.max(axis=1, keepdims=True))
     p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
     rows, weight = choose(p, config.rule, config.threshold, config.per_class)

@@ -24,7 +24,7 @@ def open_run(
     """
     folder = epath.Path(folder)
     config = workdir.read_config(folder) if config is None else config
-    data = open_data(config)
+    data = open_data(config, workdir.recorded_info(folder))
     prog = program.make_program(config, data.info, for_training=False)
     return prog, data, restore(prog, folder, step)
 

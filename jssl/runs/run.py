@@ -52,7 +52,7 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
     with sigterm_noted() as terminated:
-        data = open_data(config)
+        data = open_data(config, workdir.recorded_info(folder))
         supervised_baseline.check(config.evals.supervised_baseline, data)
         prog = program.make_program(config, data.info)
         loop.Timer(config, prog.clock)
@@ -61,6 +61,13 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
         workdir.prepare(folder, config)
         if parallel.is_main_process():
             workdir.write_splits(folder, data)
+        skipped = {name for stream in prog.streams.values() for name in stream.skipped(data.info.channels)}
+        if skipped:
+            logging.warning(
+                "images of %d channels have no colours: the views go without %s",
+                data.info.channels,
+                ", ".join(sorted(skipped)),
+            )
         if not evaluator.has_labels:
             logging.warning("the images have no labels: kNN and linear accuracy are skipped")
         trained = loop.train(

@@ -113,10 +113,10 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
       UserError: if it is not what the run began with.
     """
     path = workdir / SPLITS_FILE
-    now = json.loads(json.dumps({**data.describe(), "info": dataclasses.asdict(data.info)}))
+    now = {**data.describe(), "info": as_json_info(data.info)}
     if not path.exists():
         write_json(path, now)
-    elif read_json(path) != now:
+    elif {**read_json(path), "info": as_json_info(read_info(workdir))} != now:
         raise UserError(
             f"the data changed since the run in {workdir} began ({read_json(path)['train']} training images then, "
             f"{now['train']} now): restore them, or choose another --workdir"
@@ -126,6 +126,16 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
 def read_info(workdir: epath.Path) -> DataInfo:
     """The shapes of a run's data, without the data."""
     return DataInfo(**_tuples(read_json(workdir / SPLITS_FILE)["info"]))
+
+
+def recorded_info(workdir: epath.Path) -> DataInfo | None:
+    """As `read_info`; None for a folder whose run has not begun."""
+    return read_info(workdir) if (workdir / SPLITS_FILE).exists() else None
+
+
+def as_json_info(info: DataInfo) -> dict[str, Any]:
+    """As JSON gives it back; what older runs did not note has its default."""
+    return json.loads(json.dumps(dataclasses.asdict(info)))
 
 
 def read_result(workdir: epath.Path) -> dict[str, Any] | None:

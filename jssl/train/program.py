@@ -234,12 +234,12 @@ class Program:
 
     @functools.cached_property
     def features(self) -> Callable[[Params, State, Array], Array]:
-        """The jitted representation of uint8 images, float32[B, D], whole on every device."""
+        """The jitted representation of integer images, float32[B, D], whole on every device."""
         return self._of_images(self._output("features"))
 
     @functools.cached_property
     def logits(self) -> Callable[[Params, State, Array], Array]:
-        """The jitted class scores of uint8 images, float32[B, classes], whole on every device."""
+        """The jitted class scores of integer images, float32[B, classes], whole on every device."""
         return self._of_images(self._output("logits"))
 
     @functools.cached_property
@@ -264,17 +264,17 @@ class Program:
         function: Callable[[Params, State, Array], Array],
         variants: Callable[[Array], list[Array]] | None = None,
     ) -> Callable[..., Array]:
-        """A function of uint8 images, jitted; of several variants of images in [0, 1], the log of the mean softmax."""
-        size, data = self.size, self.config.data
+        """A jitted function of integer images; of several variants in [0, 1], the log of the mean softmax."""
+        size, mean, std = self.size, self.main.mean, self.main.std
 
         def apply(params: Params, state: State, images: Array) -> Array:
             images = augment.center_resize(images, size)
             if variants is None:
-                return function(params, state, augment.to_float(images, data.mean, data.std))
+                return function(params, state, augment.to_float(images, mean, std))
             total: Array | float = 0.0
             made = variants(augment.to_float(images))
             for variant in made:
-                pixels = augment.to_float(variant, data.mean, data.std)
+                pixels = augment.to_float(variant, mean, std)
                 total = total + jax.nn.softmax(function(params, state, pixels))
             return jnp.log(jnp.maximum(total / len(made), 1e-30))
 

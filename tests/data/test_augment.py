@@ -665,8 +665,55 @@ def test_grey_images_keep_one_channel(batch):
     image = aug.to_float(grey[0])
     assert ops.adjust_saturation(image, 0.3) is ops.adjust_hue(image, 0.3) is image
     assert operators.color_jitter(KEY, image, 0, 0, 0.8, 0.2, prob=1.0) is image
-    with pytest.raises(ValueError, match="not \\[4, 4, 2\\]"):
-        aug.augment(KEY, jnp.zeros((4, 4, 2)), EVERYTHING)
+    with pytest.raises(ValueError, match="not \\[4, 4\\]"):
+        aug.augment(KEY, jnp.zeros((4, 4)), EVERYTHING)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_what_is_no_colour_is_for_any_number_of_channels(channels):
+    """Geometry, blur, noise, cutout, solarisation, brightness and contrast; colours stay."""
+    image = unit(picture(12, 12, channels))
+    for operator in (
+        lambda x: operators.random_resized_crop(KEY, x, 12),
+        lambda x: operators.random_window(KEY, x, 3),
+        lambda x: operators.horizontal_flip(KEY, x, 1.0),
+        lambda x: operators.affine(KEY, x, 20.0, 0.1, (0.8, 1.2), 10.0),
+        lambda x: operators.gaussian_blur(KEY, x, 1.0),
+        lambda x: operators.solarize(KEY, x, 1.0),
+        lambda x: operators.cutout(KEY, x, 0.5),
+        lambda x: operators.color_jitter(KEY, x, 0.8, 0.0, 0.0, 0.0, 1.0),
+    ):
+        alone = [operator(image[..., c : c + 1]) for c in range(channels)]
+        np.testing.assert_allclose(operator(image), jnp.concatenate(alone, axis=-1), atol=1e-6)
+    expected = np.clip(0.5 * np.asarray(image) + 0.5 * np.asarray(image).mean(), 0, 1)
+    np.testing.assert_allclose(ops.adjust_contrast(image, 0.5), expected, atol=1e-6)
+    assert operators.color_jitter(KEY, image, 0, 0, 0.8, 0.2, prob=1.0) is image
+    assert operators.hsv_jitter(KEY, image) is operators.grayscale(KEY, image, 1.0) is image
+    assert ops.adjust_saturation(image, 0.3) is ops.adjust_hue(image, 0.3) is image
+    assert aug.augment(KEY, image, EVERYTHING).shape == (12, 12, channels)
+
+
+def test_what_is_skipped_is_said():
+    asked = ("saturation", "hue", "gray_prob", "hsv_prob", "color of RandAugment")
+    spec = aug.ViewSpec(size=12, saturation=0.1, hue=0.1, gray_prob=0.1, hsv_prob=0.1, randaug_num_ops=1)
+    assert spec.skipped(5) == asked
+    assert (
+        spec.skipped(1)
+        == spec.skipped(3)
+        == aug.ViewSpec(size=12, brightness=0.4, flip_prob=1.0).skipped(5)
+        == ()
+    )
+
+
+def test_sixteen_bits_are_divided_by_their_maximum():
+    deep = np.array([[[[0], [257], [65535]]]], np.uint16)
+    np.testing.assert_allclose(aug.to_float(deep)[0, 0, :, 0], [0, 1 / 255, 1], rtol=1e-6)
+    same = aug.to_float((deep // 257).astype(np.uint8))
+    np.testing.assert_allclose(aug.to_float(deep), same, rtol=1e-6)
+    large = np.full((1, 8, 8, 5), 40_000, np.uint16)
+    small = aug.center_resize(large, 4)
+    assert (small.dtype, small.shape) == (np.uint16, (1, 4, 4, 5))
+    np.testing.assert_array_equal(small, 40_000)
 
 
 def test_views_trace_once_and_abstractly(batch):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from jssl import parallel
 from jssl.data import host, sources
+from jssl.data.augment import image_ops
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import BadImages, DeviceIterator, EvalBatches, TrainBatches, read_ahead
 from jssl.data.sources import ArraySource, FolderSource
@@ -94,6 +95,38 @@ def test_a_large_jpeg_is_reduced_while_decoding_without_visible_change(tmp_path)
     assert np.abs(ours.astype(int) - np.asarray(exact).astype(int)).max() <= 4
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(1, "uint16"), (3, "uint16"), (5, "uint16"), (5, "uint8"), (2, "uint8")]
+)
+def test_host_crops_of_deep_and_many_channelled_images_are_those_of_the_device(
+    channels, dtype, interpolation
+):
+    most = np.iinfo(dtype).max
+    image = np.random.default_rng(0).integers(0, most, (40, 30, channels), endpoint=True).astype(dtype)
+    boxes, sizes = [(3, 5, 27, 33), (0, 0, 30, 40), (4, 2, 9, 8)], [12, 16, 20]
+    found = host.crops(
+        sources.images.from_array(image), boxes, sizes, [interpolation] * 3, channels, np.dtype(dtype)
+    )
+    for crop, (left, top, right, bottom), size in zip(found, boxes, sizes):
+        assert crop.dtype == dtype
+        whole = image / np.float32(most)
+        expected = image_ops.resized_crop(whole, top, left, bottom - top, right - left, size, interpolation)
+        np.testing.assert_allclose(crop / most, expected, atol=0.51 / most + 2e-6)
+
+
+def test_crops_of_deep_arrays_keep_their_bits():
+    image = np.full((4, 50, 40, 5), [0, 300, 301, 40_000, 65_535], np.uint16)
+    source = ArraySource("deep", image)
+    batch = TrainBatches(source, 4, 0, 1, crop_specs=SPECS, process=0, processes=1)[0]
+    made = [*batch["image"]["crop"], *batch["image"]["whole"]]
+    assert [(x.shape, x.dtype) for x in made] == [((4, s, s, 5), np.uint16) for s in (12, 12, 16)]
+    for view in made:
+        np.testing.assert_array_equal(view, image[:, : view.shape[1], : view.shape[1]])
+    batch = EvalBatches(source, 4, size=16, process=0, processes=1)[0]
+    np.testing.assert_array_equal(batch["image"], image[:, :16, :16])
+
+
 def test_evaluation_covers_every_example_once_and_pads():
     batches = EvalBatches(numbers(), 4, process=0, processes=1)
     assert len(batches) == 3
@@ -150,7 +183,9 @@ def test_unreadable_images_are_replaced_by_the_next_named_and_counted(damaged, c
     np.testing.assert_array_equal(used, expected)
     bad = np.concatenate([batch["bad"] for batch in good])
     assert sorted(bad[bad >= 0]) == [5, 11]
-    np.testing.assert_array_equal(batches[1]["image"][0], good[1]["image"][0])  # deterministic
+    np.testing.assert_array_equal(
+        batches[1]["image"]["whole"][0], good[1]["image"]["whole"][0]
+    )  # deterministic
     counter = BadImages(damaged, max_fraction=0.1)
     with caplog.at_level(logging.WARNING, logger="absl"):
         counter.note(bad)

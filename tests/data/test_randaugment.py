@@ -123,8 +123,20 @@ def test_grey_images():
         if operator in TONES:
             np.testing.assert_allclose(actual, expected, atol=TOLERANCE, err_msg=operator.name)
     np.testing.assert_allclose(apply(x, Operator.COLOR, 0.9), x, atol=1e-6)
-    with pytest.raises(ValueError, match="not \\[4, 4, 2\\]"):
-        ra.randaugment(KEY, jnp.zeros((4, 4, 2)), 1)
+    with pytest.raises(ValueError, match="not \\[4, 4\\]"):
+        ra.randaugment(KEY, jnp.zeros((4, 4)), 1)
+
+
+def test_images_of_other_channels_have_no_colour_but_all_else():
+    """Every channel moves and changes as it does alone; contrast is that of the mean of the channels."""
+    x = jnp.concatenate([unit(photo()), unit(photo()[::-1])], axis=-1)[..., :5]
+    np.testing.assert_array_equal(apply(x, Operator.COLOR, 0.9), x)
+    for operator in set(Operator) - {Operator.COLOR, Operator.CONTRAST}:
+        alone = [apply(x[..., c : c + 1], operator, 0.3) for c in range(5)]
+        np.testing.assert_allclose(apply(x, operator, 0.3), jnp.concatenate(alone, -1), atol=1e-6)
+    factor = 0.05 + 0.9 * (1 - 0.3)
+    expected = jnp.clip(factor * x + (1 - factor) * x.mean(), 0, 1)
+    np.testing.assert_allclose(apply(x, Operator.CONTRAST, 0.3), expected, atol=1e-5)
 
 
 def test_draws_are_uniform_and_independent(monkeypatch):

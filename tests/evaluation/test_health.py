@@ -125,7 +125,7 @@ def test_photos_are_cropped_as_for_training_and_broken_ones_left_out(photos):
     assert all(np.isfinite(value) for value in values.values())
     assert {name.split("/")[1] for name in values} == {"features", "embedding"}  # no prototypes
     assert measure(state) == values
-    assert Health(program, sources.subset(source, np.asarray([6, 7])))(state) == {}  # one readable: no pair
+    assert Health(program, source.take([6, 7]))(state) == {}  # one readable: no pair
 
 
 def test_the_two_views_are_of_one_size():

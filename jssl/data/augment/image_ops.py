@@ -1,7 +1,8 @@
 """Deterministic image operators in JAX: one image in, one image out, vmapped by the caller.
 
-An image is float32[H, W, C] in [0, 1] with C = 1 or 3, and so is every result. Factors and boxes
-may be traced; sizes and kernel sizes are Python numbers. The random versions are in augment.py.
+An image is float32[H, W, C] in [0, 1], and so is every result. Factors and boxes may be traced; sizes and kernel
+sizes are Python numbers. Colour is that of images with C = 3: grey images and those of other channels keep theirs.
+The random versions are in operators.py.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ _EXACT = jax.lax.Precision.HIGHEST  # bfloat16 passes on a TPU would cost up to 
 
 
 def check_image(image: Array) -> None:
-    """Raises ValueError unless image is [H, W, 1] or [H, W, 3]."""
-    if image.ndim != 3 or image.shape[-1] not in (1, 3):
-        raise ValueError(f"an image is [H, W, 1] or [H, W, 3], not {list(image.shape)}")
+    """Raises ValueError unless image is [H, W, C], C at least 1."""
+    if image.ndim != 3 or not image.shape[-1]:
+        raise ValueError(f"an image is [H, W, C], not {list(image.shape)}")
 
 
 def planes(image: Array) -> Array:
@@ -36,9 +37,9 @@ def pixels(planes: Array) -> Array:
 
 
 def luma(planes: Array) -> Array:
-    """The grey image of float32[C, H, W]: float32[H, W]."""
-    if planes.shape[0] == 1:
-        return planes[0]
+    """The grey image of float32[C, H, W]: float32[H, W]; the mean of the channels where they are no colours."""
+    if planes.shape[0] != 3:
+        return planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
     return sum((w * p for w, p in zip(_LUMA, planes)), jnp.zeros_like(planes[0]))
 
 
@@ -115,7 +116,7 @@ def resized_crop(
       float32[size, size, C] in [0, 1].
 
     Raises:
-      ValueError: on another interpolation, or if image is not [H, W, 1 or 3].
+      ValueError: on another interpolation, or if image is not [H, W, C].
 
     References:
       torchvision.transforms.functional.resized_crop with antialias=True.
@@ -151,7 +152,7 @@ def warp(
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       torchvision.transforms.functional.affine with bilinear interpolation.
@@ -203,7 +204,7 @@ def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       numpy.pad(mode='reflect'), then a crop.
@@ -374,17 +375,17 @@ def adjust_contrast(image: Array, factor: Scalar) -> Array:
 def adjust_saturation(image: Array, factor: Scalar) -> Array:
     """Moves the image away from its grey image: 0 gives the grey image, 1 the image.
 
-    The identity where C = 1. Shapes and ranges as in adjust_brightness.
+    The identity unless C = 3. Shapes and ranges as in adjust_brightness.
 
     References:
       torchvision.transforms.functional.adjust_saturation.
     """
     check_image(image)
-    return image if image.shape[-1] == 1 else pixels(blend(planes(image), factor, 1.0 - factor))
+    return image if image.shape[-1] != 3 else pixels(blend(planes(image), factor, 1.0 - factor))
 
 
 def adjust_hue(image: Array, factor: Scalar) -> Array:
-    """Turns the hue of every pixel in HSV space by `factor` turns; the identity where C = 1.
+    """Turns the hue of every pixel in HSV space by `factor` turns; the identity unless C = 3.
 
     Args:
       image: float32[H, W, C] in [0, 1].
@@ -394,13 +395,13 @@ def adjust_hue(image: Array, factor: Scalar) -> Array:
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       torchvision.transforms.functional.adjust_hue.
     """
     check_image(image)
-    return image if image.shape[-1] == 1 else pixels(turn_hue(planes(image), factor))
+    return image if image.shape[-1] != 3 else pixels(turn_hue(planes(image), factor))
 
 
 def to_grayscale(image: Array) -> Array:

@@ -1,8 +1,9 @@
 """Random operators on images in JAX.
 
-They take (key, image float32[H, W, C] in [0, 1], ...) and return an image of the same kind, C = 1 or 3; saturation, hue
-and greying leave a grey image as it is. They see one image. Hyper-parameters are Python numbers, so what is off
-(probability 0, strength 0) is not traced at all. The deterministic operators are in image_ops.py.
+They take (key, image float32[H, W, C] in [0, 1], ...) and return an image of the same kind. Saturation, hue and greying
+are for colours: they leave images of other than 3 channels as they are. They see one image. Hyper-parameters are
+Python numbers, so what is off (probability 0, strength 0) is not traced at all. The deterministic operators are in
+image_ops.py.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ def color_jitter(
     of hue and three after it; slots that the drawn order leaves empty hold the identity. So under
     vmap no order costs more than another, and hue is computed once.
 
+    Brightness and contrast change the channels of any image alike, saturation and hue those of colour images only.
+
     Args:
       key: a PRNG key.
       image: float32[H, W, C] in [0, 1].
@@ -155,14 +158,14 @@ def color_jitter(
       float32[H, W, C] in [0, 1].
 
     Raises:
-      UserError: if image is not [H, W, 1 or 3].
+      UserError: if image is not [H, W, C].
 
     References:
       torchvision.transforms.ColorJitter; Chen et al., SimCLR, 2020, appendix A.
       https://arxiv.org/abs/2002.05709
     """
     image_ops.check_image(image)
-    if image.shape[-1] == 1:
+    if image.shape[-1] != 3:
         saturation = hue = 0.0
     strengths = [s for s in (brightness, contrast, saturation) if s > 0]
     # What a factor multiplies, less what it pulls towards, as (gain, grey, mean).
@@ -215,7 +218,8 @@ def hsv_jitter(
 
     Hue h becomes h + U(-hue, hue) turns. Saturation and value x become, each with its own draws,
     x ** 2 ** U(-power, power) * 2 ** U(-gain, gain) + U(-shift, shift), clipped to [0, 1].
-    The only channel of a grey image is its value; the grey pixels of a colour image may take on a tint.
+    The only channel of a grey image is its value; the grey pixels of a colour image may take on a tint. Images of
+    other channels stay as they are.
 
     Args:
       key: a PRNG key.
@@ -230,7 +234,7 @@ def hsv_jitter(
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       Zhai et al., S4L, 2019, as Dosovitskiy et al., Exemplar CNN, 2014, section 3.1.
@@ -251,14 +255,14 @@ def hsv_jitter(
         turned = h + _uniform(hue_key, -hue, hue)
         return image_ops.from_hsv(jnp.stack([turned, change(s, 0), change(v, 1)]))
 
-    if prob <= 0:
+    if prob <= 0 or image.shape[-1] not in (1, 3):
         return image
     return image_ops.pixels(_maybe(key, image_ops.planes(image), prob, jitter))
 
 
 def grayscale(key: Array, image: Array, prob: float = 0.2) -> Array:
-    """Turns the image grey with probability prob; the number of channels stays."""
-    if image.shape[-1] == 1:
+    """Turns a colour image grey with probability prob; the number of channels stays."""
+    if image.shape[-1] != 3:
         return image
     return _maybe(key, image, prob, lambda _, x: image_ops.to_grayscale(x))
 

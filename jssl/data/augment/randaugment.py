@@ -50,7 +50,7 @@ def randaugment(key: Array, image: Array, count: int, strength: float = 1.0) -> 
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       Cubuk et al., RandAugment, 2019. https://arxiv.org/abs/1909.13719
@@ -81,7 +81,8 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
       solarize: threshold, 1 .. 0
       translate_x, translate_y: -0.3 .. 0.3 of the side, rounded to pixels
 
-    Identity, autocontrast and equalize have none. Moves are bilinear, with grey from outside.
+    Identity, autocontrast and equalize have none; color is the identity where C is not 3. Moves are bilinear, with
+    grey from outside. Equalize and posterize see 256 tones of [0, 1].
 
     Args:
       image: float32[H, W, C] in [0, 1].
@@ -93,7 +94,7 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
       float32[H, W, C] in [0, 1].
 
     Raises:
-      ValueError: if image is not [H, W, 1 or 3].
+      ValueError: if image is not [H, W, C].
 
     References:
       FixMatch, table 12; the operators are those of PIL's ImageOps and ImageEnhance.
@@ -147,7 +148,8 @@ def _change_tones(planes: Array, operator: Array | int, level: Array | float) ->
 def _enhance(planes: Array, operator: Array | int, factor: Array | float) -> Array:
     """Brightness, saturation, contrast or sharpness: a blend with black, grey, mean grey or smooth."""
     grey = image_ops.luma(planes)
-    towards = jnp.where(operator == Operator.COLOR, grey, 0.0)
+    colours = grey if len(planes) == 3 else planes
+    towards = jnp.where(operator == Operator.COLOR, colours, 0.0)
     towards = jnp.where(operator == Operator.CONTRAST, grey.mean(), towards)
     towards = jnp.where(operator == Operator.SHARPNESS, smooth(planes), towards)
     enhancers = (Operator.BRIGHTNESS, Operator.COLOR, Operator.CONTRAST, Operator.SHARPNESS)

@@ -107,6 +107,20 @@ class ViewSpec:
         if self.blur_prob > 0 and self.size < 2:
             raise UserError(f"size is {self.size}; set at least 2, or blur_prob to 0")
 
+    def skipped(self, channels: int) -> tuple[str, ...]:
+        """What it asks for that images of so many channels have no use for: changes of colour."""
+        if channels in (1, 3):
+            return ()
+        jitter, randaug = self.jitter_prob > 0, self.randaug_num_ops > 0
+        asked = {
+            "saturation": jitter and self.saturation > 0,
+            "hue": jitter and self.hue > 0,
+            "gray_prob": self.gray_prob > 0,
+            "hsv_prob": self.hsv_prob > 0,
+            "color of RandAugment": randaug and self.randaug_magnitude > 0,
+        }
+        return tuple(name for name, found in asked.items() if found)
+
     @classmethod
     def from_mapping(cls, name: str, mapping: Mapping[str, Any]) -> ViewSpec:
         """Builds the spec of the view `name` from its config section.

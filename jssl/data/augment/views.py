@@ -43,7 +43,8 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
 
     Args:
       key: a PRNG key.
-      image: float32[H, W, C] in [0, 1], C = 1 or 3; H = W = spec.size where crop is False.
+      image: float32[H, W, C] in [0, 1]; H = W = spec.size where crop is False. What changes colours (saturation,
+        hue, HSV jitter, grey) leaves images of other than 1 or 3 channels as they are.
       spec: what to do.
       crop: whether to crop or resize; False where the host has done it.
 
@@ -51,7 +52,7 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
       float32[size, size, C] in [0, 1].
 
     Raises:
-      UserError: if image is not [H, W, 1 or 3], or crop is False and its sides are not spec.size.
+      UserError: if image is not [H, W, C], or crop is False and its sides are not spec.size.
     """
     image_ops.check_image(image)
     height, width = image.shape[:2]
@@ -113,8 +114,8 @@ def views(
 
     Args:
       key: a PRNG key.
-      images: uint8[B, H, W, C], cropped here; or by view a uint8[B, size, size, C] for every copy, already cropped
-        on the host.
+      images: uint8 or uint16[B, H, W, C], cropped here; or by view a [B, size, size, C] for every copy, already
+        cropped on the host.
       specs: what each view is, by name.
       mean: subtracted from every view at the end; one number, or one a channel.
       std: then divided by, > 0.
@@ -164,7 +165,7 @@ def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float]
     """Images as a network takes them; all there is to do in evaluation.
 
     Args:
-      images: uint8[..., C], or floats already in [0, 1].
+      images: uint8 or uint16[..., C], whose largest value becomes 1, or floats already in [0, 1].
       mean: subtracted; one number, or one a channel.
       std: then divided by, > 0.
 
@@ -182,8 +183,8 @@ def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float]
             )
     if not all(s > 0 for s in std):
         raise UserError(f"std is {tuple(std)}; set numbers > 0")
-    integer = jnp.issubdtype(images.dtype, jnp.integer)
-    images = images.astype(jnp.float32) / 255.0 if integer else images.astype(jnp.float32)
+    most = jnp.iinfo(images.dtype).max if jnp.issubdtype(images.dtype, jnp.integer) else 1
+    images = images.astype(jnp.float32) / most if most > 1 else images.astype(jnp.float32)
     if any(m != 0 for m in mean):
         images = images - jnp.array(mean, jnp.float32)
     if any(s != 1 for s in std):
@@ -195,12 +196,12 @@ def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> A
     """The largest central square of every image, resized with antialiasing.
 
     Args:
-      images: uint8[B, H, W, C] or float32[B, H, W, C] in [0, 1].
+      images: uint8 or uint16[B, H, W, C], or float32[B, H, W, C] in [0, 1].
       size: side of the result.
       interpolation: 'bicubic' or 'bilinear'.
 
     Returns:
-      [B, size, size, C] of the same dtype (uint8 is rounded); images itself if it has that size.
+      [B, size, size, C] of the same dtype (integers are rounded); images itself if it has that size.
     """
     height, width = images.shape[1:3]
     if height == width == size:
@@ -208,7 +209,9 @@ def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> A
     side = min(height, width)
     box = ((height - side) // 2, (width - side) // 2, side, side)
     result = jax.vmap(lambda x: image_ops.resized_crop(x, *box, size, interpolation))(to_float(images))
-    return result if images.dtype == result.dtype else jnp.round(result * 255).astype(images.dtype)
+    if images.dtype == result.dtype:
+        return result
+    return jnp.round(result * jnp.iinfo(images.dtype).max).astype(images.dtype)
 
 
 def five_crops(images: Array, part: float = 0.875) -> list[Array]:

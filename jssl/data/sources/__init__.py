@@ -1,49 +1,30 @@
-"""Where images come from: sources by position, which know nothing of batches. `load(name, split)` opens one."""
+"""Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
-from jssl.data.sources.base import (
-    ARRAY_SUFFIXES,
-    IMAGE_SUFFIXES,
-    UNREAD,
-    ArraySource,
-    BadImage,
-    FolderSource,
-    Source,
-    Subset,
-    arrays,
-    chunks,
-    digits,
-    eight_bit,
-    folder,
-    has_split,
-    in_memory,
-    load,
-    open_image,
-    sliced,
-    subset,
-    to_array,
-    upright,
-)
+base says what a source is and what can be made of one; arrays, folders, digits and tfds are kinds of it, images opens
+one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and jssl.data.splits.
+"""
+
+from jssl.data.sources.arrays import ArraySource, NpySource, in_memory
+from jssl.data.sources.base import BadImage, Field, Source, Subset
+from jssl.data.sources.digits import digits
+from jssl.data.sources.folders import FolderSource
+from jssl.data.sources.images import open_image, to_array, upright
+from jssl.data.sources.opener import has_split, load, sliced
 
 __all__ = [
-    "ARRAY_SUFFIXES",
-    "IMAGE_SUFFIXES",
-    "UNREAD",
     "ArraySource",
     "BadImage",
+    "Field",
     "FolderSource",
+    "NpySource",
     "Source",
     "Subset",
-    "arrays",
-    "chunks",
     "digits",
-    "eight_bit",
-    "folder",
     "has_split",
     "in_memory",
     "load",
     "open_image",
     "sliced",
-    "subset",
     "to_array",
     "upright",
 ]

@@ -1,55 +1,25 @@
-"""Shifts of the data on the host: unlabelled sets that differ from the labelled one in a known way.
+"""Corrupted pixels or a lower resolution: unlabelled images that differ from the labelled ones in a known way.
 
-Fewer examples of some classes, corrupted pixels, or a lower resolution. All of it is a function of a seed and of
-the position of an image, so that it does not matter in what order or on how many hosts images are read.
+All of it is a function of a seed and of the position of an image, so that it does not matter in what order or on how
+many hosts images are read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from jssl.data.sources import ArraySource, Source, to_array
-from jssl.data.splits import class_order
+from jssl.data.sources.base import Source
+from jssl.data.sources.images import to_array
 from jssl.errors import UserError, unknown
 
 Levels = tuple[Any, Any, Any, Any, Any]
 Change = Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]
-
-
-def imbalance_ratio(labels: np.ndarray, factor: float, seed: int) -> np.ndarray:
-    """Positions of a long-tailed subset: the classes shrink exponentially in the order of their labels.
-
-    Args:
-      labels: int[N].
-      factor: the first of the C classes over the last, at least 1. Class c keeps
-        n_max factor^(-c / (C - 1)) examples, rounded down, n_max being the size of the largest class;
-        all of its own where those are fewer, and at least one.
-      seed: for one seed the subset of a larger factor lies inside that of a smaller one.
-
-    Returns:
-      int64[M], sorted.
-
-    Raises:
-      UserError: unless factor is at least 1 and finite.
-
-    References:
-      Cui et al., Class-balanced loss, 2019, section 5.1. https://arxiv.org/abs/1901.05555
-    """
-    if not 1 <= factor < math.inf:
-        raise UserError(f"the long tail's factor is {factor}; set it to at least 1, where all is kept")
-    orders = class_order(labels, seed)
-    most = max(map(len, orders), default=0)
-    decay = factor ** (-1.0 / max(1, len(orders) - 1))
-    sizes = [max(1, int(most * decay**c + 1e-6)) for c in range(len(orders))]
-    kept = [order[:size] for order, size in zip(orders, sizes)]
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))
 
 
 # Corruptions: float64[H, W, C] in [0, 1], a severity and a generator to an array that is clipped later.
@@ -101,32 +71,29 @@ def _saturate(image: np.ndarray, change: tuple[float, float], rng: np.random.Gen
 
 
 def _pixelate(image: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = (max(1, int(width * scale)), max(1, int(height * scale)))
+
     def coarse(x: Image.Image) -> Image.Image:
-        small = (max(1, int(x.width * scale)), max(1, int(x.height * scale)))
         return x.resize(small, Image.Resampling.BOX).resize(x.size, Image.Resampling.BOX)
 
-    return _by_pil(image, coarse)
+    return _by_plane(image, coarse)
 
 
 def _jpeg(image: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
-    def compressed(x: Image.Image) -> Image.Image:
-        file = io.BytesIO()
-        x.save(file, "JPEG", quality=quality)
-        return Image.open(file)
-
-    return _by_pil(image, compressed)
+    file, pixels = io.BytesIO(), _to_integers(image, np.dtype(np.uint8))
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "JPEG", quality=quality)
+    return to_array(Image.open(file), image.shape[-1]) / 255.0
 
 
-def _by_pil(image: np.ndarray, function: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    return to_array(function(_to_pil(_to_bytes(image))), image.shape[-1]) / 255.0
+def _by_plane(image: np.ndarray, function: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Of every channel on its own: Pillow has no images of many channels, nor of 16 bits in colour."""
+    planes = [function(Image.fromarray(plane)) for plane in np.moveaxis(image.astype(np.float32), -1, 0)]
+    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
 
-def _to_bytes(image: np.ndarray) -> np.ndarray:
-    return np.round(255.0 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
-
-
-def _to_pil(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+def _to_integers(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.round(np.iinfo(dtype).max * np.clip(image, 0.0, 1.0)).astype(dtype)
 
 
 KINDS: dict[str, tuple[Change, Levels]] = {
@@ -146,28 +113,30 @@ def corrupt_one(image: np.ndarray, kind: str, severity: int, rng: np.random.Gene
     """Corrupts one image.
 
     Args:
-      image: uint8[H, W, C], C = 1 or 3.
-      kind: one of KINDS; saturate leaves a grey image as it is.
+      image: uint8 or uint16[H, W, C].
+      kind: one of KINDS; saturate leaves a grey image as it is, jpeg takes uint8 with C = 1 or 3 only.
       severity: 1 to 5; the levels are those for images of about 32 pixels.
       rng: what noise is drawn from.
 
     Returns:
-      uint8[H, W, C].
+      As image.
 
     Raises:
-      UserError: on another kind or severity.
+      UserError: on another kind or severity, or images that the kind does not take.
 
     References:
       Hendrycks & Dietterich, Benchmarking neural network robustness to common corruptions and
       perturbations, 2019, section 4 (CIFAR-10-C). https://arxiv.org/abs/1903.12261
     """
     check_corruption(kind, severity)
+    _check_pixels(kind, image.shape[-1], image.dtype)
     change, levels = KINDS[kind]
-    return _to_bytes(change(image / 255.0, levels[severity - 1], rng))
+    changed = change(image / np.iinfo(image.dtype).max, levels[severity - 1], rng)
+    return _to_integers(changed, image.dtype)
 
 
 def corrupt(images: np.ndarray, kind: str, severity: int, seed: int) -> np.ndarray:
-    """Corrupts images, uint8[N, H, W, C]; what is drawn for row i depends on (seed, i) only.
+    """Corrupts images, [N, H, W, C]; what is drawn for row i depends on (seed, i) only.
 
     See corrupt_one for the rest.
     """
@@ -186,15 +155,20 @@ def check_corruption(kind: str, severity: int) -> None:
         raise UserError(f"the severity of {kind} is {severity!r}; set it to 1, 2, 3, 4 or 5")
 
 
+def _check_pixels(kind: str, channels: int, dtype: np.dtype) -> None:
+    if kind == "jpeg" and (channels not in (1, 3) or dtype != np.uint8):
+        raise UserError(f"jpeg takes images of uint8 with 1 or 3 channels, not {dtype} with {channels}")
+
+
 def lower_resolution(images: np.ndarray, size: int) -> np.ndarray:
     """Makes images smaller and as large as before again, by bicubic interpolation with antialiasing.
 
     Args:
-      images: uint8[N, H, W, C], C = 1 or 3.
+      images: uint8 or uint16[N, H, W, C].
       size: pixels of either side in between; a side that has no more stays.
 
     Returns:
-      uint8[N, H, W, C].
+      As images.
 
     Raises:
       UserError: unless size is at least 1.
@@ -210,9 +184,16 @@ def check_resolution(size: int) -> None:
 
 
 def _lower_resolution(image: np.ndarray, size: int) -> np.ndarray:
-    whole = _to_pil(image)
-    small = whole.resize((min(size, whole.width), min(size, whole.height)), Image.Resampling.BICUBIC)
-    return to_array(small.resize(whole.size, Image.Resampling.BICUBIC), image.shape[-1])
+    height, width = image.shape[:2]
+    if size >= max(height, width):
+        return image
+
+    def small_and_large(x: Image.Image) -> Image.Image:
+        small = x.resize((min(size, width), min(size, height)), Image.Resampling.BICUBIC)
+        return small.resize(x.size, Image.Resampling.BICUBIC)
+
+    most = np.iinfo(image.dtype).max
+    return _to_integers(_by_plane(image / most, small_and_large), image.dtype)
 
 
 # Sources
@@ -235,26 +216,21 @@ def corrupted(source: Source, corruption: str, severity: int, resolution: int, s
       The source itself where nothing is asked for; else one with the same labels and names.
 
     Raises:
-      UserError: on another corruption, severity or resolution.
+      UserError: on another corruption, severity or resolution, or images that the corruption does not take.
     """
     if corruption:
         check_corruption(corruption, severity)
+        _check_pixels(corruption, source.channels, source.dtype)
     if resolution != 0:
         check_resolution(resolution)
     if not corruption and not resolution:
         return source
-    shift = _Shift(corruption, severity, resolution, seed)
-    if not isinstance(source, ArraySource):
-        return Shifted(source, shift)
-    images = np.empty_like(source.images)
-    for i, image in enumerate(source.images):
-        images[i] = shift(image, i)
-    return ArraySource(source.name, images, source.labels(), source.class_names, source.bad)
+    return source.map(_Shift(corruption, severity, resolution, seed))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shift:
-    """What to do with the pixels uint8[H, W, C] of the image at a position."""
+    """What to do with the pixels [H, W, C] of the image at a position."""
 
     corruption: str
     severity: int
@@ -268,31 +244,3 @@ class _Shift:
             rng = np.random.default_rng((self.seed, position))
             pixels = corrupt_one(pixels, self.corruption, self.severity, rng)
         return pixels
-
-
-class Shifted(Source):
-    """Another source with shifted pixels. A handle is the pair of the other's handle and the position."""
-
-    def __init__(self, source: Source, shift: _Shift):
-        self.source = source
-        self.shift = shift
-        self.name, self.image_shape = source.name, source.image_shape
-        self.channels, self.class_names = source.channels, source.class_names
-        self.labels_are_cheap = source.labels_are_cheap
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def handles(self, indices: Sequence[int]) -> list[Any]:
-        return list(zip(self.source.handles(indices), indices))
-
-    def open_handle(self, handle: Any, index: int) -> Image.Image:
-        raw, position = handle
-        pixels = self.source.decode(self.source.open_handle(raw, position), position)
-        return _to_pil(self.shift(pixels, position))
-
-    def labels(self) -> np.ndarray | None:
-        return self.source.labels()
-
-    def filename(self, index: int) -> str:
-        return self.source.filename(index)

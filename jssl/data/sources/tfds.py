@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data.sources import UNREAD, Source, chunks
+from jssl.data.sources.base import DTYPES, UNREAD, Source, chunks, fields_of
 from jssl.errors import UserError, unknown
 
 
@@ -27,11 +27,17 @@ class TfdsSource(Source):
         features = builder.info.features
         self._image_key = feature_key(features, tfds.features.Image, name, "image")
         self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
-        shape = features[self._image_key].shape
+        image = features[self._image_key]
+        height, width, channels = image.shape
+        dtype = np.dtype(image.np_dtype).name
+        if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
+            raise UserError(
+                f"{name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
+                "one channel"
+            )
         self.name = name
-        self.channels = 1 if shape[-1] == 1 else 3
-        self.image_shape = None if None in shape else (*shape[:2], self.channels)
-        self.class_names = tuple(features[self._label_key].names) if self._label_key else None
+        classes = features[self._label_key].names if self._label_key else None
+        self.fields = fields_of((height, width, channels or 3), dtype, classes)
         decoders = {self._image_key: tfds.decode.SkipDecoding()}
         try:
             self._records = builder.as_data_source(split=split, decoders=decoders)
@@ -54,6 +60,10 @@ class TfdsSource(Source):
         if self._label_key:  # noted in passing, because reading records is what costs
             self._labels[indices] = [record[self._label_key] for record in records]
         return [record[self._image_key] for record in records]
+
+    def content_checksum(self) -> int:
+        """0: records are not read for it; TFDS sets have versions."""
+        return 0
 
     def labels(self) -> np.ndarray | None:
         if self._label_key is None:
@@ -90,7 +100,7 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
         raise UserError(
-            f"{hint} config.data.name takes 'digits', a folder, an .npz file or a TFDS name; "
+            f"{hint} config.data.name takes 'digits', a folder, an .npz or .npy file, or a TFDS name; "
             f"looked in {data_dir or '~/tensorflow_datasets'} too ({type(error).__name__})"
         ) from error
     if builder.is_prepared():

@@ -13,8 +13,6 @@ from jssl.data.pipeline import EvalBatches, TrainBatches
 from jssl.data.sources import corrupted
 from jssl.errors import UserError
 
-LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 200))
-
 
 def pictures(count=6, height=24, width=20, channels=3):
     """Random patches of 3 x 3 pixels: they have edges and flat parts."""
@@ -22,43 +20,11 @@ def pictures(count=6, height=24, width=20, channels=3):
     return small.repeat(3, axis=1).repeat(3, axis=2)[:, :height, :width]
 
 
-# Fewer examples of some classes.
-
-
-def test_long_tail_is_nested_and_seeded():
-    few, more = (corrupted.imbalance_ratio(LABELS, factor, seed=0) for factor in (100, 10))
-    # 200 / 100^(c/9) and 200 / 10^(c/9), rounded down.
-    np.testing.assert_array_equal(np.bincount(LABELS[few]), [200, 119, 71, 43, 25, 15, 9, 5, 3, 2])
-    np.testing.assert_array_equal(np.bincount(LABELS[more]), [200, 154, 119, 92, 71, 55, 43, 33, 25, 20])
-    assert set(few) < set(more)
-    assert few.dtype == np.int64
-    np.testing.assert_array_equal(few, np.sort(few))
-    np.testing.assert_array_equal(few, corrupted.imbalance_ratio(LABELS, 100, seed=0))
-    assert set(few) != set(corrupted.imbalance_ratio(LABELS, 100, seed=1))
-    np.testing.assert_array_equal(corrupted.imbalance_ratio(LABELS, 1, seed=0), np.arange(2000))
-
-
-def test_long_tail_of_unequal_classes():
-    """Where a class is smaller than its share all of it stays; one of each stays in any case."""
-    labels = np.repeat([0, 2, 5], [8, 50, 100])
-    kept = corrupted.imbalance_ratio(labels, 4, seed=0)
-    np.testing.assert_array_equal(np.bincount(labels[kept])[[0, 2, 5]], [8, 50, 25])
-    assert np.bincount(labels[corrupted.imbalance_ratio(labels, 1e9, 0)])[[0, 2, 5]].tolist() == [8, 1, 1]
-    np.testing.assert_array_equal(corrupted.imbalance_ratio(np.zeros(5, int), 10, 0), np.arange(5))
-    assert len(corrupted.imbalance_ratio(np.zeros(0, int), 10, 0)) == 0
-
-
-@pytest.mark.parametrize("factor", [0.5, -1, float("inf"), float("nan")])
-def test_bad_factor(factor):
-    with pytest.raises(UserError, match=r"factor is .*; set it to at least 1"):
-        corrupted.imbalance_ratio(LABELS, factor, seed=0)
-
-
 # Corruptions.
 
 
-def once(image, kind, strength):
-    return corrupted.corrupt_one(image, kind, strength, np.random.default_rng(1))
+def once(image, kind, severity):
+    return corrupted.corrupt_one(image, kind, severity, np.random.default_rng(1))
 
 
 def by_hsv(image, change):
@@ -69,25 +35,25 @@ def by_hsv(image, change):
     return 255 * result
 
 
-@pytest.mark.parametrize(("strength", "std"), [(1, 0.04), (5, 0.10)])
-def test_gaussian_noise(strength, std):
-    noise = once(np.full((100, 100, 3), 128, np.uint8), "gaussian_noise", strength) / 255 - 128 / 255
+@pytest.mark.parametrize(("severity", "std"), [(1, 0.04), (5, 0.10)])
+def test_gaussian_noise(severity, std):
+    noise = once(np.full((100, 100, 3), 128, np.uint8), "gaussian_noise", severity) / 255 - 128 / 255
     assert abs(noise.mean()) < 0.003
     assert abs(noise.std() / std - 1) < 0.03
     assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize(("strength", "photons"), [(1, 500), (5, 50)])
-def test_shot_noise_grows_with_the_light(strength, photons):
+@pytest.mark.parametrize(("severity", "photons"), [(1, 500), (5, 50)])
+def test_shot_noise_grows_with_the_light(severity, photons):
     for value in (0, 30, 120):
-        seen = once(np.full((100, 100, 3), value, np.uint8), "shot_noise", strength) / 255
+        seen = once(np.full((100, 100, 3), value, np.uint8), "shot_noise", severity) / 255
         assert abs(seen.mean() - value / 255) < 0.003
         assert abs(seen.var() - value / 255 / photons) < 0.05 * value / 255 / photons + 2e-6
 
 
-@pytest.mark.parametrize(("strength", "share"), [(1, 0.01), (5, 0.07)])
-def test_impulse_noise(strength, share):
-    seen = once(np.full((200, 100, 3), 128, np.uint8), "impulse_noise", strength)
+@pytest.mark.parametrize(("severity", "share"), [(1, 0.01), (5, 0.07)])
+def test_impulse_noise(severity, share):
+    seen = once(np.full((200, 100, 3), 128, np.uint8), "impulse_noise", severity)
     black, white = ((seen == value).mean() for value in (0, 255))
     assert abs(black - share / 2) < 0.1 * share
     assert abs(white - share / 2) < 0.1 * share
@@ -96,28 +62,28 @@ def test_impulse_noise(strength, share):
 
 def test_gaussian_blur():
     image = pictures()[0]
-    for strength, sigma in ((1, 0.4), (5, 1.0)):
+    for severity, sigma in ((1, 0.4), (5, 1.0)):
         expected = ndimage.gaussian_filter(image.astype(float), (sigma, sigma, 0), mode="nearest")
-        np.testing.assert_allclose(once(image, "gaussian_blur", strength), expected, atol=0.6)
+        np.testing.assert_allclose(once(image, "gaussian_blur", severity), expected, atol=0.6)
 
 
 def test_brightness_and_saturation_agree_with_colorsys():
     image = pictures()[0]
     image[0], image[1] = 0, [255, 0, 10]
-    for strength, shift in ((1, 0.05), (5, 0.3)):
+    for severity, shift in ((1, 0.05), (5, 0.3)):
         expected = by_hsv(image, lambda h, s, v, shift=shift: (h, s, v + shift))
-        np.testing.assert_allclose(once(image, "brightness", strength), expected, atol=0.51)
-    for strength, a, b in ((1, 0.3, 0), (3, 1.5, 0), (5, 2.5, 0.2)):
+        np.testing.assert_allclose(once(image, "brightness", severity), expected, atol=0.51)
+    for severity, a, b in ((1, 0.3, 0), (3, 1.5, 0), (5, 2.5, 0.2)):
         expected = by_hsv(image, lambda h, s, v, a=a, b=b: (h, a * s + b, v))
-        np.testing.assert_allclose(once(image, "saturate", strength), expected, atol=0.51)
+        np.testing.assert_allclose(once(image, "saturate", severity), expected, atol=0.51)
     grey = np.full((4, 4, 3), 90, np.uint8)
     np.testing.assert_array_equal(once(grey, "saturate", 5), grey)
 
 
 def test_contrast():
     image = pictures()[0]
-    for strength, factor in ((1, 0.75), (5, 0.15)):
-        actual = once(image, "contrast", strength).astype(float)
+    for severity, factor in ((1, 0.75), (5, 0.15)):
+        actual = once(image, "contrast", severity).astype(float)
         np.testing.assert_allclose(actual.mean(axis=(0, 1)), image.mean(axis=(0, 1)), atol=0.3)
         np.testing.assert_allclose(actual.std(axis=(0, 1)), factor * image.std(axis=(0, 1)), atol=0.3)
 
@@ -136,10 +102,10 @@ def test_pixelate():
 
 def test_jpeg():
     image = pictures()[0]
-    for strength, quality in ((1, 80), (5, 40)):
+    for severity, quality in ((1, 80), (5, 40)):
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=quality)
-        np.testing.assert_array_equal(once(image, "jpeg", strength), np.asarray(Image.open(file)))
+        np.testing.assert_array_equal(once(image, "jpeg", severity), np.asarray(Image.open(file)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -148,7 +114,7 @@ def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 30, channels), np.uint8)
     images[2] = images[0]
     before = images.copy()
-    results = [corrupted.corrupt(images, kind, strength, seed=7) for strength in (1, 2, 3, 4, 5)]
+    results = [corrupted.corrupt(images, kind, severity, seed=7) for severity in (1, 2, 3, 4, 5)]
     assert all(x.dtype == np.uint8 and x.shape == images.shape for x in results)
     np.testing.assert_array_equal(images, before)
     errors = [np.abs(x - images.astype(float)).mean() for x in results]
@@ -167,24 +133,42 @@ def test_every_corruption_grows_and_is_a_function_of_its_row(kind, channels):
     assert np.array_equal(result, corrupted.corrupt(images, kind, 5, seed=8)) != random
 
 
+@pytest.mark.parametrize("kind", sorted(set(corrupted.KINDS) - {"jpeg"}))
+def test_sixteen_bits_are_corrupted_as_eight_are(kind):
+    narrow = np.random.default_rng(0).integers(0, 256, (1, 16, 12, 5), np.uint8)
+    wide = narrow.astype(np.uint16) * 257
+    result = corrupted.corrupt(wide, kind, 3, seed=0)
+    assert result.dtype == np.uint16
+    expected = corrupted.corrupt(narrow, kind, 3, seed=0)
+    np.testing.assert_allclose(result / 65535, expected / 255, atol=0.51 / 255)
+    small, large = (corrupted.lower_resolution(x, 5) for x in (narrow, wide))
+    np.testing.assert_allclose(large / 65535, small / 255, atol=0.51 / 255)
+
+
+def test_jpeg_takes_no_sixteen_bits():
+    deep = sources.ArraySource("deep", np.zeros((1, 8, 8, 1), np.uint16))
+    with pytest.raises(UserError, match="jpeg takes images of uint8 with 1 or 3 channels, not uint16 with 1"):
+        corrupted.corrupted(deep, "jpeg", 3, 0, seed=0)
+
+
 @pytest.mark.parametrize(
-    ("kind", "strength", "message"),
+    ("kind", "severity", "message"),
     [
         ("gausian_noise", 1, "unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
-        ("jpeg", 0, "strength of jpeg is 0; set it to 1, 2, 3, 4 or 5"),
-        ("jpeg", 6, "strength of jpeg is 6"),
-        ("jpeg", 2.5, "strength of jpeg is 2.5"),
-        ("jpeg", True, "strength of jpeg is True"),
+        ("jpeg", 0, "severity of jpeg is 0; set it to 1, 2, 3, 4 or 5"),
+        ("jpeg", 6, "severity of jpeg is 6"),
+        ("jpeg", 2.5, "severity of jpeg is 2.5"),
+        ("jpeg", True, "severity of jpeg is True"),
     ],
 )
-def test_bad_corruptions(kind, strength, message):
+def test_bad_corruptions(kind, severity, message):
     images = pictures(1)
     with pytest.raises(UserError, match=message):
-        corrupted.corrupt(images, kind, strength, seed=0)
+        corrupted.corrupt(images, kind, severity, seed=0)
     with pytest.raises(UserError, match=message):
-        corrupted.corrupt_one(images[0], kind, strength, np.random.default_rng(0))
+        corrupted.corrupt_one(images[0], kind, severity, np.random.default_rng(0))
     with pytest.raises(UserError, match=message):
-        corrupted.shifted(sources.ArraySource("a", images), kind, strength, 0, seed=0)
+        corrupted.corrupted(sources.ArraySource("a", images), kind, severity, 0, seed=0)
 
 
 # Resolution.
@@ -209,7 +193,7 @@ def test_lower_resolution_keeps_low_frequencies_only(channels):
         with pytest.raises(UserError, match=r"the resolution is .*; set it to a side in pixels"):
             corrupted.lower_resolution(images, size)
         with pytest.raises(UserError, match="the resolution is"):
-            corrupted.shifted(sources.ArraySource("a", images), "", 1, size or -1, seed=0)
+            corrupted.corrupted(sources.ArraySource("a", images), "", 1, size or -1, seed=0)
 
 
 # Sources.
@@ -232,13 +216,13 @@ def test_shifted_arrays_and_files_agree(folder):
     for corruption, resolution in (("gaussian_noise", 0), ("", 9), ("impulse_noise", 9)):
         expected = images if not resolution else corrupted.lower_resolution(images, resolution)
         expected = corrupted.corrupt(expected, corruption, 3, seed=5) if corruption else expected
-        now = corrupted.shifted(array, corruption, 3, resolution, seed=5)
+        now = corrupted.corrupted(array, corruption, 3, resolution, seed=5)
         assert isinstance(now, sources.ArraySource)
         np.testing.assert_array_equal(now.images, expected)
         assert (now.name, now.class_names, now.bad) == (array.name, array.class_names, array.bad)
         np.testing.assert_array_equal(now.labels(), array.labels())
 
-        later = corrupted.shifted(folder, corruption, 3, resolution, seed=5)
+        later = corrupted.corrupted(folder, corruption, 3, resolution, seed=5)
         for i in range(6):
             np.testing.assert_array_equal(later.decode(later.open(i), i), expected[i])
         with pytest.raises(sources.BadImage, match=r"bee/broken\.png"):
@@ -249,12 +233,12 @@ def test_shifted_arrays_and_files_agree(folder):
         np.testing.assert_array_equal(later.labels(), folder.labels())
     np.testing.assert_array_equal(array.images, pictures())
     for source in (array, folder):
-        assert corrupted.shifted(source, "", 0, 0, seed=5) is source
+        assert corrupted.corrupted(source, "", 0, 0, seed=5) is source
 
 
 def test_batches_of_a_shifted_folder(folder):
     """Whole images and crops alike, in training and in evaluation; the unreadable one is passed over."""
-    source = corrupted.shifted(folder, "gaussian_noise", 5, 12, seed=5)
+    source = corrupted.corrupted(folder, "gaussian_noise", 5, 12, seed=5)
     expected = corrupted.corrupt(corrupted.lower_resolution(pictures(), 12), "gaussian_noise", 5, seed=5)
     batch = TrainBatches(source, 7, seed=0, steps=1, process=0, processes=1)[0]
     np.testing.assert_array_equal(batch["image"], expected[batch["index"]])
@@ -270,7 +254,7 @@ def test_batches_of_a_shifted_folder(folder):
 
 
 def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
-    part = sources.subset(corrupted.shifted(folder, "contrast", 5, 0, seed=0), np.array([1, 2]))
+    part = corrupted.corrupted(folder, "contrast", 5, 0, seed=0).take([1, 2])
     expected = corrupted.corrupt(pictures(), "contrast", 5, seed=0)
     np.testing.assert_array_equal(part.decode(part.open(1), 1), expected[2])
 
@@ -292,14 +276,14 @@ def test_the_unlabelled_stream_may_differ_from_the_labelled_one():
     alone = datasets.open_data(options(with_labeled=False))
     assert alone.info.num_examples == len(alone.train) - 50
     assert (alone.unlabeled()[1] == -1).all()
-    assert not set(alone.others) & set(alone.visible)
+    assert not set(alone.unlabeled_indices) & set(alone.labeled_indices)
 
     tailed = datasets.open_data(options(imbalance_ratio=10.0))
     counts = np.bincount(tailed.unlabeled()[0].labels())
     assert counts[0] / counts[-1] == pytest.approx(10, rel=0.1)
     assert tailed.info.num_examples == counts.sum()
 
-    noisy = datasets.open_data(options(corruption="gaussian_noise", strength=5, resolution=4))
+    noisy = datasets.open_data(options(corruption="gaussian_noise", severity=5, resolution=4))
     images = noisy.unlabeled()[0].images
     assert images.shape == noisy.train.images.shape
     assert (images != noisy.train.images).mean() > 0.5
@@ -310,7 +294,7 @@ def test_the_unlabelled_stream_may_differ_from_the_labelled_one():
     ("changes", "message"),
     [
         ({"corruption": "jpg"}, "unknown corruption 'jpg': did you mean 'jpeg'"),
-        ({"corruption": "jpeg", "strength": 6}, "set it to 1, 2, 3, 4 or 5"),
+        ({"corruption": "jpeg", "severity": 6}, "set it to 1, 2, 3, 4 or 5"),
         ({"resolution": -1}, "at least 1"),
         ({"imbalance_ratio": 0.5}, "set it to at least 1"),
     ],

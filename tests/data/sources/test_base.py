@@ -1,10 +1,9 @@
-"""Two sources as one."""
+"""What can be made of a source."""
 
 import numpy as np
 import pytest
 
 from jssl.data import sources
-from jssl.data.sources import concat
 from jssl.errors import UserError
 
 
@@ -15,7 +14,7 @@ def arrays(count, seed, shape=(8, 8, 3), name="a"):
 
 def test_arrays_stay_arrays_without_labels():
     a, b = arrays(3, 0), arrays(2, 1)
-    both = concat.joined(a, b)
+    both = a.concat(b)
     np.testing.assert_array_equal(both.images, np.concatenate([a.images, b.images]))
     assert both.labels() is None
     assert both.class_names is None
@@ -23,7 +22,7 @@ def test_arrays_stay_arrays_without_labels():
 
 def test_files_are_read_in_place(photos):
     folder = sources.FolderSource(photos)
-    both = concat.joined(folder, arrays(2, 1))
+    both = folder.concat(arrays(2, 1))
     assert len(both) == len(folder) + 2
     order = [len(folder) + 1, 3, len(folder), 0]
     for index, handle in zip(order, both.handles(order)):
@@ -37,4 +36,4 @@ def test_files_are_read_in_place(photos):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (6, 6, 3)])
 def test_images_that_are_not_alike_cannot_be_joined(shape):
     with pytest.raises(UserError, match="they must be alike"):
-        concat.joined(arrays(3, 0), arrays(3, 1, shape))
+        arrays(3, 0).concat(arrays(3, 1, shape))

@@ -1,0 +1,225 @@
+"""Images of one size in an array: in memory, or in an .npy on disk of which only the rows asked for are read."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from jssl.data.sources.base import DTYPES, BadImage, PixelMap, Source, chunks, fields_of
+from jssl.data.sources.images import Opened, Path
+from jssl.errors import UserError
+
+SUFFIXES = (".npz", ".npy")
+CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
+
+
+class ArraySource(Source):
+    """Images of one size in memory. `bad` are positions whose image could not be decoded.
+
+    Raises:
+      UserError: unless images are uint8 or uint16[N, H, W, C] and labels int[N], none of them negative.
+    """
+
+    is_in_memory = True
+
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        bad: dict[int, str] | None = None,
+    ):
+        check_images(name, images)
+        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+            raise UserError(
+                f"{name}: labels must be int[{len(images)}], not {labels.dtype}{list(labels.shape)}"
+            )
+        if labels is not None and labels.min(initial=0) < 0:
+            raise UserError(
+                f"{name}: labels must not be negative: leave unlabelled images to a file of their own"
+            )
+        if class_names is None and labels is not None:
+            class_names = tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
+        self.name = name
+        self.images = images
+        self.fields = fields_of(images.shape[1:], str(images.dtype), class_names)
+        self.bad = bad or {}
+        self._labels = None if labels is None else labels.astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [self.images[i] for i in indices]
+
+    def open_handle(self, handle: Any, index: int) -> Opened:
+        if index in self.bad:
+            raise BadImage(self.bad[index])
+        return super().open_handle(handle, index)
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
+        rows = np.asarray(indices)
+        if self.bad and not self.bad.keys().isdisjoint(rows.tolist()):
+            return None
+        found = {"image": self.images[rows]}
+        return found if self._labels is None else {**found, "label": self._labels[rows]}
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Source:
+        rows = np.asarray(indices, np.int64)
+        new = {int(old): place for place, old in enumerate(rows)} if self.bad else {}
+        bad = {new[i]: text for i, text in self.bad.items() if i in new}
+        return self._like(self.images[rows], None if self._labels is None else self._labels[rows], bad)
+
+    def map(self, function: PixelMap) -> Source:
+        changed = np.empty_like(self.images)
+        for i, image in enumerate(self.images):
+            changed[i] = function(image, i)
+        return self._like(changed, self._labels, self.bad)
+
+    def _like(self, images: np.ndarray, labels: np.ndarray | None, bad: dict[int, str]) -> ArraySource:
+        return ArraySource(self.name, images, labels, self.class_names, bad)
+
+    def concat(self, other: Source) -> Source:
+        both = super().concat(other)
+        if not other.is_in_memory:
+            return both
+        parts = [source.gather(np.arange(len(source))) for source in (self, other)]
+        whole = [part["image"] for part in parts if part is not None]
+        return both if len(whole) < 2 else ArraySource(both.name, np.concatenate(whole))
+
+    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
+        if (channels, np.dtype(dtype)) != (self.channels, self.dtype):
+            raise self._unlike(channels, np.dtype(dtype))
+        return self
+
+    def labels(self) -> np.ndarray | None:
+        return self._labels
+
+    def content_checksum(self) -> int:
+        return zlib.crc32(np.ascontiguousarray(self.images).data)
+
+
+class NpySource(Source):
+    """Rows of an .npy file, mapped into memory: only those asked for are read.
+
+    Args:
+      path: of an array [N, H, W] or [N, H, W, C], uint8 or uint16.
+      rows: int64[M], positions in the file; all of them by default.
+    """
+
+    def __init__(self, path: pathlib.Path, rows: np.ndarray | None = None):
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.path = path
+        self.images = images[..., None] if images.ndim == 3 else images
+        check_images(path.stem, self.images)
+        self.rows = np.arange(len(self.images)) if rows is None else rows
+        self.name, self.fields = path.stem, fields_of(self.images.shape[1:], str(self.images.dtype))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NpySource, (self.path, self.rows)  # for worker processes: not the pixels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
+        return [np.array(self.images[self.rows[i]]) for i in indices]
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
+        return {"image": np.array(self.images[self.rows[np.asarray(indices)]])}
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Source:
+        return NpySource(self.path, self.rows[np.asarray(indices, np.int64)])
+
+    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
+        if (channels, np.dtype(dtype)) != (self.channels, self.dtype):
+            raise self._unlike(channels, np.dtype(dtype))
+        return self
+
+    def labels(self) -> np.ndarray | None:
+        return None
+
+    def content_checksum(self) -> int:
+        """Of some rows, evenly spaced: reading all may take hours."""
+        spread = np.linspace(0, len(self) - 1, min(len(self), CHECKED_ROWS)).astype(np.int64)
+        return zlib.crc32(np.ascontiguousarray(self.images[self.rows[spread]]).data, len(self))
+
+
+def check_images(name: str, images: np.ndarray) -> None:
+    """Raises UserError unless images are uint8 or uint16[N, H, W, C]."""
+    if str(images.dtype) not in DTYPES or images.ndim != 4 or 0 in images.shape[1:]:
+        raise UserError(
+            f"{name}: images must be uint8 or uint16[N, H, W, C], not {images.dtype}{list(images.shape)}"
+        )
+
+
+def in_memory(source: Source, threads: int = 4) -> Source:
+    """Decodes a source of one image size once; a training epoch then is an array gather."""
+    if source.is_in_memory:
+        return source
+    assert source.image_shape is not None, "only sources of one image size fit an array"
+    images = np.zeros((len(source), *source.image_shape), source.dtype)
+    bad: dict[int, str] = {}
+
+    def decode(item: tuple[int, Any]) -> None:
+        index, handle = item
+        try:
+            images[index] = source.decode(source.open_handle(handle, index), index)
+        except (BadImage, ValueError) as error:
+            bad[index] = str(error)
+
+    with futures.ThreadPoolExecutor(threads) as pool:
+        for chunk in chunks(len(source)):
+            rows = source.gather(chunk)
+            if rows is not None:
+                images[chunk.start : chunk.stop] = rows["image"]
+            else:
+                list(pool.map(decode, zip(chunk, source.handles(chunk))))
+    return ArraySource(source.name, images, source.labels(), source.class_names, bad)
+
+
+def arrays(path: Path) -> dict[str, Source]:
+    """`images`/`labels` of an .npz as `train`; `test_images`/`test_labels`, if there, as `test`; an .npy as `train`.
+
+    Raises:
+      UserError: if there is no such file, it cannot be read, or its arrays are not what ArraySource takes.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    about = path.stat()
+    return _arrays(path, about.st_mtime_ns if isinstance(about, os.stat_result) else about.mtime)
+
+
+@functools.lru_cache(maxsize=2)
+def _arrays(path: Path, modified: int) -> dict[str, Source]:
+    """Reads once what train and test are asked of, and anew when the file was written anew."""
+    del modified
+    try:
+        if path.suffix == ".npy" and isinstance(path, pathlib.Path):
+            return {"train": NpySource(path)}
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
+    except UserError:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if "images" not in stored:
+        raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
+
+    def split(images: str, labels: str) -> Source:
+        pixels = stored[images][..., None] if stored[images].ndim == 3 else stored[images]
+        return ArraySource(path.stem, pixels, stored.get(labels))
+
+    result = {"train": split("images", "labels")}
+    if "test_images" in stored:
+        result["test"] = split("test_images", "test_labels")
+    return result

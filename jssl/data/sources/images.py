@@ -1,0 +1,173 @@
+"""From a file, bytes or an array to the pixels of one image, uint8 or uint16, any number of channels."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from typing import TypeAlias
+
+import numpy as np
+from etils import epath
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+
+from jssl import storage
+
+Path: TypeAlias = pathlib.Path | epath.Path
+Opened: TypeAlias = Image.Image | np.ndarray  # an array where Pillow has no mode for it
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, of 8 bits
+_GREY = ("1", "L", "LA", "La")
+_TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_LUMA = np.array([0.299, 0.587, 0.114])
+_WIDER = 257  # 255 becomes 65535
+
+
+class UnsupportedImage(ValueError):
+    """A whole file whose pixels are of a kind that is not read."""
+
+
+def open_image(handle: Path | bytes | np.ndarray) -> Opened:
+    """Opens lazily: for files only the header is read, unless they are TIFFs that Pillow has no mode for.
+
+    Raises:
+      UnsupportedImage: for colour PNGs of 16 bits a channel and for pixels that are neither uint8 nor uint16.
+      Exception: whatever the decoder says of a broken file.
+    """
+    if isinstance(handle, np.ndarray):
+        return from_array(handle)
+    if not isinstance(handle, bytes) and storage.is_remote(handle):
+        handle = handle.read_bytes()
+    try:
+        image = Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
+    except UnidentifiedImageError:
+        if _begins(handle) not in _TIFF_BEGINS:
+            raise
+        return _read_tiff(handle)
+    if isinstance(image, TiffImageFile):
+        deep = max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
+        return _read_tiff(handle) if deep and not _is_deep(image) else image
+    if image.format == "PNG" and not _is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile):
+        raise UnsupportedImage(
+            "a PNG of 16 bits a channel in colour, which Pillow cuts to 8: save it as .tif or as an array"
+        )
+    return image
+
+
+def from_array(pixels: np.ndarray) -> Opened:
+    """Pixels [H, W, C] as `open_image` gives them: by Pillow where it has a mode for them, else as they are."""
+    if pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, 3):
+        return pixels
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def describe(image: Opened) -> tuple[int, np.dtype]:
+    """Channels and dtype that the pixels of an opened image have by themselves."""
+    if isinstance(image, np.ndarray):
+        return image.shape[-1], image.dtype
+    if _is_deep(image):
+        return 1, np.dtype(np.uint16)
+    return (1 if image.mode in _GREY else 3), np.dtype(np.uint8)
+
+
+def size_of(image: Opened) -> tuple[int, int]:
+    """Width and height."""
+    return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
+
+
+def upright(image: Opened) -> Opened:
+    """Turns a photograph as its camera noted; where nothing is noted it stays undecoded."""
+    if isinstance(image, np.ndarray) or not (image.info.get("exif") or image.format == "TIFF"):
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def eight_bit(image: Image.Image, channels: int) -> Image.Image:
+    """In Pillow's mode of so many channels of 8 bits, at most 4.
+
+    Raises:
+      ValueError: if it has more bits, which would be lost.
+    """
+    if _is_deep(image):
+        raise ValueError("16 bits a pixel where the other images have 8: convert it, or all the others")
+    return image.convert(MODES[channels])
+
+
+def to_array(image: Opened, channels: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Decodes to dtype[H, W, channels], upright as the camera meant it.
+
+    Grey is repeated for colour, colour is made grey with the weights of ITU-R 601, 8 bits are spread over 16 (255
+    becomes 65535).
+
+    Raises:
+      ValueError: if the image has more bits, or another number of channels that is not 1 or 3.
+    """
+    image, dtype = upright(image), np.dtype(dtype)
+    if not isinstance(image, np.ndarray):
+        if dtype == np.uint8 and channels in MODES:
+            pixels = np.asarray(eight_bit(image, channels))
+            return pixels[..., None] if channels == 1 else pixels
+        image = _pixels(image)
+    return _widened(_with_channels(image, channels), dtype)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether Pillow holds more than 8 bits a pixel."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """All that Pillow holds: uint16[H, W, 1], uint8[H, W, 1] or uint8[H, W, 3]."""
+    if not _is_deep(image):
+        mode = "L" if image.mode in _GREY else "RGB"
+        pixels = np.asarray(image.convert(mode))
+        return pixels[..., None] if mode == "L" else pixels
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    return pixels.astype(np.uint16)[..., None]
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    found = pixels.shape[-1]
+    if found == channels:
+        return pixels
+    if (found, channels) == (1, 3):
+        return np.repeat(pixels, 3, axis=-1)
+    if (found, channels) == (3, 1):
+        return np.round(pixels @ _LUMA).astype(pixels.dtype)[..., None]
+    raise ValueError(f"{found} channels where the other images have {channels}")
+
+
+def _widened(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if pixels.dtype == dtype:
+        return pixels
+    if dtype < pixels.dtype:
+        raise ValueError("16 bits a pixel where the other images have 8: convert it, or all the others")
+    return pixels.astype(dtype) * dtype.type(_WIDER)
+
+
+def _begins(handle: Path | bytes) -> bytes:
+    if isinstance(handle, bytes):
+        return handle[:4]
+    with handle.open("rb") as file:
+        return file.read(4)
+
+
+def _read_tiff(handle: Path | bytes) -> np.ndarray:
+    """The first page of a TIFF, uint8 or uint16[H, W, C]."""
+    import tifffile
+
+    content = handle if isinstance(handle, bytes) else handle.read_bytes()
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages.first
+        pixels = page.asarray()
+        if page.axes == "SYX":  # one plane a channel
+            pixels = np.moveaxis(pixels, 0, -1)
+        elif page.axes == "YX":
+            pixels = pixels[..., None]
+        elif page.axes != "YXS":
+            raise UnsupportedImage(f"a TIFF with axes {page.axes}: save it with axes YX or YXS")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise UnsupportedImage(f"a TIFF of {pixels.dtype}: save it as uint8 or uint16")
+    return pixels

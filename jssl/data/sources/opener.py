@@ -1,0 +1,74 @@
+"""`load(name, split)` opens a source by its name.
+
+  digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
+  a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
+  an .npz file         arrays `images` uint8 or uint16[N, H, W, C] and, optionally, `labels` int[N]
+  an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
+  anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
+
+Folders and arrays may lie in an object store: gs://bucket/folder.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from jssl import storage
+from jssl.data.sources import arrays, folders
+from jssl.data.sources.base import Source
+from jssl.data.sources.digits import digits
+from jssl.errors import UserError, unknown
+
+
+def load(name: str, split: str, data_dir: str | None = None) -> Source:
+    """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
+
+    Raises:
+      UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
+    """
+    if not name:
+        raise UserError("config.data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
+    path = storage.located(name)
+    if name == "digits":
+        return sliced(digits(), split)
+    if path.suffix in arrays.SUFFIXES:
+        return sliced(arrays.arrays(path), split)
+    if path.is_dir():
+        return sliced(folders.folder(path), split)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise UserError(f"there is no folder {path}")
+    from jssl.data.sources.tfds import TfdsSource
+
+    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"))
+
+
+def has_split(name: str, split: str) -> bool:
+    """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
+    path = storage.located(name)
+    if not split or (path.suffix not in arrays.SUFFIXES and not path.is_dir()):
+        return bool(split)
+    splits = arrays.arrays(path) if path.suffix in arrays.SUFFIXES else folders.folder(path)
+    return split.partition("[")[0] in splits
+
+
+def sliced(splits: dict[str, Source], spec: str) -> Source:
+    """Applies a TFDS slicing string to named splits."""
+    base = spec.partition("[")[0]
+    if base not in splits:
+        raise unknown("split", base, splits)
+    source = splits[base]
+    if base == spec:
+        return source
+    import tensorflow_datasets as tfds
+
+    try:
+        instruction = tfds.core.ReadInstruction.from_spec(spec)
+        info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
+        (part,) = instruction.to_absolute({base: info})
+    except (ValueError, AssertionError) as error:
+        raise UserError(
+            f"cannot read the split {spec!r}: write it as {base}[:10%] or {base}[5:20]"
+        ) from error
+    return source.take(np.arange(part.from_ or 0, len(source) if part.to is None else part.to))

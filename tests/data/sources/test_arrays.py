@@ -1,0 +1,81 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from jssl.data import sources
+from jssl.data.sources import ArraySource, BadImage
+from jssl.errors import UserError
+
+
+def test_arrays(tmp_path):
+    images = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    np.savez(tmp_path / "a.npz", images=images, labels=[1, 0], test_images=images[:1], test_labels=[1])
+    train = sources.load(str(tmp_path / "a.npz"), "train")
+    assert train.image_shape == (3, 3, 1)
+    np.testing.assert_array_equal(train.labels(), [1, 0])
+    assert len(sources.load(str(tmp_path / "a.npz"), "test")) == 1
+    np.save(tmp_path / "b.npy", images)
+    assert sources.load(str(tmp_path / "b.npy"), "train").labels() is None
+
+
+def test_in_memory_keeps_count_of_the_unreadable(tmp_path):
+    good = ArraySource("x", np.ones((3, 2, 2, 3), np.uint8), np.arange(3))
+
+    class Broken(sources.Subset):
+        def handles(self, indices):
+            return [b"no image" if i == 1 else good.images[i] for i in indices]
+
+        def gather(self, indices):
+            return None
+
+    memory = sources.in_memory(Broken(good, np.arange(3)))
+    assert list(memory.bad) == [1]
+    with pytest.raises(BadImage, match=r"x\[1\]"):
+        memory.open(1)
+    assert list(memory.take([2, 1]).bad) == [1]
+    assert not memory.take([2, 0]).bad
+
+
+def test_an_npy_is_mapped_and_only_rows_asked_for_are_read(tmp_path):
+    images = np.random.default_rng(0).integers(0, 65536, (600, 4, 5), dtype=np.uint16)
+    np.save(tmp_path / "a.npy", images)
+    source = sources.load(str(tmp_path / "a.npy"), "train[100:]")
+    assert isinstance(source, sources.NpySource)
+    assert isinstance(source.images, np.memmap)
+    assert not source.is_in_memory
+    part = source.take([3, 1])
+    assert isinstance(part, sources.NpySource)
+    np.testing.assert_array_equal(part.gather([0, 1])["image"][..., 0], images[[103, 101]])
+    np.testing.assert_array_equal(part.handles([1])[0][..., 0], images[101])
+    assert len(pickle.dumps(source)) < 10_000  # worker processes open the file, its pixels do not travel
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(part)).gather([0])["image"], part.gather([0])["image"]
+    )
+    memory = sources.in_memory(source)
+    assert memory.is_in_memory
+    np.testing.assert_array_equal(memory.images[..., 0], images[100:])
+    np.save(tmp_path / "b.npy", np.zeros((2, 3, 3)))
+    with pytest.raises(UserError, match=r"must be uint8 or uint16\[N, H, W, C\], not float64\[2, 3, 3, 1\]"):
+        sources.load(str(tmp_path / "b.npy"), "train")
+
+
+def test_a_mapped_array_is_told_from_another(tmp_path):
+    images = np.zeros((600, 2, 2, 1), np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    images[0] = 1
+    np.save(tmp_path / "b.npy", images)
+    first, second = (sources.load(str(tmp_path / f"{name}.npy"), "train") for name in "ab")
+    assert first.content_checksum() == sources.load(str(tmp_path / "a.npy"), "train").content_checksum()
+    assert first.content_checksum() != second.content_checksum()
+    assert first.content_checksum() != first.take(range(500)).content_checksum()
+
+
+def test_gather_gives_rows_of_all_fields_where_none_is_unreadable():
+    images = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 5), dtype=np.uint8)
+    source = ArraySource("x", images, np.arange(4) % 2, bad={1: "torn"})
+    assert source.fields["label"].classes == ("0", "1")
+    found = source.gather([3, 0])
+    np.testing.assert_array_equal(found["image"], images[[3, 0]])
+    np.testing.assert_array_equal(found["label"], [1, 0])
+    assert source.gather([0, 1]) is None
