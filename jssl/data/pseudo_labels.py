@@ -1,4 +1,4 @@
-"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers (`unlabeled.inliers`)."""
+"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers (`inliers`)."""
 
 from __future__ import annotations
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from jssl.runs.restore import open_classifier
 import functools
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from jssl.runs import run
 from jssl.data import sources
 from jssl.data.datasets import Data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
 from jssl.errors import UserError, unknown
 from jssl.evaluation.suite import extract_source
+from jssl.runs.restore import open_classifier
 
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
 VIEWS = ("centre", "crops")
@@ -42,8 +41,8 @@ def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]
       config: the section `pseudo`.
 
     Returns:
-      The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of classes
-      beside that of the true labels that are visible, and, where the data set knows better, how many are right.
+      The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of
+      classes beside that of the true labels that are visible, and, where the data set knows better, how many are right.
     """
     program, data, state = open_classifier(teacher)
     assert data.labeled_indices is not None
@@ -60,7 +59,9 @@ def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]
         rows, weight = balanced(p, rows, weight)
     target = p[rows] if config.soft else np.eye(p.shape[1], dtype=np.float32)[p[rows].argmax(axis=1)]
     index, confidence = hidden[found.index[rows]], p[rows].max(axis=1)
-    labels = PseudoLabels(index, target, weight, confidence, split_fingerprint(data.train, data.holdout_indices))
+    labels = PseudoLabels(
+        index, target, weight, confidence, split_fingerprint(data.train, data.holdout_indices)
+    )
     return labels, describe(p, rows, found.labels, data)
 
 

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from jssl.runs import supervised_baseline
-from jssl.report.result import Result
-from jssl.runs.init_from import begin_with
-from jssl.runs.pictures import draw_attention, draw_features, draw_views
-from jssl.train.signals import Interrupted
-from jssl.train.signals import sigterm_noted
-from jssl.train.signals import sigterm_stops
-import dataclasses
 import functools
-import math
 import time
-from collections.abc import Sequence
-from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 from absl import logging
 from etils import epath
 
-from jssl.train import monitor, program, loop
 from jssl import parallel
-from jssl.runs import workdir
-from jssl.train.checkpoint import Checkpointer
-from jssl.data import augment
 from jssl.data.datasets import Data, open_data
-from jssl.data.pipeline import EvalBatches, TrainBatches
-from jssl.data.sources import subset
-from jssl.errors import UserError
+from jssl.data.pipeline import TrainBatches
 from jssl.evaluation import classifier, suite
+from jssl.report.result import Result
+from jssl.runs import supervised_baseline, workdir
+from jssl.runs.init_from import begin_with
+from jssl.runs.pictures import draw_attention, draw_features, draw_views
+from jssl.train import loop, monitor, program
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
-from jssl.report import tables
-from jssl.train.state import TrainState
-from jssl.types import Array, Batch, Params, PyTree, State
-
-
-
+from jssl.train.signals import Interrupted, sigterm_noted, sigterm_stops
 
 
 def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
@@ -116,12 +98,6 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
     return Result(folder, values)
 
 
-
-
-
-
-
-
 def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
     """The streams of a run."""
     config, batches = prog.config, {}
@@ -143,15 +119,3 @@ def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
             more=more,
         )
     return batches
-
-
-
-
-
-
-
-
-
-
-
-

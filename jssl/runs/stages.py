@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jssl.runs.restore import open_classifier
 import dataclasses
 import functools
 import io
@@ -15,16 +14,17 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jssl import storage, parallel
-from jssl.train import monitor
-from jssl.runs import pseudo_labels, supervised_baseline, workdir
-from jssl.runs.run import run_one
-from jssl.data.datasets import split_fingerprint, open_data
+from jssl import parallel, storage
+from jssl.data.datasets import open_data, split_fingerprint
 from jssl.errors import UserError, unknown
-from jssl.metrics import ood
 from jssl.evaluation import suite
 from jssl.evaluation.suite import extract_source
+from jssl.metrics import ood
 from jssl.report.result import Result
+from jssl.runs import pseudo_labels, supervised_baseline, workdir
+from jssl.runs.restore import open_classifier
+from jssl.runs.run import run_one
+from jssl.train import monitor
 
 PSEUDO_LABELS = "pseudo_labels.npz"
 INLIERS = "inliers.npz"
@@ -81,7 +81,10 @@ def check(config: ml_collections.ConfigDict) -> None:
                 and not config.stages[other].evals.classifier.enabled
             ):
                 raise UserError(f"config.stages.{name}.{key}={other}: that stage has no classifier")
-        if own.pseudo_labels.teacher in config.order and config.stages[own.pseudo_labels.teacher].data.labels == "all":
+        if (
+            own.pseudo_labels.teacher in config.order
+            and config.stages[own.pseudo_labels.teacher].data.labels == "all"
+        ):
             raise UserError(
                 f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to pseudo: set data.labels"
             )
@@ -92,7 +95,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise unknown(f"stages.{name}.outliers.score", own.outliers.score, ood.SCORES)
         if not 0 < own.outliers.inlier_quantile <= 1:
             raise UserError(
-                f"stages.{name}.outliers.inlier_quantile={own.outliers.inlier_quantile} must be more than 0 and at most 1"
+                f"stages.{name}.outliers.inlier_quantile={own.outliers.inlier_quantile} must be more than 0 "
+                "and at most 1"
             )
         suite.check(own)
         supervised_baseline.read(own.evals.supervised_baseline)
@@ -155,7 +159,9 @@ def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made
     """Labels for a stage, as its `pseudo` says."""
     labels, found = pseudo_labels.make(teacher, own.pseudo_labels)
     if not len(labels.index):
-        raise UserError(f"no pseudo-label of {teacher} counts by rule {own.pseudo_labels.rule!r}: lower pseudo.threshold")
+        raise UserError(
+            f"no pseudo-label of {teacher} counts by rule {own.pseudo_labels.rule!r}: lower pseudo_labels.threshold"
+        )
     return dataclasses.asdict(labels), found
 
 
@@ -178,6 +184,12 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
         told |= {"auroc": ood.auroc(scores[~added], scores[added]), "added": int(added.sum())}
         told |= {"added_kept": int((kept & added).sum())}
     if not kept.any():
-        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise ood.keep")
+        raise UserError(
+            f"no unlabelled image looks like the classes of {teacher}: raise outliers.inlier_quantile"
+        )
     of = split_fingerprint(stream.train, stream.holdout_indices)
-    return {"index": found.index[kept].astype(np.int64), "num_examples": len(stream.unlabeled_pool), "split_fingerprint": of}, told
+    return {
+        "index": found.index[kept].astype(np.int64),
+        "num_examples": len(stream.unlabeled_pool),
+        "split_fingerprint": of,
+    }, told

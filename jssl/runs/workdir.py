@@ -10,10 +10,10 @@ from typing import Any
 import ml_collections
 from etils import epath
 
-from jssl import storage, parallel
+from jssl import parallel, storage
 from jssl.data.datasets import Data
-from jssl.errors import UserError
 from jssl.data.streams import DataInfo
+from jssl.errors import UserError
 
 CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
@@ -104,8 +104,6 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 def holds_run(workdir: epath.Path) -> bool:
     """Whether a folder holds a run or a sequence of stages."""
     return (workdir / CONFIG_FILE).exists()
-
-
 
 
 def write_splits(workdir: epath.Path, data: Data) -> None:

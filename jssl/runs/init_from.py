@@ -1,0 +1,80 @@
+"""The weights that a run begins with: another run's networks, and the targets and averages of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+
+from jssl.errors import UserError
+from jssl.runs.restore import open_run
+from jssl.train.program import Program
+from jssl.train.state import TrainState
+from jssl.types import Params, PyTree, State
+
+
+def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
+    """A fresh state whose networks of some names, and the targets and averages of them, are those of another run.
+
+    Args:
+      folder: of that run.
+      parts: 'encoder', 'classifier'; the encoder is the one that evaluators see there.
+      prog: whose state it is.
+      state: fresh.
+
+    Raises:
+      UserError: if that run lacks a part, or its shapes differ.
+    """
+    other, _, trained = open_run(folder)
+    given = {"encoder": with_head_layers(other, trained, len(prog.config.encoder.head_layers))}
+    average = trained.method_state.get("average", trained.params)
+    if "classifier" in average:
+        given["classifier"] = (average["classifier"], {})
+    params, method_state = state.params, state.method_state
+    for part in parts:
+        if part not in given or part not in params:
+            raise UserError(f"config.init_parts names {part!r}, which {folder} or this run does not have")
+        ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
+        if ours != theirs:
+            raise UserError(
+                f"config.init_from={folder}: its {part} has other shapes; give both runs the same config.encoder"
+            )
+        params = put_in(params, part, *given[part])
+        method_state = put_in(method_state, part, *given[part])
+    begun = dataclasses.replace(state, params=params, method_state=method_state)
+    return jax.device_put(jax.device_get(begun), prog.shardings)
+
+
+def with_head_layers(prog: Program, state: TrainState, layers: int) -> tuple[Params, State]:
+    """The encoder that evaluators see, and its statistics; so many layers of its projector on top, if none are.
+
+    Raises:
+      UserError: if there is no such projector.
+    """
+    encoder, stats = prog.method.eval_encoder(state.params, state.method_state)
+    if not layers or prog.config.encoder.head_layers:
+        return encoder, stats
+    head, head_stats = state.params.get("projector", {}), state.method_state["stats"].get("projector", {})
+    names = [f"{kind}{layer}" for layer in range(layers) for kind in ("dense", "bn")]
+    if any(name not in head for name in names) or f"dense{layers}" not in head:
+        raise UserError(
+            f"config.encoder.head_layers asks for {layers} layers of a projector with batch norm below its last one: "
+            f"{prog.config.name} has {', '.join(head) or 'no projector'}"
+        )
+    top = {name: head[name] for name in names}
+    means = {name: head_stats[name] for name in names if name in head_stats}
+    return {"base": encoder, "head": top}, {"base": stats, "head": means}
+
+
+def put_in(tree: PyTree, name: str, params: Params, stats: State, within_stats: bool = False) -> PyTree:
+    """Puts parameters, or below 'stats' the statistics, in the place of every entry of a name."""
+    if not isinstance(tree, dict):
+        return tree
+    found = {}
+    for key, part in tree.items():
+        within = within_stats or key == "stats"
+        found[key] = (
+            (stats if within else params) if key == name else put_in(part, name, params, stats, within)
+        )
+    return found

@@ -1,0 +1,93 @@
+"""The pictures of a run: views, map and neighbours of the features, attention."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+from etils import epath
+
+from jssl import parallel
+from jssl.data import augment
+from jssl.data.pipeline import EvalBatches
+from jssl.data.sources import subset
+from jssl.evaluation import suite
+from jssl.train.program import Program
+from jssl.train.state import TrainState
+from jssl.types import Array, Batch, Params, State
+
+PICTURED = 512  # images on the feature map
+
+
+MIN_DRAWN = 3  # images that a map and neighbours make sense for
+
+
+SHOWN = 8  # rows of the grids
+
+
+def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
+    """What the augmentation makes of the first batch's first images."""
+    if not prog.config.log.pictures:
+        return
+    shown = parallel.whole(list(prog.first_views(batch)[prog.main.name]["views"]), prog.mesh)
+    image = batch[prog.main.name]["image"]
+    originals = None if isinstance(image, tuple) else parallel.whole(image, prog.mesh)[:SHOWN]
+    if parallel.is_main_process():
+        from jssl.report import pictures
+
+        data = prog.config.data
+        shown = [np.asarray(view[:SHOWN]) * np.asarray(data.std) + np.asarray(data.mean) for view in shown]
+        pictures.views_grid(folder / "views.png", originals, shown)
+
+
+def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """A map of the features and the neighbours of some images."""
+    if not evaluator.program.config.log.pictures:
+        return
+    source = evaluator.query
+    some = subset(source, np.arange(min(PICTURED, len(source))))
+    features = evaluator.features(state, some)
+    if not parallel.is_main_process():
+        return
+    from jssl.report import pictures
+
+    names = source.class_names if evaluator.has_labels else None
+    pictures.feature_map(folder / "features.png", features.x, features.labels, names)
+    if len(features.x) < MIN_DRAWN:
+        return
+    size = evaluator.program.size
+    thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
+    images = thumbnails[0]["image"][features.index]
+    pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
+
+
+def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
+    prog, source = evaluator.program, evaluator.query
+    size, data, encoder = prog.size, prog.config.data, prog.method.encoder
+    kept = prog.method.eval_encoder(state.params, state.method_state)
+    channels = prog.info.channels
+    shapes = jax.eval_shape(
+        encoder.attention, *kept, jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
+    )
+    side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - 1)
+    if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
+        return  # a class token stands beside a square of patches
+    count = min(SHOWN, len(source))
+    some = subset(source, np.arange(count) * len(source) // count)
+    crop = size if prog.main.host_crops or source.image_shape is None else None
+    batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
+
+    def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
+        seen = augment.center_resize(images, size)
+        return seen, encoder.attention(params, stats, augment.to_float(seen, data.mean, data.std))
+
+    images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+    shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*kept, images)
+    if parallel.is_main_process() and len(shown):
+        from jssl.report import pictures
+
+        maps = np.asarray(weights)[:, :, 0, 1:]
+        maps = maps.reshape(*maps.shape[:2], side, side)
+        pictures.attention(folder / "attention.png", np.asarray(shown), maps)

@@ -1,0 +1,51 @@
+"""A run that exists: its program, its data and a state of it."""
+
+from __future__ import annotations
+
+import ml_collections
+from etils import epath
+
+from jssl.data.datasets import Data, open_data
+from jssl.errors import UserError
+from jssl.runs import workdir
+from jssl.train import program
+from jssl.train.checkpoint import Checkpointer
+from jssl.train.program import Program
+from jssl.train.state import TrainState
+
+
+def open_run(
+    folder: str | epath.Path, config: ml_collections.ConfigDict | None = None, step: int | None = None
+) -> tuple[Program, Data, TrainState]:
+    """The program, data and newest state (or that of a step) of a run; `config` may differ in `evals`.
+
+    Raises:
+      UserError: if the folder holds no run, or no checkpoint yet.
+    """
+    folder = epath.Path(folder)
+    config = workdir.read_config(folder) if config is None else config
+    data = open_data(config)
+    prog = program.make_program(config, data.info, for_training=False)
+    return prog, data, restore(prog, folder, step)
+
+
+def open_classifier(folder: str | epath.Path) -> tuple[Program, Data, TrainState]:
+    """As `open_run`, for a run that can tell classes.
+
+    Raises:
+      UserError: if it cannot, too.
+    """
+    prog, data, state = open_run(folder)
+    if data.labeled_indices is None or not prog.config.evals.classifier.enabled:
+        raise UserError(f"{folder} has no classifier: name a run that learnt from labels")
+    return prog, data, state
+
+
+def restore(prog: Program, folder: epath.Path, step: int | None = None) -> TrainState:
+    """The newest readable state of a run, or that of a step."""
+    reader = Checkpointer(folder, read_only=True)
+    restored = reader.restore(prog.abstract_state(), step)
+    reader.close()
+    if restored is None:
+        raise UserError(f"{folder} has no checkpoint yet")
+    return restored[0]
