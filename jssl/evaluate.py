@@ -26,7 +26,12 @@ def main(_: list[str]) -> None:
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
     control = supervised_baseline.read(program.config.evals.supervised_baseline)
-    results = {"step": int(state.step), **suite.final(state), **control, "evaluated_on": suite.query_name}
+    results = {
+        "step": int(state.step),
+        **suite.final(state).values,
+        **control,
+        "evaluated_on": suite.query_name,
+    }
     print(tables.table(results))
     print(json.dumps(results))
 

@@ -58,7 +58,7 @@ class Encoder:
         Files are decoded to the channels that the encoder takes; arrays must have them.
         """
         from jssl.data.sources import ArraySource
-        from jssl.evaluation.suite import extract_source
+        from jssl.evaluation.extract import extract_source
 
         channels = self._program.info.channels
         if source.channels != channels:

@@ -12,7 +12,7 @@ from jssl.data import sources
 from jssl.data.datasets import Data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
 from jssl.errors import UserError, unknown
-from jssl.evaluation.suite import extract_source
+from jssl.evaluation.extract import extract_source
 from jssl.runs.restore import open_classifier
 
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")

@@ -18,7 +18,7 @@ from jssl import parallel, storage
 from jssl.data.datasets import open_data, split_fingerprint
 from jssl.errors import UserError, unknown
 from jssl.evaluation import suite
-from jssl.evaluation.suite import extract_source
+from jssl.evaluation.extract import extract_source
 from jssl.metrics import ood
 from jssl.report.result import Result
 from jssl.runs import pseudo_labels, supervised_baseline, workdir
