@@ -136,7 +136,7 @@ def train_probe(
 def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int) -> Program:
     """The run's program with the probe as its method; of the run's optimiser it has nothing."""
     config = ml_collections.ConfigDict(program.config.to_dict())
-    config.optim = {"grad_accumulation": 1}  # which is all that a step reads of it
+    config.optim = {"grad_accumulation": 1, "grad_cache": 1}  # which is all that a step reads of it
     info = dataclasses.replace(program.info, num_examples=num_examples)
     clock = probe_clock(recipe, num_examples)
     stream = Stream(
