@@ -7,8 +7,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from jssl import losses, models, rng
+from jssl import models, rng
 from jssl.methods.base import Context, Method, Output
 from jssl.types import Array, Batch, Params, State
 
@@ -44,9 +45,11 @@ class OnlineProbe(Method):
             raise TypeError(f"{type(self.inner).__name__} gives no features to probe: set evals.online=False")
         known = labels >= 0
         logits = self.probe.apply(params["probe"], {}, h, train=True)[0]
+        each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+        count = jnp.maximum(1, jnp.sum(known))
         right = (jnp.argmax(logits, axis=-1) == labels) & known
-        probe_loss = losses.cross_entropy(logits, labels)
-        metrics = {"online/loss": probe_loss, "online/top1": jnp.sum(right) / jnp.maximum(1, jnp.sum(known))}
+        probe_loss = jnp.sum(jnp.where(known, each, 0)) / count
+        metrics = {"online/loss": probe_loss, "online/top1": jnp.sum(right) / count}
         metrics = {**output.metrics, **jax.lax.stop_gradient(metrics)}
         return value + probe_loss, output._replace(metrics=metrics)
 
