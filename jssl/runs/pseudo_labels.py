@@ -20,7 +20,7 @@ VIEWS = ("centre", "crops")
 
 
 def check(config: Any, name: str) -> None:
-    """Raises UserError if `pseudo` of a stage asks for something that there is not."""
+    """Raises UserError if `pseudo_labels` of a stage asks for something that there is not."""
     pseudo = config.pseudo_labels
     if pseudo.rule not in RULES:
         raise unknown(f"stages.{name}.pseudo_labels.rule", pseudo.rule, RULES)
@@ -28,7 +28,7 @@ def check(config: Any, name: str) -> None:
         raise unknown(f"stages.{name}.pseudo_labels.views", pseudo.views, VIEWS)
     if not 0 <= pseudo.threshold <= 1 or pseudo.per_class < 1:
         raise UserError(
-            f"stages.{name}.pseudo: threshold={pseudo.threshold} must be in [0, 1] and "
+            f"stages.{name}.pseudo_labels: threshold={pseudo.threshold} must be in [0, 1] and "
             f"per_class={pseudo.per_class} at least 1"
         )
 
@@ -38,7 +38,7 @@ def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]
 
     Args:
       teacher: the folder of a finished run that has a classifier.
-      config: the section `pseudo`.
+      config: the section `pseudo_labels`.
 
     Returns:
       The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of

@@ -86,7 +86,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             and config.stages[own.pseudo_labels.teacher].data.labels == "all"
         ):
             raise UserError(
-                f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to pseudo: set data.labels"
+                f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to pseudo-label: "
+                "set data.labels"
             )
         if own.init_from in config.stages:
             check_encoders(name, own, config.stages[own.init_from])
@@ -133,7 +134,7 @@ def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> m
     if own.pseudo_labels.teacher:
         path = folder / f"{name}.{PSEUDO_LABELS}"
         made = functools.partial(pseudo_labelled, epath.Path(place(own.pseudo_labels.teacher)), own)
-        own.data.pseudo_labels = once(path, made, f"stage {name}: guesses")
+        own.data.pseudo_labels = once(path, made, f"stage {name}: pseudo-labels")
     return own
 
 
@@ -156,7 +157,7 @@ def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
 
 
 def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
-    """Labels for a stage, as its `pseudo` says."""
+    """Labels for a stage, as its `pseudo_labels` says."""
     labels, found = pseudo_labels.make(teacher, own.pseudo_labels)
     if not len(labels.index):
         raise UserError(
