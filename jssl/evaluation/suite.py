@@ -24,11 +24,8 @@ from jssl.train.state import TrainState
 from jssl.types import Array
 
 MIN_CLASSES = 2
-SCORES = (
-    "val/classifier/top1",
-    "val/knn/top1",
-    "val/linear/top1",
-)  # the first of them chooses the best checkpoint
+# The first of these that there is chooses the best checkpoint.
+SCORES = ("val/classifier/top1", "val/knn/top1", "val/linear/top1")
 
 
 class Suite:
