@@ -265,7 +265,7 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
     noise = jax.random.normal(jax.random.key(0), classifier["kernel"].shape)
     state.params["classifier"]["dense"] = {**classifier, "kernel": noise}
     state.method_state.pop("average")
-    method = dataclasses.replace(prog.method, momentum=0.0)
+    method = dataclasses.replace(prog.method, average=0.0)
     prog = dataclasses.replace(prog, method=method)
     images = data.train.images[:6]
     total = 0.0
