@@ -26,15 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def barlow_twins() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("barlow_twins")
-    config.method = {
-        "name": "barlow_twins",
-        "proj_hidden_dim": 8192,
-        "proj_dim": 8192,
-        "off_diagonal_weight": 0.0051,
-        "scale": 0.024,
-    }
-    return config
+    return common.base("barlow_twins")
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -26,16 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def byol() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("byol")
-    config.method = {
-        "name": "byol",
-        "proj_hidden_dim": 4096,
-        "proj_dim": 256,
-        "momentum": 0.99,
-        "momentum_end": 1.0,
-        "predictor": True,
-    }
-    return config
+    return common.base("byol", momentum=0.99)
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from jssl import evaluation
+from jssl import evaluation, methods
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import unknown
 from jssl.models import encoder_defaults
@@ -30,10 +30,7 @@ def view(size: int, **options: Any) -> dict[str, Any]:
 
 
 def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **freeze: float) -> dict[str, Any]:
-    """Parameters whose path begins with a regular expression: their part of the rate, and until when they wait.
-
-    Where two groups match, the first one by name counts.
-    """
+    """Parameters whose path begins with a regular expression: their part of the rate, and until when they wait."""
     return {
         "pattern": pattern,
         "lr_factor": lr_factor,
@@ -58,8 +55,8 @@ def choose(presets: dict[str, Any], name: str) -> ml_collections.ConfigDict:
     return presets[name]()
 
 
-def base(name: str) -> ml_collections.ConfigDict:
-    """The defaults of everything but the method."""
+def base(name: str, method: str = "", **settings: Any) -> ml_collections.ConfigDict:
+    """The defaults of everything, with some settings of the method (that of the same name if none is given)."""
     config = ml_collections.ConfigDict()
     config.name = name
     config.seed = 0
@@ -122,7 +119,7 @@ def base(name: str) -> ml_collections.ConfigDict:
         "head_layers": (),  # sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2)
         **encoder_defaults(),
     }
-    config.method = {"name": ""}
+    config.method = {**methods.default_settings(method or name), **settings}
     config.optim = {
         "name": "sgd",  # sgd, lars, adamw, lamb
         "lr": 0.1,

@@ -26,23 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def dino() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("dino")
-    config.method = {
-        "name": "dino",
-        "proj_hidden_dim": 2048,
-        "proj_dim": 256,
-        "prototypes": 65536,
-        "layers": 3,
-        "head_batch_norm": False,
-        "student_temperature": 0.1,
-        "teacher_temperature": 0.07,
-        "teacher_temperature_start": 0.04,
-        "teacher_warmup": 0.3,
-        "center_momentum": 0.9,
-        "momentum": 0.996,
-        "momentum_end": 1.0,
-    }
-    return config
+    return common.base("dino", teacher_temperature=0.07, teacher_warmup=0.3)
 
 
 def frozen_prototypes(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -55,6 +39,7 @@ def digits() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.digits(dino()))
     config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "prototypes": 512, "momentum": 0.99})
+    config.method.local_views = ()
     # Without batch norm, or at .07, the teacher becomes uniform in these few steps.
     config.method.update({"head_batch_norm": True, "teacher_temperature": 0.04})
     return config
@@ -75,6 +60,7 @@ def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe without local crops, which reaches 89.52 there after 1000 epochs."""
     config = frozen_prototypes(recipes.cifar10(dino()))
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
+    config.method.update({"views": ("first", "second"), "local_views": ()})
     config.method.update({"prototypes": 4096, "teacher_warmup": 0.05, "momentum": 0.9995})
     config.optim.update({"lr": 0.3, "weight_decay": 1e-6})
     return config
@@ -85,10 +71,11 @@ def imagenet() -> ml_collections.ConfigDict:
     config.encoder.name = "vit_s"
     config.encoder.vit.drop_path = 0.1
     config.data.unlabeled.views = {
-        "global_blurred": recipes.crop(224, "asymmetric", (0.4, 1.0), blur=1.0),
-        "global_solarized": recipes.crop(224, "asymmetric", (0.4, 1.0), blur=0.1, solarize=0.2),
+        "blurred": recipes.crop(224, "asymmetric", (0.4, 1.0), blur=1.0),
+        "solarized": recipes.crop(224, "asymmetric", (0.4, 1.0), blur=0.1, solarize=0.2),
         "local": recipes.crop(96, "asymmetric", (0.05, 0.4), blur=0.5, copies=8),
     }
+    config.method.views = ("blurred", "solarized")
     config.optim.update({"name": "adamw", "lr": 5e-4, "final_lr_factor": 5e-4, "clip_each_norm": 3.0})
     config.optim.update({"weight_decay": 0.04, "final_weight_decay": 0.4})
     config.optim.update(common.duration("warmup", percent=10))

@@ -26,15 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def instdisc() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("instdisc")
-    config.method = {
-        "name": "instdisc",
-        "proj_dim": 128,
-        "temperature": 0.07,
-        "negatives": 4096,
-        "bank_momentum": 0.5,
-    }
-    return config
+    return common.base("instdisc")
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -28,24 +28,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def moco() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("moco")
-    config.method = {
-        "name": "moco",
-        "version": 2,
-        "proj_hidden_dim": 2048,
-        "proj_dim": 128,
-        "temperature": 0.2,
-        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
-        "block_size": 0,  # rows of them at a time, 0: chosen
-        "queue_size": 65536,
-        "momentum": 0.999,
-        "momentum_end": 0.999,
-        "symmetric": False,
-        "shuffle": True,
-        "mechanism": "queue",
-        "bank_momentum": 0.5,
-    }
-    return config
+    return common.base("moco", version=2, temperature=0.2)
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -36,20 +36,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def mocov3() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("mocov3")
-    config.method = {
-        "name": "mocov3",
-        "proj_hidden_dim": 4096,
-        "proj_dim": 256,
-        "layers": 2,
-        "predictor_last_batch_norm": False,
-        "temperature": 1.0,
-        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
-        "block_size": 0,  # rows of them at a time, 0: chosen
-        "momentum": 0.99,
-        "momentum_end": 1.0,
-    }
-    return config
+    return common.base("mocov3")
 
 
 def digits() -> ml_collections.ConfigDict:

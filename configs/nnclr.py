@@ -26,18 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def nnclr() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("nnclr")
-    config.method = {
-        "name": "nnclr",
-        "proj_hidden_dim": 2048,
-        "proj_dim": 256,
-        "pred_hidden_dim": 4096,
-        "temperature": 0.1,
-        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
-        "block_size": 0,  # rows of them at a time, 0: chosen
-        "queue_size": 98304,
-    }
-    return config
+    return common.base("nnclr")
 
 
 def digits() -> ml_collections.ConfigDict:

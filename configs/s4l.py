@@ -26,7 +26,7 @@ import ml_collections
 
 from configs import common, recipes, semi
 from jssl.errors import unknown
-from jssl.methods import METHODS
+from jssl.methods import METHODS, SemiSupervised, ViewTask
 
 VAT = {"view": "weak", "size": 6.0}
 
@@ -51,7 +51,7 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
             "entropy_minimization": semi.term("entropy_minimization", weight=0.02 if on_cifar else 0.3),
         },
     }
-    if name in METHODS and name != "s4l":
+    if name in METHODS and not issubclass(METHODS[name], ViewTask | SemiSupervised):
         return of_method(name, scale)
     if name not in variants:
         raise unknown("preset", name, {**variants, **METHODS})
@@ -63,17 +63,17 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
 
 def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
     """S4L with a method of this library as its term; its views are added to the weak one."""
-    views: tuple[str, ...] = ("first", "second")
-    options = {"queue_size": 1280} if scale == "digits" and name in ("moco", "nnclr") else {}  # 16 batches
-    views = views[:1] if name == "instdisc" else views  # which learns from one
-    config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, views=views, **options)})
+    options: dict[str, Any] = {"views": ("first",) if name == "instdisc" else ("first", "second")}
+    options |= {"local_views": ()} if name in ("dino", "swav") else {}
+    options |= {"queue_size": 1280} if scale == "digits" and name in ("moco", "nnclr") else {}  # 16 batches
+    config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, **options)})
     del config.data.unlabeled.views["weak"]
     pair = (
         {"first": recipes.digit(), "second": recipes.digit()}
         if scale == "digits"
         else recipes.pair(32, "weak")
     )
-    config.data.unlabeled.views.update(pair)
+    config.data.unlabeled.views.update({view: pair[view] for view in options["views"]})
     return semi.sixteen_pixels(config) if scale == "tiny" else config
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,33 +9,17 @@ import ml_collections
 
 from configs import common, recipes
 from jssl.errors import unknown
-from jssl.methods import INJECTED_FIELDS, METHODS, TERMS
+from jssl.methods import default_settings
 
 
 def term(name: str, **options: Any) -> dict[str, Any]:
-    """A section of `method.terms`: a term of the table or a method, with all of its settings."""
-    of_term = {"weight": 1.0, "ramp": 0.0} | ({} if name in TERMS else {"views": ()})
-    kind: Any = {**METHODS, **TERMS}[name]
-    fields = dataclasses.fields(kind)
-    own = {field.name: field.default for field in fields if field.name not in INJECTED_FIELDS}
-    return {"name": name, **of_term, **own, **options}
+    """A section of `method.terms`: a method with all of its settings, and its weight."""
+    return {**default_settings(name), "weight": 1.0, "ramp": 0.0, **options}
 
 
 def s4l(name: str, terms: Mapping[str, Any], **method: Any) -> ml_collections.ConfigDict:
     """A run with a labelled stream beside the unlabelled one; without terms there is only the labelled one."""
-    config = common.base(name)
-    config.method = {
-        "name": "s4l",
-        "terms": dict(terms),
-        "supervised_weight": 1.0,
-        "label_smoothing": 0.0,
-        "class_on_copies": True,  # class loss on turned and copied labelled images, too
-        "forward": "together",  # or separate: whose batch statistics
-        "average": 0.999,  # of the weights that are evaluated; 0: none
-        "average_every": "step",  # or epoch
-        "rotate": False,  # predictions are means over four turns
-        **method,
-    }
+    config = common.base(name, "s4l", **{"terms": dict(terms), "average": 0.999, **method})
     config.evals.classifier.enabled = True
     config.evals.knn.enabled = config.evals.linear.enabled = False
     if not terms:

@@ -35,18 +35,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def simclr() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("simclr")
-    config.method = {
-        "name": "simclr",
-        "version": 1,
-        "proj_hidden_dim": 2048,
-        "proj_dim": 128,
-        "temperature": 0.1,
-        "similarity": "auto",  # how it is computed within the batch: auto, dense, ring, blockwise
-        "block_size": 0,  # rows of them at a time, 0: chosen
-        "head_batch_norm": True,
-    }
-    return config
+    return common.base("simclr")
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -26,14 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def simsiam() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("simsiam")
-    config.method = {
-        "name": "simsiam",
-        "proj_hidden_dim": 2048,
-        "proj_dim": 2048,
-        "pred_hidden_dim": 512,
-    }
-    return config
+    return common.base("simsiam")
 
 
 def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -26,19 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def swav() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("swav")
-    config.method = {
-        "name": "swav",
-        "proj_hidden_dim": 2048,
-        "proj_dim": 128,
-        "prototypes": 3000,
-        "temperature": 0.1,
-        "epsilon": 0.05,
-        "iterations": 3,
-        "queue_size": 0,
-        "queue_start": 0.0375,
-    }
-    return config
+    return common.base("swav", queue_size=0)
 
 
 def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_collections.ConfigDict:
@@ -50,6 +38,7 @@ def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_colle
 def digits() -> ml_collections.ConfigDict:
     config = frozen_prototypes(recipes.digits(swav()), steps=10)
     config.data.unlabeled.views = {"global": recipes.digit(copies=2)}
+    config.method.local_views = ()
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "prototypes": 100, "queue_size": 1024})
     return config
 
@@ -68,6 +57,7 @@ def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe without local crops, which reaches 89.17 there after 1000 epochs."""
     config = frozen_prototypes(recipes.cifar10(swav()), steps=313)
     config.data.unlabeled.views = recipes.pair(32, "strong")
+    config.method.update({"views": ("first", "second"), "local_views": ()})
     config.method.update({"queue_size": 3840, "queue_start": 0.05})
     config.optim.update({"lr": 0.6, "weight_decay": 1e-6})
     return config

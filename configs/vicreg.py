@@ -26,17 +26,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def vicreg() -> ml_collections.ConfigDict:
     """What the presets share."""
-    config = common.base("vicreg")
-    config.method = {
-        "name": "vicreg",
-        "proj_hidden_dim": 8192,
-        "proj_dim": 8192,
-        "invariance": 25.0,
-        "variance": 25.0,
-        "covariance": 1.0,
-        "as_in_paper": False,
-    }
-    return config
+    return common.base("vicreg")
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -46,8 +46,10 @@ def mesh8():
 
 
 METHODS = {
-    name: method for name, method in methods.METHODS.items() if name != "s4l"
-}  # it has tests of its own
+    name: method
+    for name, method in methods.METHODS.items()
+    if name == "rotation" or not issubclass(method, methods.ViewTask | methods.SemiSupervised)
+}  # terms of S4L have tests of their own
 SMALL_SIZES = {"proj_hidden_dim": 16, "proj_dim": 8, "pred_hidden_dim": 8, "prototypes": 12, "queue_size": 64,
                "negatives": 24}  # fmt: skip
 

@@ -189,6 +189,6 @@ def test_an_unknown_preset_lists_those_there_are():
 
 
 def test_every_key_is_declared():
-    config = common.base("x")
+    config = common.base("simclr")
     with pytest.raises(AttributeError):
         config.lock().optim.lrr = 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from jssl.data.augment.views import draw_number
 from jssl.data.sources import eight_bit, to_array, upright
 
 if TYPE_CHECKING:
@@ -67,14 +70,17 @@ def crops(
 
 
 def train_crops(
-    image: Image.Image, specs: list[ViewSpec], rng: np.random.Generator, channels: int
-) -> list[np.ndarray]:
-    """One random resized crop for every copy of every view."""
+    image: Image.Image, specs: Mapping[str, ViewSpec], seed: tuple[int, int], channels: int
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """A random resized crop for every copy of every view, by view; each draws from (*seed, its name, its copy)."""
     image = upright(image)
-    expanded = [spec for spec in specs for _ in range(spec.copies)]
-    boxes = [random_box(rng, *image.size, spec) for spec in expanded]
+    refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
+    expanded = [specs[name] for name, _ in refs]
+    draws = [np.random.default_rng((*seed, draw_number(*ref))) for ref in refs]
+    boxes = [random_box(rng, *image.size, spec) for rng, spec in zip(draws, expanded)]
     sizes = [spec.size for spec in expanded]
-    return crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels)
+    made = iter(crops(image, boxes, sizes, [spec.interpolation for spec in expanded], channels))
+    return {name: tuple(itertools.islice(made, spec.copies)) for name, spec in specs.items()}
 
 
 def central_crop(image: Image.Image, size: int, fraction: float, channels: int) -> np.ndarray:

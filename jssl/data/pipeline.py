@@ -13,7 +13,7 @@ import collections
 import functools
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grain
@@ -81,9 +81,7 @@ class _Batches(abc.ABC):
                 raise UserError(f"no readable image in {source.name} after {source.filename(int(used[row]))}")
             used[row] = index
             rows.append(image)
-        if isinstance(rows[0], list):
-            return tuple(np.stack(column) for column in zip(*rows)), used, bad
-        return np.stack(rows), used, bad
+        return jax.tree.map(lambda *images: np.stack(images), *rows), used, bad
 
     def opened(self, handle: Any, index: int) -> Any:
         source = self.source
@@ -95,7 +93,7 @@ class _Batches(abc.ABC):
 class TrainBatches(_Batches):
     """Batches of an endless shuffled stream, by step.
 
-    An element is a dict: `image` uint8[b, H, W, C], or with `crop_specs` a tuple of uint8[b, S, S, C], one for
+    An element is a dict: `image` uint8[b, H, W, C], or with `crop_specs` by view a uint8[b, S, S, C] for
     every copy of every view; `index` int32[b]; `label` int32[b], -1 where it may not be used or is unknown;
     `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1; and the
     rows of `more`, arrays with a row for every example. b is the global batch size over the number of processes.
@@ -108,7 +106,7 @@ class TrainBatches(_Batches):
         seed: int,
         steps: int,
         labels: np.ndarray | None = None,
-        crop_specs: Sequence[ViewSpec] | None = None,
+        crop_specs: Mapping[str, ViewSpec] | None = None,
         process: int | None = None,
         processes: int | None = None,
         more: Mapping[str, np.ndarray] | None = None,
@@ -118,7 +116,7 @@ class TrainBatches(_Batches):
         self.seed = seed
         self.steps = steps
         self.labels = labels
-        self.crop_specs = None if crop_specs is None else list(crop_specs)
+        self.crop_specs = crop_specs
 
     def __len__(self) -> int:
         return self.steps
@@ -140,8 +138,7 @@ class TrainBatches(_Batches):
         if self.crop_specs is None:
             return self.source.decode(opened, index)
         try:
-            rng = np.random.default_rng((self.seed, position))
-            return host.train_crops(opened, self.crop_specs, rng, self.source.channels)
+            return host.train_crops(opened, self.crop_specs, (self.seed, position), self.source.channels)
         except Exception as error:  # a decoder may raise anything on a broken file
             raise BadImage(f"{self.source.filename(index)}: {error}") from error
 

@@ -1,4 +1,5 @@
-"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers (`inliers`)."""
+"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers
+(`unlabeled.inliers`)."""
 
 from __future__ import annotations
 

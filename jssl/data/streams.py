@@ -49,7 +49,7 @@ class Stream:
       name: 'unlabeled' or 'labeled'.
       batch_size: its rows of a batch, over all devices.
       num_examples: how many images it goes round in.
-      views: what is made of every image, by name, in order.
+      views: what is made of every image, by name.
       host_crops: whether views are cropped on the host.
     """
 
@@ -60,14 +60,9 @@ class Stream:
     host_crops: bool
 
     @property
-    def specs(self) -> tuple[ViewSpec, ...]:
-        """The specs alone."""
-        return tuple(self.views.values())
-
-    @property
-    def view_names(self) -> tuple[str, ...]:
-        """The name of every view in a batch, copies repeated."""
-        return tuple(name for name, spec in self.views.items() for _ in range(spec.copies))
+    def size(self) -> int:
+        """Side of the largest view: how evaluators see images."""
+        return max(spec.size for spec in self.views.values())
 
     def seed(self, seed: int) -> int:
         """Of its order: streams go round in orders of their own."""
@@ -81,8 +76,12 @@ class Stream:
             return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
 
         if self.host_crops:
-            sizes = [spec.size for spec in self.specs for _ in range(spec.copies)]
-            image: PyTree = tuple(struct(jnp.uint8, size, size, info.channels) for size in sizes)
+            image: PyTree = {
+                name: tuple(
+                    struct(jnp.uint8, spec.size, spec.size, info.channels) for _ in range(spec.copies)
+                )
+                for name, spec in self.views.items()
+            }
         else:
             assert info.image_shape is not None
             image = struct(jnp.uint8, *info.image_shape)
@@ -146,7 +145,7 @@ def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream])
         part = dict(batch[name])
         own = key if name == NAMES[0] else rng.derive(key, name)
         images, data = part.pop("image"), config.data
-        views = augment.views(own, images, stream.specs, data.mean, data.std, config.optim.grad_cache)
+        views = augment.views(own, images, stream.views, data.mean, data.std, config.optim.grad_cache)
         made[name] = {**part, "views": views}
     return {**batch, **made}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jssl.train.program import Program
     from jssl.train.state import TrainState
 
+MEASURED = ("features", "embedding", "assignments")
 MIN_IMAGES = 2  # of which one can say that they differ
 
 
@@ -67,7 +68,7 @@ class FixedBatch:
 
     def __init__(self, program: Program, source: Source, count: int = 256):
         self.program, self.source, self.count = program, source, count
-        self.specs = two_views(program.main.specs)
+        self.specs = two_views(program.main.views)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The numbers of a state, equal in all processes; none if fewer than two images are readable."""
@@ -100,19 +101,19 @@ class FixedBatch:
         key = rng.derive(rng.root(config.seed), "health")
 
         def measure(params: Params, state: State, images: PyTree) -> Metrics:
-            def outputs(view: Array) -> tuple[Array, Array, Array | None]:
-                return (
-                    method.features(params, state, view),
-                    method.embed(params, state, view),
-                    method.assignments(params, state, view),
-                )
+            def outputs(view: Array) -> dict[str, Array]:
+                found = method.outputs(params, state, view)
+                return {name: found[name] for name in MEASURED if name in found}
 
             views = augment.views(key, images, self.specs, config.data.mean, config.data.std)
-            features, embedding, teacher = jax.lax.map(outputs, jnp.stack(views))
-            values = {f"features/{name}": value for name, value in of_embeddings(*features).items()}
-            values |= {f"embedding/{name}": value for name, value in of_embeddings(*embedding).items()}
-            if teacher is not None:
-                values |= {f"teacher/{name}": value for name, value in of_assignments(teacher[0]).items()}
+            found = jax.lax.map(outputs, jnp.stack([view for copies in views.values() for view in copies]))
+            values: Metrics = {}
+            for name in ("features", "embedding"):
+                pair = found.get(name, found["features"])
+                values |= {f"{name}/{key}": value for key, value in of_embeddings(*pair).items()}
+            if "assignments" in found:
+                teacher = of_assignments(found["assignments"][0])
+                values |= {f"teacher/{name}": value for name, value in teacher.items()}
             return values
 
         return jax.jit(measure, out_shardings=parallel.replicated(self.program.mesh))
@@ -139,8 +140,11 @@ def of_assignments(p: Array) -> Metrics:
     }
 
 
-def two_views(specs: tuple[ViewSpec, ...]) -> tuple[ViewSpec, ViewSpec]:
-    """The first two views of the first one's size; the first twice if it is the only one."""
-    single = [dataclasses.replace(spec, copies=1) for spec in specs for _ in range(spec.copies)]
-    same = [spec for spec in single if spec.size == single[0].size]
-    return same[0], same[1] if len(same) > 1 else same[0]
+def two_views(specs: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:
+    """Two of the largest views: copies of one if it has them, else two of the same size, else one drawn twice."""
+    largest = max(spec.size for spec in specs.values())
+    same = {name: spec for name, spec in specs.items() if spec.size == largest}
+    twice = [name for name, spec in same.items() if spec.copies > 1 or len(same) == 1]
+    if twice:
+        return {twice[0]: dataclasses.replace(same[twice[0]], copies=2)}
+    return {name: same[name] for name in list(same)[:2]}

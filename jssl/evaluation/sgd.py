@@ -19,6 +19,7 @@ from jssl.data.streams import Stream
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source
 from jssl.methods import Context, Method, OnlineProbe, Output
+from jssl.methods.base import some_images
 from jssl.metrics.classification import accuracy
 from jssl.types import Array, Batch, Params, State
 
@@ -98,7 +99,7 @@ class FrozenEncoder(Method):
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         stream = batch["unlabeled"]
-        features = self.features(params, state, stream["views"][0])
+        features = self.outputs(params, state, some_images(batch))["features"]
         return jnp.zeros(()), Output(state, {}, features, stream["label"])
 
 
@@ -123,7 +124,7 @@ def train_probe(
     probe = probe_program(recipe, program, len(source), classes)
     frozen = jax.tree.map(jnp.copy, program.method.eval_encoder(state.params, state.method_state))
     current = dataclasses.replace(probe.init(), method_state={"frozen": frozen})
-    crops = (recipe.view,) if program.main.host_crops else None
+    crops = {"view": recipe.view} if program.main.host_crops else None
     seed, steps = program.config.seed, probe.clock.total_steps
     batches = TrainBatches(source, recipe.batch_size, seed, steps, source.labels(), crops)
     step = probe.compile()

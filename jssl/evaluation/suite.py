@@ -18,8 +18,8 @@ from jssl.errors import UserError, check_numbers
 from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features, extract_source, jit_pixels
-from jssl.methods import Method, OnlineProbe
-from jssl.train.program import Program
+from jssl.methods import OnlineProbe
+from jssl.train.program import Program, output_shapes
 from jssl.train.state import TrainState
 from jssl.types import Array
 
@@ -40,7 +40,7 @@ class Suite:
         self.config = program.config.evals
         parallel.check_batch_size(self.config.batch_size, program.mesh, "config.evals.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
-        there = {"labels": self.has_labels, "classifier": has_classifier(program.method)}
+        there = {"labels": self.has_labels, "classifier": has_classifier(program)}
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
         self.evaluators = [
             evaluator for evaluator in enabled if all(there.get(x, False) for x in evaluator.needs)
@@ -170,10 +170,11 @@ class Suite:
             )
 
 
-def has_classifier(method: Method) -> bool:
-    """Whether a method itself can tell classes; a probe beside it does not count."""
+def has_classifier(program: Program) -> bool:
+    """Whether a program's method itself can tell classes; a probe beside it does not count."""
+    method, state = program.method, program.abstract_state()
     own = method.inner if isinstance(method, OnlineProbe) else method
-    return type(own).logits is not Method.logits
+    return "logits" in output_shapes(own, state.params, state.method_state, program.views)
 
 
 def check(config: Any) -> None:

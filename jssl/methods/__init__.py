@@ -1,4 +1,7 @@
-"""Methods by name."""
+"""What is learned, and how: the contract (`base`), what methods share, and one file a method in rooms by family.
+
+A method imports losses, metrics, models and the files of this floor; nothing of train, evaluation or runs.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from jssl.errors import unknown
-from jssl.methods.base import Context, Method, Output
+from jssl import settings
+from jssl.errors import UserError, unknown
+from jssl.methods.base import Context, Method, Output, Predictions, Refreshed, ViewRef
 from jssl.methods.clustering.swav import SwAV
 from jssl.methods.contrastive.instdisc import InstDisc
 from jssl.methods.contrastive.moco import MoCo
@@ -20,28 +24,69 @@ from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.online_probe import OnlineProbe
+from jssl.methods.pretext.exemplar import Exemplar
+from jssl.methods.pretext.rotation import Rotation
 from jssl.methods.redundancy.barlow_twins import BarlowTwins
 from jssl.methods.redundancy.vicreg import VICReg
-from jssl.methods.semisupervised import TERMS, OfMethod, Term
-from jssl.methods.semisupervised.s4l import S4L
+from jssl.methods.semisupervised.consistency import VAT, EntropyMinimization, MeanTeacher, PiModel
+from jssl.methods.semisupervised.mixmatch import MixMatch
+from jssl.methods.semisupervised.pseudo_labels import (
+    UDA,
+    FixMatch,
+    FlexMatch,
+    FreeMatch,
+    PseudoLabel,
+    SoftMatch,
+)
+from jssl.methods.semisupervised.s4l import SemiSupervised, Term
+from jssl.methods.view_task import ViewTask
 from jssl.models import Network
 
 METHODS: dict[str, type[Method]] = {
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
     "dino": DINO,
+    "entropy_minimization": EntropyMinimization,
+    "exemplar": Exemplar,
+    "fixmatch": FixMatch,
+    "flexmatch": FlexMatch,
+    "freematch": FreeMatch,
     "instdisc": InstDisc,
+    "mean_teacher": MeanTeacher,
+    "mixmatch": MixMatch,
     "moco": MoCo,
     "mocov3": MoCoV3,
     "nnclr": NNCLR,
-    "s4l": S4L,
+    "pi_model": PiModel,
+    "pseudo_label": PseudoLabel,
+    "rotation": Rotation,
+    "s4l": SemiSupervised,
     "simclr": SimCLR,
     "simsiam": SimSiam,
+    "softmatch": SoftMatch,
     "swav": SwAV,
+    "uda": UDA,
+    "vat": VAT,
     "vicreg": VICReg,
 }
 
-__all__ = ["METHODS", "TERMS", "Context", "Method", "OnlineProbe", "Output", "RunInfo", "make_method"]
+__all__ = [
+    "INJECTED_FIELDS",
+    "METHODS",
+    "Context",
+    "Method",
+    "OnlineProbe",
+    "Output",
+    "Predictions",
+    "Refreshed",
+    "RunInfo",
+    "SemiSupervised",
+    "Term",
+    "ViewRef",
+    "ViewTask",
+    "default_settings",
+    "make_method",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +99,6 @@ class RunInfo:
       num_examples: size of the unlabelled stream, for methods with a memory of every image.
       mesh: for methods whose losses speak of devices; None is one device.
       classes: of the data set; 0 if there are no labels.
-      view_names: of every stream, copies repeated.
       steps_per_epoch: of the run.
     """
 
@@ -63,50 +107,59 @@ class RunInfo:
     num_examples: int = 0
     mesh: Mesh | None = None
     classes: int = 0
-    view_names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     steps_per_epoch: float = 1.0
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))
 
 
-def make_method(config: Mapping[str, Any], known: RunInfo) -> Method:
+def default_settings(name: str) -> dict[str, Any]:
+    """The section of a config for a method: its name, and every setting with its default.
+
+    Raises:
+      UserError: for a name that does not exist.
+    """
+    if name not in METHODS:
+        raise unknown("method.name", name, METHODS)
+    return {"name": name, **settings.defaults(METHODS[name], without=INJECTED_FIELDS)}
+
+
+def make_method(config: Mapping[str, Any], info: RunInfo) -> Method:
     """Builds `config.method`: its `name`, and the fields of that class.
 
     Args:
       config: the section of the config.
-      known: what does not stand in it.
+      info: what does not stand in it.
 
     Raises:
       UserError: for a name or a field that does not exist (it names the nearest valid one), or a bad value.
     """
-    if config["name"] not in METHODS:
-        raise unknown("method.name", config["name"], METHODS)
-    settings = {key: value for key, value in config.items() if key != "name"}
-    if "terms" in settings:
-        settings["terms"] = {name: make_term(term, known) for name, term in settings["terms"].items()}
-    return _make(METHODS[config["name"]], f"method {config['name']!r}", settings, known)
+    method = _make(config, info, "method")
+    if isinstance(method, ViewTask) and method.uses_classifier:
+        raise UserError(
+            f"method.name={config['name']!r} learns from a classifier that nothing teaches: it is a term; set "
+            f"method.name='s4l' and method.terms.{config['name']} (as configs/fixmatch.py does)"
+        )
+    return method
 
 
-def make_term(config: Mapping[str, Any], known: RunInfo) -> Term:
-    """Builds a section of `config.method.terms`: a term of the table, or a method with a weight.
-
-    Raises:
-      UserError: as `make_method`.
-    """
-    if config["name"] not in {**TERMS, **METHODS}:
-        raise unknown("term", config["name"], {**TERMS, **METHODS})
-    settings = {key: value for key, value in config.items() if key != "name"}
-    if config["name"] in TERMS:
-        return _make(TERMS[config["name"]], f"term {config['name']!r}", settings, known)
-    own = {key: settings.pop(key) for key in ("weight", "ramp", "views") if key in settings}
-    return OfMethod(method=make_method({"name": config["name"], **settings}, known), **own)
+def _make(config: Mapping[str, Any], info: RunInfo, prefix: str) -> Any:
+    """A method of the table from its section, whose keys begin with `prefix`."""
+    name = config["name"]
+    if name not in METHODS:
+        raise unknown(f"{prefix}.name", name, METHODS)
+    given = {key: value for key, value in config.items() if key != "name"}
+    if "terms" in given:
+        terms = given["terms"].items()
+        given["terms"] = {key: _make_term(term, info, f"{prefix}.terms.{key}") for key, term in terms}
+    injected = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    return settings.make(METHODS[name], given, prefix, **injected)
 
 
-def _make(kind: type[Any], what: str, settings: Mapping[str, Any], known: RunInfo) -> Any:
-    fields = {field.name for field in dataclasses.fields(kind)}
-    for key in settings:
-        if key not in fields or key in INJECTED_FIELDS:
-            raise unknown(f"key of {what}", key, fields - set(INJECTED_FIELDS))
-    given = {name: getattr(known, name) for name in INJECTED_FIELDS if name in fields}
-    return kind(**given, **settings)
+def _make_term(config: Mapping[str, Any], info: RunInfo, prefix: str) -> Term:
+    """A method with a weight, whose settings stand beside its own."""
+    own = {key: value for key, value in config.items() if key in ("weight", "ramp")}
+    rest = {key: value for key, value in config.items() if key not in own}
+    if rest["name"] == "s4l":
+        raise UserError(f"{prefix}.name='s4l': a sum of terms is no term")
+    return settings.make(Term, {"method": _make(rest, info, prefix), **own}, prefix)

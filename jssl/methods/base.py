@@ -4,11 +4,43 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
+from jssl.errors import UserError, unknown
 from jssl.models import Network
 from jssl.types import Array, Batch, Metrics, Params, State
+
+
+class ViewRef(NamedTuple):
+    """Names the images of one view of one stream, float32[B, H, W, C].
+
+    Attributes:
+      stream: 'unlabeled' or 'labeled'.
+      view: its name.
+      copy: which of the copies that the view has.
+      quarter_turns: by how many quarters of a circle the images are turned.
+    """
+
+    stream: str
+    view: str
+    copy: int = 0
+    quarter_turns: int = 0
+
+
+class Predictions(NamedTuple):
+    """What encoder and classifier make of a view.
+
+    Attributes:
+      features: float32[B, D].
+      logits: float32[B, C]; C = 0 where there is no classifier.
+    """
+
+    features: Array
+    logits: Array
 
 
 class Context(NamedTuple):
@@ -18,11 +50,14 @@ class Context(NamedTuple):
       key: this step's random key.
       step: number of finished updates, int32[].
       progress: step over total steps, float32[] in [0, 1].
+      predictions: of the views that a term of a semi-supervised loss asked for, from one pass for all terms; None for
+        a method that runs alone.
     """
 
     key: Array
     step: Array
     progress: Array
+    predictions: Mapping[ViewRef, Predictions] | None = None
 
 
 class Output(NamedTuple):
@@ -41,14 +76,27 @@ class Output(NamedTuple):
     labels: Array | None = None
 
 
+class Refreshed(NamedTuple):
+    """What `Method.refresh` returns.
+
+    Attributes:
+      params, state: the new ones, of the same shapes.
+      reset: top-level entries of the parameters whose optimiser state begins anew.
+    """
+
+    params: Params
+    state: State
+    reset: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
     """What a method computes. Hyper-parameters are fields, with the paper's values as defaults.
 
     params   pytree trained by gradient; `params['encoder']` is what the user keeps, the rest is thrown away
     state    pytree not trained by gradient; `state['stats'][name]` are the running statistics of a network
-    batch    dict of streams, 'unlabeled' and/or 'labeled'; a stream has `views` (tuple of float32[B, H, W, C]),
-             `label` int32[B] (-1: unknown), `index` int32[B]
+    batch    dict of streams, 'unlabeled' and/or 'labeled'; a stream has `views` {name: (float32[B, H, W, C], ...)},
+             a copy each, `label` int32[B] (-1: unknown) and `index` int32[B]
     """
 
     encoder: Network
@@ -60,6 +108,19 @@ class Method(abc.ABC):
         A network's targets and its part of the optimiser's state are split with it: prototypes, say.
         """
         return ()
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Top-level entries of the parameters that are players of their own (a probe, a discriminator).
+
+        Their gradients count neither for clipping by the global norm nor for the logged `grad_norm`.
+        """
+        return ()
+
+    @property
+    def refresh_every(self) -> str:
+        """How often `refresh` is called: '1 epoch', '500 steps', '10 percent'; '' for never."""
+        return ""
 
     @abc.abstractmethod
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
@@ -74,38 +135,81 @@ class Method(abc.ABC):
         del params, ctx
         return state
 
+    def refresh(
+        self, params: Params, state: State, extract: Callable[[Params, State], Any], key: Array
+    ) -> Refreshed:
+        """Between steps, before the first one too: clusters the data set anew and the like. Runs on the host.
+
+        Args:
+          extract: gives the features of all images of the unlabelled stream, see `jssl.evaluation.extract.Features`.
+          key: random key of this refresh.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has refresh_every, but no refresh")
+
     def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
         """Parameters and statistics of the encoder that evaluators see and users keep."""
         return params["encoder"], state["stats"]["encoder"]
 
-    def features(self, params: Params, state: State, images: Array) -> Array:
-        """Representations for evaluators, float32[B, D], in evaluation mode."""
-        return self.encoder.apply(*self.eval_encoder(params, state), images, train=False)[0]
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        """What evaluators and diagnostics see, in evaluation mode; what a method lacks is not there.
 
-    def embed(self, params: Params, state: State, images: Array) -> Array:
-        """What the loss compares (before it is normalised), float32[B, D], in evaluation mode."""
-        return self.features(params, state, images)
+        Under jit only what is used of it is computed, and `jax.eval_shape` tells what there is.
 
-    def assignments(self, params: Params, state: State, images: Array) -> Array | None:
-        """The target distribution over prototypes, float32[B, K]; None where a method has none."""
-        del params, state, images
-        return None
+        Args:
+          inputs: a batch, float32[B, H, W, C] for images.
+          modality: which encoder, for methods of several.
+
+        Returns:
+          'features' float32[B, D], always; and, where there are any, 'embedding' float32[B, E] (what the loss compares,
+          before it is normalised), 'assignments' float32[B, K] (target distributions over prototypes), 'logits'
+          float32[B, classes].
+        """
+        del modality
+        return {"features": self.encoder.apply(*self.eval_encoder(params, state), inputs, train=False)[0]}
+
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        """Names of the views that the loss looks at, by stream; `check` wants them there, and no others."""
+        del batch
+        return {}
+
+    def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
+        """Views whose predictions the loss takes from `ctx.predictions`, where it is a term beside others."""
+        del batch
+        return ()
 
     def collapse_causes(self) -> tuple[str, ...]:
         """What in the settings would explain a collapse, likeliest first; for the alarm."""
         return ()
 
-    def logits(self, params: Params, state: State, images: Array) -> Array:
-        """Class scores float32[B, classes]; only methods with a classifier have them."""
-        raise TypeError(f"{type(self).__name__} has no classifier")
-
-    def refresh(
-        self, params: Params, state: State, extract: Callable[..., Any], key: Array
-    ) -> tuple[Params, State]:
-        """Between epochs: re-clustering and the like."""
-        del extract, key
-        return params, state
-
     def check(self, batch: Batch) -> None:
         """Raises UserError if the batch (or its shapes) is not what the method needs; called before training."""
-        del batch
+        for stream, names in self.view_names(batch).items():
+            check_has_views(type(self).__name__, batch, stream, names)
+
+
+def get_view(batch: Batch, ref: ViewRef) -> Array:
+    """The images that a reference names, float32[B, H, W, C]."""
+    images = batch[ref.stream]["views"][ref.view][ref.copy]
+    return jnp.rot90(images, ref.quarter_turns, axes=(1, 2)) if ref.quarter_turns else images
+
+
+def view_copies(batch: Batch, stream: str, view: str) -> tuple[ViewRef, ...]:
+    """A reference to every copy of a view."""
+    return tuple(ViewRef(stream, view, copy) for copy in range(len(batch[stream]["views"][view])))
+
+
+def some_images(batch: Batch) -> Array:
+    """The images of any view: for shapes."""
+    return jax.tree.leaves(next(iter(batch.values()))["views"])[0]
+
+
+def check_has_views(name: str, batch: Batch, stream: str, views: tuple[str, ...]) -> None:
+    """Raises UserError unless a stream is there and has the views of these names."""
+    if stream not in batch:
+        kind = "with" if stream == "labeled" else "without"
+        raise UserError(f"{name} needs images {kind} labels: set data.{stream}.batch_size")
+    for view in views:
+        if view not in batch[stream]["views"]:
+            raise unknown(f"view of data.{stream}.views, which {name} needs,", view, batch[stream]["views"])

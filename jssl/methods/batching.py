@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -9,15 +10,23 @@ import jax.numpy as jnp
 from jssl.types import Array
 
 
-def together(arrays: Sequence[Array]) -> Array:
-    """One batch of several: row i of each, side by side. Where rows are split over devices none has to move."""
-    return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
+def interleave(arrays: Sequence[Array]) -> Array:
+    """One batch of several arrays [B_i, ...]; where rows are split over devices none has to move.
+
+    As many rows of each lie side by side as the greatest common divisor of their numbers allows: row i of each, where
+    all have as many. Concatenating two sharded batches would move half of their rows between devices.
+    """
+    runs = math.gcd(*(len(x) for x in arrays))
+    shape = arrays[0].shape[1:]
+    return jnp.concatenate([x.reshape(runs, -1, *shape) for x in arrays], axis=1).reshape(-1, *shape)
 
 
-def apart(x: Array, count: int) -> list[Array]:
-    """What `together` put into one."""
-    x = x.reshape(-1, count, *x.shape[1:])
-    return [x[:, i] for i in range(count)]
+def deinterleave(x: Array, rows: Sequence[int]) -> list[Array]:
+    """What `interleave` put into one, given how many rows each had."""
+    runs = math.gcd(*rows)
+    x = x.reshape(runs, len(x) // runs, *x.shape[1:])
+    ends = [sum(rows[: i + 1]) // runs for i in range(len(rows))]
+    return [x[:, end - n // runs : end].reshape(n, *x.shape[2:]) for n, end in zip(rows, ends)]
 
 
 def runs_of_one_size(views: Sequence[Array]) -> list[tuple[int, int]]:

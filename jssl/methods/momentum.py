@@ -7,9 +7,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jssl import settings
 from jssl.methods.base import Context
 from jssl.methods.networks import EncoderWithHeads
-from jssl.methods.validation import check_fractions
 from jssl.schedules import cosine
 from jssl.types import Array, Batch, Params, PyTree, State
 
@@ -32,7 +32,7 @@ def ema(target: PyTree, online: PyTree, decay: float | Array) -> PyTree:
 
 @dataclasses.dataclass(frozen=True)
 class MomentumTarget(EncoderWithHeads):
-    """A EncoderWithHeads method whose targets come from an exponential moving average of its own networks.
+    """A method whose targets come from an exponential moving average of its own networks.
 
     state['target'] = {'params', 'stats'} of the networks `averaged`. The target runs in training mode and has
     batch statistics of its own, as in the official codes; only parameters are averaged.
@@ -42,12 +42,8 @@ class MomentumTarget(EncoderWithHeads):
       momentum_end: the same at the end; a cosine leads there.
     """
 
-    momentum: float = 0.996
-    momentum_end: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fractions(momentum=self.momentum, momentum_end=self.momentum_end)
+    momentum: float = settings.fraction(0.996)
+    momentum_end: float = settings.fraction(1.0)
 
     @property
     def averaged(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What methods of several views share: a chain of networks, and targets that follow it."""
+"""What most methods share: an encoder with heads, and how views pass it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from collections.abc import Iterable, Mapping, Sequence
 import jax
 from jax.sharding import Mesh
 
-from jssl import losses, rng
+from jssl import losses, metrics, rng, settings
 from jssl.errors import UserError
 from jssl.losses import ring
 from jssl.methods.base import Method, Output
-from jssl.methods.batching import apart, runs_of_one_size, together
-from jssl.methods.validation import check_views
-from jssl.metrics import embedding
+from jssl.methods.batching import deinterleave, interleave, runs_of_one_size
+from jssl.methods.validation import check_pair
 from jssl.models import Network
-from jssl.types import Array, Batch, Metrics, Params, State
+from jssl.types import Array, Batch, Metrics, Params, PyTree, State
 
 Outputs = dict[str, Array]  # of every network of the chain, by its name
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderWithHeads(Method):
-    """An encoder and the heads on top of it, one after the other.
+    """An encoder and the heads on top of it, one after the other, on views of unlabelled images.
 
     params  {'encoder': ..., and each head by its name}
     state   {'stats': {the same names}}
 
     Attributes:
       dtype: of the heads' matrix products.
+      views: names of the unlabelled stream's views that are compared, in this order; copies of a view follow each
+        other.
     """
 
     dtype: str = "float32"
+    views: tuple[str, ...] = ("first", "second")
 
     def __post_init__(self) -> None:
-        """Subclasses check their fields here."""
+        settings.check(self, "method")
 
     @property
     @abc.abstractmethod
@@ -48,14 +50,25 @@ class EncoderWithHeads(Method):
         """The whole chain."""
         return {"encoder": self.encoder, **self.heads}
 
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        return {"unlabeled": self.views}
+
+    def get_views(self, batch: Batch) -> list[Array]:
+        """The views that are compared, float32[B, H, W, C] each."""
+        return views_of(batch, self.views)
+
     def check(self, batch: Batch) -> None:
-        name, views = type(self).__name__, batch["unlabeled"]["views"]
-        if len(views) != 2:
-            raise UserError(f"{name} takes two views of every image, data.unlabeled.views gives {len(views)}")
-        check_views(name, views)
+        super().check(batch)
+        name, found = type(self).__name__, self.get_views(batch)
+        if len(found) != 2:
+            raise UserError(
+                f"{name} takes two views of every image, method.views={self.views} are {len(found)}: name two of "
+                f"data.unlabeled.views ({', '.join(batch['unlabeled']['views'])}), or one with two copies"
+            )
+        check_pair(name, found, f"data.unlabeled.views.{self.views[0]}.size")
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-        x, params, stats = batch["unlabeled"]["views"][0], {}, {}
+        x, params, stats = self.get_views(batch)[0], {}, {}
         for name, network in self.networks.items():
             params[name], stats[name] = network.init(rng.derive(key, name), x)
             x, _ = network.apply(params[name], stats[name], x, train=False)
@@ -95,7 +108,7 @@ class EncoderWithHeads(Method):
             outputs.append(found)
         return outputs, stats
 
-    def crops(
+    def forward_multicrop(
         self, params: Params, stats: State, views: Sequence[Array], key: Array | None = None
     ) -> tuple[list[Outputs], State]:
         """Crops of one size in one batch through the encoder, then all of them together through the heads.
@@ -105,18 +118,35 @@ class EncoderWithHeads(Method):
         encoded: list[Array] = []
         for number, (first, last) in enumerate(runs_of_one_size(views)):
             own = None if key is None else rng.derive(key, "size", number)
-            found, stats = self.forward(params, stats, together(views[first:last]), ["encoder"], own)
-            encoded += apart(found["encoder"], last - first)
-        h = together(encoded)
+            found, stats = self.forward(params, stats, interleave(views[first:last]), ["encoder"], own)
+            encoded += deinterleave(found["encoder"], [len(view) for view in views[first:last]])
+        h, rows = interleave(encoded), [len(view) for view in views]
         own = None if key is None else rng.derive(key, "heads")
         heads = [name for name in self.heads if name in params]
         found, stats = self.forward(params, stats, h, heads, own)
-        split = {name: apart(x, len(views)) for name, x in {"encoder": h, **found}.items()}
+        split = {name: deinterleave(x, rows) for name, x in {"encoder": h, **found}.items()}
         return [{name: parts[i] for name, parts in split.items()} for i in range(len(views))], stats
 
-    def embed(self, params: Params, state: State, images: Array) -> Array:
-        names = ("encoder", "projector")
-        return self.forward(params, state["stats"], images, names, train=False)[0]["projector"]
+    def eval_networks(self, params: Params, state: State) -> tuple[Params, State]:
+        """Parameters and statistics, by network, of what evaluators see."""
+        return params, state["stats"]
+
+    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
+        params, stats = self.eval_networks(params, state)
+        return params["encoder"], stats["encoder"]
+
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        names = [name for name in ("encoder", "projector", "prototypes") if name in self.networks]
+        found, _ = self.forward(*self.eval_networks(params, state), inputs, names, train=False)
+        outputs = {"features": found["encoder"], "embedding": found["projector"]}
+        return outputs | self.more_outputs(state, found)
+
+    def more_outputs(self, state: State, found: Outputs) -> dict[str, Array]:
+        """Further entries of `outputs`, from those of the networks."""
+        del state, found
+        return {}
 
     def output(self, state: State, batch: Batch, outputs: Outputs, metrics: Metrics | None = None) -> Output:
         """What a loss returns: the metrics, and the health and the features of one view."""
@@ -126,45 +156,91 @@ class EncoderWithHeads(Method):
 
 
 @dataclasses.dataclass(frozen=True)
-class InBatchContrastive(EncoderWithHeads):
-    """A EncoderWithHeads method that compares every image of the global batch with every other.
+class MultiCrop(EncoderWithHeads):
+    """A method that compares global crops with one another and with smaller, local ones.
 
     Attributes:
-      similarity: how similarities within the batch are computed: 'dense' holds a device's rows of them, 'ring'
-        passes the
-        embeddings from device to device, 'blockwise' holds some rows at a time, 'auto' decides by size. The loss
+      views: names of the views of the unlabelled stream that are global crops; two with their copies, of one size.
+      local_views: names of those that are local crops; () for none.
+    """
+
+    views: tuple[str, ...] = ("global",)
+    local_views: tuple[str, ...] = ("local",)
+
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        return {"unlabeled": (*self.views, *self.local_views)}
+
+    def get_views(self, batch: Batch) -> list[Array]:
+        """The global crops, then the local ones."""
+        return views_of(batch, (*self.views, *self.local_views))
+
+    def check(self, batch: Batch) -> None:
+        Method.check(self, batch)
+        name = type(self).__name__
+        number = len(views_of(batch, self.views))
+        if number != 2:
+            raise UserError(
+                f"{name} takes two global crops and any number of local ones: method.views={self.views} are {number}"
+            )
+        crops = self.get_views(batch)
+        check_pair(name, crops, f"data.unlabeled.views.{self.views[0]}.size")
+        if any(crop.shape[1] > crops[0].shape[1] for crop in crops):
+            sizes = ", ".join(str(crop.shape[1]) for crop in crops)
+            raise UserError(f"{name}: local crops must not be larger than global ones ({sizes} pixels)")
+
+
+@dataclasses.dataclass(frozen=True)
+class InBatchContrastive(EncoderWithHeads):
+    """A method that compares every image of the global batch with every other.
+
+    Attributes:
+      similarity: how similarities within the batch are computed: 'dense' holds a device's rows of them, 'ring' passes
+        the embeddings from device to device, 'blockwise' holds some rows at a time, 'auto' decides by size. The loss
         and its gradient are the same.
       block_size: rows held at a time in a block, or in a device's part of the ring; 0 chooses.
       mesh: the program knows it.
     """
 
-    similarity: str = "auto"
-    block_size: int = 0
+    similarity: str = settings.choice("auto", ring.FORMS)
+    block_size: int = settings.count(0)
     mesh: Mesh | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ring.choose(self.similarity, 1, 1, 0, None)  # a typo is told now
-        if self.block_size < 0:
-            raise UserError(f"method.block_size={self.block_size} must be at least 0")
 
     def similarity_form(self, rows: int) -> losses.Similarity:
         """The form for so many rows with as many."""
         return ring.choose(self.similarity, rows, rows, self.block_size, self.mesh)
 
 
+def views_of(batch: Batch, names: Sequence[str]) -> list[Array]:
+    """Views of the unlabelled stream by name, copies one after the other."""
+    return [view for name in names for view in batch["unlabeled"]["views"][name]]
+
+
+def replace_network(
+    tree: PyTree, name: str, params: Params, stats: State, within_stats: bool = False
+) -> PyTree:
+    """Puts parameters, or below 'stats' the statistics, in the place of every entry of a name, targets too."""
+    if not isinstance(tree, dict):
+        return tree
+    found = {}
+    for key, part in tree.items():
+        within = within_stats or key == "stats"
+        own = stats if within else params
+        found[key] = own if key == name else replace_network(part, name, params, stats, within)
+    return found
+
+
 def health(z: Array) -> Metrics:
     """What every method logs of its embedding at every step; the collapse alarm reads it."""
     return {
-        "embedding/std": embedding.relative_std(z),
-        "embedding/effective_rank": embedding.participation_ratio(z),
+        "embedding/std": metrics.relative_std(z),
+        "embedding/effective_rank": metrics.participation_ratio(z),
     }
 
 
 def teacher_health(probabilities: Array) -> Metrics:
     """The same of targets over prototypes, float[N, K]."""
     return {
-        "teacher/entropy": embedding.entropy(probabilities),
-        "teacher/kl_from_uniform": embedding.kl_from_uniform(probabilities),
-        "teacher/mutual_information": embedding.mutual_information(probabilities),
+        "teacher/entropy": metrics.entropy(probabilities),
+        "teacher/kl_from_uniform": metrics.kl_from_uniform(probabilities),
+        "teacher/mutual_information": metrics.mutual_information(probabilities),
     }

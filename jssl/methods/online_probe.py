@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jssl import models, rng
-from jssl.methods.base import Context, Method, Output
+from jssl.methods.base import Context, Method, Output, Refreshed, some_images
 from jssl.types import Array, Batch, Params, State
 
 
@@ -34,7 +36,7 @@ class OnlineProbe(Method):
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = self.inner.init(key, batch)
-        h = self.inner.features(params, state, next(iter(batch.values()))["views"][0])
+        h = self.inner.outputs(params, state, some_images(batch))["features"]
         probe, _ = self.probe.init(rng.derive(key, "probe"), h)
         return {**params, "probe": probe}, state
 
@@ -56,27 +58,36 @@ class OnlineProbe(Method):
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         return self.inner.after_update(params, state, ctx)
 
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        return self.inner.view_names(batch)
+
     @property
     def sharded(self) -> tuple[str, ...]:
         return self.inner.sharded
 
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        return (*self.inner.auxiliary, "probe")
+
+    @property
+    def refresh_every(self) -> str:
+        return self.inner.refresh_every
+
+    def refresh(
+        self, params: Params, state: State, extract: Callable[[Params, State], Any], key: Array
+    ) -> Refreshed:
+        found = self.inner.refresh(params, state, extract, key)
+        return found._replace(params={**found.params, "probe": params["probe"]})
+
     def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
         return self.inner.eval_encoder(params, state)
 
-    def features(self, params: Params, state: State, images: Array) -> Array:
-        return self.inner.features(params, state, images)
-
-    def embed(self, params: Params, state: State, images: Array) -> Array:
-        return self.inner.embed(params, state, images)
-
-    def assignments(self, params: Params, state: State, images: Array) -> Array | None:
-        return self.inner.assignments(params, state, images)
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        """The method's; the probe's `logits` where the method has no classifier of its own."""
+        found = self.inner.outputs(params, state, inputs, modality)
+        return {"logits": self.probe.apply(params["probe"], {}, found["features"], train=False)[0], **found}
 
     def collapse_causes(self) -> tuple[str, ...]:
         return self.inner.collapse_causes()
-
-    def logits(self, params: Params, state: State, images: Array) -> Array:
-        """The method's own classifier's, if it has one."""
-        if type(self.inner).logits is not Method.logits:
-            return self.inner.logits(params, state, images)
-        return self.probe.apply(params["probe"], {}, self.features(params, state, images), train=False)[0]

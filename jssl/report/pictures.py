@@ -33,16 +33,16 @@ def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
     axes.set_axis_off()
 
 
-def views_grid(path: epath.Path, originals: np.ndarray | None, views: Sequence[np.ndarray]) -> None:
+def views_grid(path: epath.Path, originals: np.ndarray | None, views: Mapping[str, np.ndarray]) -> None:
     """One row an image: as it is (where the host kept it), then its views.
 
     Args:
       path: PNG to write.
       originals: uint8[n, H, W, C] or None.
-      views: for every view float[n, S, S, C] in [0, 1].
+      views: by name float[n, S, S, C] in [0, 1].
     """
     columns = [] if originals is None else [("original", originals)]
-    columns += [(f"view {number}", view) for number, view in enumerate(views, 1)]
+    columns += list(views.items())
     rows = len(columns[0][1])
     figure = Figure(figsize=(1.3 * len(columns), 1.3 * rows))
     grid = figure.subplots(rows, len(columns), squeeze=False)

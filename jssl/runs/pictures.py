@@ -31,14 +31,19 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
     """What the augmentation makes of the first batch's first images."""
     if not prog.config.log.pictures:
         return
-    shown = parallel.whole(list(prog.first_views(batch)[prog.main.name]["views"]), prog.mesh)
+    views = parallel.whole(prog.first_views(batch)[prog.main.name]["views"], prog.mesh)
     image = batch[prog.main.name]["image"]
-    originals = None if isinstance(image, tuple) else parallel.whole(image, prog.mesh)[:SHOWN]
+    originals = None if isinstance(image, dict) else parallel.whole(image, prog.mesh)[:SHOWN]
     if parallel.is_main_process():
         from jssl.report import pictures
 
         data = prog.config.data
-        shown = [np.asarray(view[:SHOWN]) * np.asarray(data.std) + np.asarray(data.mean) for view in shown]
+        std, mean = np.asarray(data.std), np.asarray(data.mean)
+        shown = {
+            f"{name} {number}" if len(copies) > 1 else name: np.asarray(view[:SHOWN]) * std + mean
+            for name, copies in views.items()
+            for number, view in enumerate(copies, 1)
+        }
         pictures.views_grid(folder / "views.png", originals, shown)
 
 

@@ -14,6 +14,7 @@ from jssl import parallel
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import TrainBatches
 from jssl.evaluation import classifier, suite
+from jssl.evaluation.extract import Features, extract_source
 from jssl.report.result import Result
 from jssl.runs import supervised_baseline, workdir
 from jssl.runs.init_from import begin_with
@@ -22,6 +23,7 @@ from jssl.train import loop, monitor, program
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted, sigterm_noted, sigterm_stops
+from jssl.types import Params, State
 
 
 def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
@@ -68,6 +70,7 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
             on_first_batch=lambda batch: draw_views(prog, batch, folder),
             terminated=terminated,
             profile_steps=profile_steps,
+            extract=functools.partial(extract_unlabeled, prog, data),
             begin=functools.partial(begin_with, config.init_from, config.init_parts)
             if config.init_from
             else None,
@@ -99,11 +102,16 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
     return Result(folder, values)
 
 
+def extract_unlabeled(prog: Program, data: Data, params: Params, state: State) -> Features:
+    """Features of the unlabelled stream, for methods that are refreshed."""
+    return extract_source(prog, functools.partial(prog.features, params, state), data.unlabeled()[0])
+
+
 def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
     """The streams of a run."""
     config, batches = prog.config, {}
     for name, stream in prog.streams.items():
-        crops = stream.specs if stream.host_crops else None
+        crops = stream.views if stream.host_crops else None
         more: dict[str, np.ndarray] = {}
         labels: np.ndarray | None
         if name == "labeled":

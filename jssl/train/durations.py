@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from jssl.errors import UserError
@@ -56,6 +57,21 @@ def given(config: Any, name: str) -> tuple[float, str]:
     if found and not (found[0][0] > 0 and math.isfinite(found[0][0])):
         raise UserError(f"{name}_{found[0][1]}={found[0][0]:g} must not be negative")
     return found[0] if found else (0.0, "steps")
+
+
+def parse(text: str, clock: Clock) -> int:
+    """Steps of a length in words: '1 epoch', '500 steps', '10 percent'; 0 for ''.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    if not text:
+        return 0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) (steps?|epochs?|examples?|percent)", text)
+    if found is None or not float(found[1]) > 0:
+        raise UserError(f"cannot read the length {text!r}: write '1 epoch', '500 steps' or '10 percent'")
+    unit = found[2] if found[2] == "percent" else found[2].rstrip("s") + "s"
+    return max(1, clock.steps({f"length_{unit}": float(found[1])}, "length"))
 
 
 def make_clock(config: Any, num_examples: int) -> Clock:

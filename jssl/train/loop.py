@@ -22,7 +22,7 @@ from jssl.train.profiler import Profiler
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted
 from jssl.train.state import TrainState
-from jssl.types import Batch
+from jssl.types import Batch, Params, State
 
 Evaluate = Callable[[TrainState], dict[str, float]]
 
@@ -53,6 +53,7 @@ def train(
     terminated: threading.Event | None = None,
     profile_steps: int = 0,
     begin: Callable[[Program, TrainState], TrainState] | None = None,
+    extract: Callable[[Params, State], Any] | None = None,
 ) -> Trained:
     """Trains to the end, from the last checkpoint in the workdir if there is one.
 
@@ -64,6 +65,7 @@ def train(
       on_first_batch: called once with the first batch of the run, to draw it.
       terminated: set when the run shall save and stop, see `sigterm_noted`.
       profile_steps: a jax.profiler trace of so many steps goes to the workdir.
+      extract: for methods that are refreshed: features of the unlabelled stream, see `Method.refresh`.
       begin: changes the fresh state of a run that begins; not called when it goes on.
 
     Raises:
@@ -71,6 +73,8 @@ def train(
       UserError: if the loss is not finite, too many images are unreadable, or the disk is full.
     """
     config, clock = program.config, program.clock
+    if program.refresh_every and extract is None:
+        raise ValueError(f"{type(program.method).__name__} is refreshed: give train() an extract")
     timer = Timer(config, clock)
     checkpointer = Checkpointer(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
@@ -112,6 +116,9 @@ def train(
         profile = Profiler(profile_steps, first, workdir)
         stack.callback(profile.close)
         for step in range(first + 1, clock.total_steps + 1):
+            if extract is not None and program.refreshes(step - 1):
+                with monitor.paused():
+                    state = program.refresh(state, extract)
             waiting = data.seconds_waiting
             batch = next(data)
             if step == 1 and on_first_batch is not None:

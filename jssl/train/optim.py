@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from jssl.train.durations import Clock
 from jssl.types import Array, Params, PyTree
 
 Schedule = Callable[[Any], Any]
-PROBE = "probe"  # the key of the online probe among the parameters
 TOP = ("final_bn", "norm", "head")  # modules of encoders that come after all numbered ones
 NAMES = ("sgd", "lars", "adamw", "lamb")
 SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
@@ -70,9 +69,22 @@ def is_matrix(params: Params) -> PyTree:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def without_probe(params: Params) -> PyTree:
-    """True for all but the online probe, whose gradient must not decide how far the encoder's is clipped."""
-    return {name: jax.tree.map(lambda _, name=name: name != PROBE, part) for name, part in params.items()}
+def without(tree: dict[str, PyTree], names: Sequence[str]) -> dict[str, PyTree]:
+    """The entries of other names."""
+    return {name: part for name, part in tree.items() if name not in names}
+
+
+def reset(opt_state: PyTree, fresh: PyTree, params: Params, names: Sequence[str]) -> PyTree:
+    """The state of an optimiser in which that of some top-level entries of the parameters begins anew.
+
+    What belongs to no parameter, such as counts of steps, goes on.
+    """
+    paths = {tuple(path) for path, _ in jax.tree_util.tree_leaves_with_path(params) if path[0].key in names}
+
+    def choose(path: Any, old: Array, new: Array) -> Array:
+        return new if any(tuple(path[start:]) in paths for start in range(len(path))) else old
+
+    return jax.tree_util.tree_map_with_path(choose, opt_state, fresh)
 
 
 def path_names(params: Params) -> PyTree:
@@ -149,7 +161,7 @@ def make_direction(config: Any, total_steps: int, schedule: Schedule) -> optax.G
 
 
 def make_optimizer(
-    config: Any, clock: Clock, params: Params
+    config: Any, clock: Clock, params: Params, auxiliary: Sequence[str] = ()
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The whole chain, and the schedule of its learning rate.
 
@@ -159,6 +171,7 @@ def make_optimizer(
     Args:
       config: `config.optim`.
       params: the parameters or their shapes.
+      auxiliary: entries of them whose gradients neither count for clipping by the global norm nor are clipped.
 
     Raises:
       UserError: for unknown names, rates that are not positive, or a group that matches no parameter.
@@ -166,7 +179,8 @@ def make_optimizer(
     check(config)
     schedule = make_schedule(config, clock)
     clip = optax.clip_by_global_norm(config.clip_norm)
-    parts = [optax.masked(clip, without_probe)] if config.clip_norm else []
+    clipped = {name: jax.tree.map(lambda _: name not in auxiliary, part) for name, part in params.items()}  # noqa: B023
+    parts = [optax.masked(clip, clipped)] if config.clip_norm else []
     if config.clip_each_norm:
         parts.append(clip_each(config.clip_each_norm))
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
@@ -187,7 +201,7 @@ def make_optimizer(
 
 
 def group_of(config: Any, params: Params) -> PyTree:
-    """For every leaf the name of the first group whose pattern its path begins with, '' for none."""
+    """For every leaf the name of the group whose pattern its path begins with, '' for none."""
     names = path_names(params)
     patterns = {}
     for name, group in config.groups.items():
@@ -202,7 +216,12 @@ def group_of(config: Any, params: Params) -> PyTree:
             )
 
     def find(path: str) -> str:
-        return next((name for name, pattern in patterns.items() if pattern.match(path)), "")
+        found = [name for name, pattern in patterns.items() if pattern.match(path)]
+        if len(found) > 1:
+            raise UserError(
+                f"optim.groups: {' and '.join(found)} both match {path}; make their patterns disjoint"
+            )
+        return found[0] if found else ""
 
     return jax.tree.map(find, names)
 

@@ -20,6 +20,7 @@ from jssl.data import augment
 from jssl.data.streams import DataInfo, Stream, augmented, make_streams, view_shapes
 from jssl.errors import UserError
 from jssl.methods import Context, Method, OnlineProbe, Output, RunInfo, make_method
+from jssl.methods.base import some_images
 from jssl.parallel import microbatches
 from jssl.train import durations, flops, optim
 from jssl.train.durations import Clock
@@ -48,8 +49,8 @@ class Program:
 
     @property
     def size(self) -> int:
-        """Side of the images that evaluators see: that of the first view."""
-        return self.main.specs[0].size
+        """Side of the images that evaluators see: that of the largest view."""
+        return self.main.size
 
     def abstract_batch(self) -> Batch:
         """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
@@ -124,6 +125,27 @@ class Program:
             donate_argnums=0,
         )
 
+    def refreshes(self, step: int) -> bool:
+        """Whether the method is refreshed after so many steps; before the first one, too."""
+        return bool(self.refresh_every) and step % self.refresh_every == 0
+
+    @functools.cached_property
+    def refresh_every(self) -> int:
+        """Steps between refreshes of the method; 0 for never."""
+        return durations.parse(self.method.refresh_every, self.clock)
+
+    def refresh(self, state: TrainState, extract: Callable[[Params, State], Any]) -> TrainState:
+        """Clusters the data set anew, or whatever the method does between steps; a function of the state.
+
+        Args:
+          extract: see `Method.refresh`.
+        """
+        key = rng.derive(rng.root(self.config.seed), "refresh", state.step)
+        found = self.method.refresh(state.params, state.method_state, extract, key)
+        begun = jax.jit(self.optimizer.init)(found.params)
+        opt_state = optim.reset(state.opt_state, begun, found.params, found.reset)
+        return jax.device_put(TrainState(state.step, found.params, found.state, opt_state), self.shardings)
+
     def trace(self) -> None:
         """Goes through the step with shapes only; `compile` needs not do it again.
 
@@ -162,7 +184,7 @@ class Program:
         metrics = {
             "loss": value,
             "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
-            "grad_norm": optax.tree.norm({name: grads[name] for name in grads if name != optim.PROBE}),
+            "grad_norm": optax.tree.norm(optim.without(grads, self.method.auxiliary)),
             **output.metrics,
         }
         return TrainState(state.step + 1, params, method_state, opt_state), metrics
@@ -211,12 +233,12 @@ class Program:
     @functools.cached_property
     def features(self) -> Callable[[Params, State, Array], Array]:
         """The jitted representation of uint8 images, float32[B, D], whole on every device."""
-        return self._of_images(self.method.features)
+        return self._of_images(self._output("features"))
 
     @functools.cached_property
     def logits(self) -> Callable[[Params, State, Array], Array]:
         """The jitted class scores of uint8 images, float32[B, classes], whole on every device."""
-        return self._of_images(self.method.logits)
+        return self._of_images(self._output("logits"))
 
     @functools.cached_property
     def logits_of_crops(self) -> Callable[[Params, State, Array], Array]:
@@ -229,7 +251,11 @@ class Program:
                 for quarters in range(4)
             ]
 
-        return self._of_images(self.method.logits, turned)
+        return self._of_images(self._output("logits"), turned)
+
+    def _output(self, name: str) -> Callable[[Params, State, Array], Array]:
+        """One entry of `Method.outputs`."""
+        return lambda params, state, images: self.method.outputs(params, state, images)[name]
 
     def _of_images(
         self,
@@ -274,16 +300,17 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
     encoder = models.encoder(config.encoder, dtype=dtype)
     encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
     method = make_method(config.method, known(config, info, streams, clock, encoder, mesh))
-    if config.evals.classifier.enabled and type(method).logits is Method.logits:
-        raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, info, streams, mesh)
+    check_all_used(method, views)
     method.check(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
-    params, _ = jax.eval_shape(method.init, rng.root(0), views)
-    optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
+    params, state = jax.eval_shape(method.init, rng.root(0), views)
+    if config.evals.classifier.enabled and "logits" not in output_shapes(method, params, state, views):
+        raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
+    optimizer, schedule = optim.make_optimizer(config.optim, clock, params, method.auxiliary)
     return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)
 
 
@@ -297,9 +324,25 @@ def known(
         num_examples=info.num_examples,
         mesh=mesh,
         classes=info.num_classes,
-        view_names={name: stream.view_names for name, stream in streams.items()},
         steps_per_epoch=clock.steps_per_epoch,
     )
+
+
+def check_all_used(method: Method, views: Batch) -> None:
+    """Raises UserError for a view that the method does not look at: its name may be misspelt."""
+    names = method.view_names(views)
+    for stream, part in views.items():
+        for view in part["views"]:
+            if names and view not in names.get(stream, ()):
+                raise UserError(
+                    f"data.{stream}.views.{view} is used by nothing: remove it, or name it in the method's section "
+                    f"(which names {', '.join(names.get(stream, ())) or 'none of this stream'})"
+                )
+
+
+def output_shapes(method: Method, params: Params, state: State, views: Batch) -> dict[str, Any]:
+    """What a method can tell of images: the entries of `Method.outputs`, abstract."""
+    return jax.eval_shape(method.outputs, params, state, some_images(views))
 
 
 def check_rows(stream: Stream, accumulate: int, grad_cache: int, mesh: Mesh) -> None:

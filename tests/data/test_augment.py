@@ -497,6 +497,8 @@ def test_random_affine_draws_within_ranges():
 
 # Views.
 
+LARGE = dataclasses.replace(SMALL, size=12, copies=1)
+
 
 @pytest.fixture(scope="module")
 def batch():
@@ -505,35 +507,39 @@ def batch():
 
 @pytest.fixture(scope="module")
 def make_views():
-    specs = (dataclasses.replace(SMALL, size=12, copies=1), SMALL)
+    specs = {"large": LARGE, "small": SMALL}
     return fast_jit(lambda key, images: aug.views(key, images, specs))
 
 
-def test_views_are_independent_and_in_order(batch, make_views):
-    first, *small = make_views(KEY, batch)
+def test_views_are_independent(batch, make_views):
+    made = make_views(KEY, batch)
+    (first,), small = made["large"], made["small"]
     assert first.shape == (6, 12, 12, 3)
     assert [x.shape for x in small] == [(6, 8, 8, 3)] * 2
     assert all(x.dtype == jnp.float32 for x in (first, *small))
     assert first.min() >= 0
     assert first.max() <= 1
     assert (np.abs(small[0] - small[1]).max(axis=(1, 2, 3)) > 0.05).all()
-    again, *_ = make_views(KEY, batch)
+    (again,) = make_views(KEY, batch)["large"]
     np.testing.assert_array_equal(first, again)
-    other, *_ = make_views(jax.random.key(1), batch)
+    (other,) = make_views(jax.random.key(1), batch)["large"]
     assert (np.abs(first - other).max(axis=(1, 2, 3)) > 0.05).all()
 
     # The same image in every row gives a different view in every row.
-    same, *_ = make_views(KEY, jnp.broadcast_to(batch[:1], batch.shape))
+    (same,) = make_views(KEY, jnp.broadcast_to(batch[:1], batch.shape))["large"]
     for i, j in itertools.combinations(range(6), 2):
         assert np.abs(same[i] - same[j]).max() > 0.05
     # Row 2 depends on its own image only, nor on how many rows and views there are.
-    changed, *_ = make_views(KEY, batch.at[3:].set(0).at[0].set(255))
+    (changed,) = make_views(KEY, batch.at[3:].set(0).at[0].set(255))["large"]
     np.testing.assert_array_equal(first[1:3], changed[1:3])
-    fewer = fast_jit(
-        lambda key, images: aug.views(key, images, [dataclasses.replace(SMALL, size=12, copies=1)])
-    )(KEY, batch[:3])
-    assert len(fewer) == 1
-    np.testing.assert_allclose(first[:3], fewer[0], atol=1e-5)
+    # Nor on what other views there are, or in which order.
+    fewer = fast_jit(lambda key, images: aug.views(key, images, {"large": LARGE}))(KEY, batch[:3])
+    assert set(fewer) == {"large"}
+    np.testing.assert_allclose(first[:3], fewer["large"][0], atol=1e-5)
+    specs = {"small": dataclasses.replace(SMALL, copies=1), "a": LARGE}
+    renamed = fast_jit(lambda key, images: aug.views(key, images, specs))(KEY, batch)
+    np.testing.assert_allclose(small[0], renamed["small"][0], atol=1e-5)
+    assert (np.abs(first - renamed["a"][0]).max(axis=(1, 2, 3)) > 0.05).all()
 
 
 def test_augment_permutes_with_keys_and_images(batch):
@@ -547,39 +553,39 @@ def test_views_of_host_crops(batch):
     plain = aug.ViewSpec(size=16)
     flipped = aug.ViewSpec(size=8, crop_area_min=0.3, flip_prob=1.0, copies=2)
     small = batch[:, :8, :8]
-    crops = (batch, small, 255 - small)
-    result = aug.views(KEY, crops, {"whole": plain, "small": flipped})
-    expected = [batch / 255, small[:, :, ::-1] / 255, 1 - small[:, :, ::-1] / 255]
-    for x, y in zip(result, expected, strict=True):
-        np.testing.assert_allclose(x, y, atol=1e-6)
-    with pytest.raises(ValueError, match="2 host crops for 3 views"):
-        aug.views(KEY, crops[:2], [plain, flipped])
+    specs = {"whole": plain, "small": flipped}
+    result = aug.views(KEY, {"whole": (batch,), "small": (small, 255 - small)}, specs)
+    assert set(result) == {"whole", "small"}
+    np.testing.assert_allclose(result["whole"][0], batch / 255, atol=1e-6)
+    np.testing.assert_allclose(result["small"][0], small[:, :, ::-1] / 255, atol=1e-6)
+    np.testing.assert_allclose(result["small"][1], 1 - small[:, :, ::-1] / 255, atol=1e-6)
+    with pytest.raises(ValueError, match="a crop for every copy of every view"):
+        aug.views(KEY, {"whole": (batch,), "small": (small,)}, specs)
     with pytest.raises(ValueError, match="16 x 16; crop it to 8 x 8"):
-        aug.views(KEY, (batch, batch, batch), [plain, flipped])
-    assert aug.num_views([plain, flipped]) == aug.num_views({"a": plain, "b": flipped}) == 3
+        aug.views(KEY, {"whole": (batch,), "small": (batch, batch)}, specs)
 
 
 def test_views_only_resize_by_default_and_standardise(batch):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    (whole,) = aug.views(KEY, batch, [aug.ViewSpec(size=16)], mean, std)
+    (whole,) = aug.views(KEY, batch, {"x": aug.ViewSpec(size=16)}, mean, std)["x"]
     expected = (np.asarray(batch) / 255.0 - mean) / std
     np.testing.assert_allclose(whole, expected, atol=1e-5)
     np.testing.assert_allclose(aug.to_float(batch, mean, std), expected, atol=1e-5)
     spec = aug.ViewSpec(size=8, interpolation="bilinear")
-    (half,) = fast_jit(lambda k, x: aug.views(k, x, [spec]))(KEY, batch)
+    (half,) = fast_jit(lambda k, x: aug.views(k, x, {"x": spec})["x"])(KEY, batch)
     # At half the size the triangle weighs 4 pixels by 1, 3, 3, 1 (3, 3, 1 and 1, 3, 3 outside).
     rows = sum(w * np.eye(16, k=k)[::2] for w, k in zip((1, 3, 3, 1), (-1, 0, 1, 2)))
     rows = rows / rows.sum(axis=1, keepdims=True)
     expected = np.einsum("hy,wx,yxc->hwc", rows, rows, batch[4] / 255)
     np.testing.assert_allclose(half[4], expected, atol=1e-5)
-    (one,) = aug.views(KEY, batch, [aug.ViewSpec(size=16)], (0.5,), (0.5,))
+    (one,) = aug.views(KEY, batch, {"x": aug.ViewSpec(size=16)}, (0.5,), (0.5,))["x"]
     np.testing.assert_allclose(one, np.asarray(batch) / 127.5 - 1, atol=1e-5)
     with pytest.raises(ValueError, match="mean has 2 numbers for 3 channels"):
         aug.to_float(batch, (0.1, 0.2))
     with pytest.raises(ValueError, match="std is"):
         aug.to_float(batch, (0.0,), (0.0,))
     with pytest.raises(ValueError, match="no view"):
-        aug.views(KEY, batch, [])
+        aug.views(KEY, batch, {})
 
 
 def test_every_operator_of_the_chain_is_wired(batch):
@@ -654,7 +660,7 @@ def test_new_operators_have_their_place_and_leave_the_draws_of_the_others(batch)
 
 def test_grey_images_keep_one_channel(batch):
     grey = batch[..., :1]
-    (view,) = fast_jit(lambda k, x: aug.views(k, x, [EVERYTHING]))(KEY, grey)
+    (view,) = fast_jit(lambda k, x: aug.views(k, x, {"x": EVERYTHING})["x"])(KEY, grey)
     assert view.shape == (6, 12, 12, 1)
     image = aug.to_float(grey[0])
     assert ops.adjust_saturation(image, 0.3) is ops.adjust_hue(image, 0.3) is image
@@ -669,10 +675,10 @@ def test_views_trace_once_and_abstractly(batch):
     @fast_jit
     def run(key, images):
         traces.append(1)
-        return aug.views(key, images, [aug.ViewSpec(size=8, crop_area_min=0.2, flip_prob=0.5)])
+        return aug.views(key, images, {"x": aug.ViewSpec(size=8, crop_area_min=0.2, flip_prob=0.5)})
 
     shape = jax.eval_shape(run, KEY, jax.ShapeDtypeStruct((6, 16, 16, 3), jnp.uint8))
-    assert shape[0].shape == (6, 8, 8, 3)
+    assert shape["x"][0].shape == (6, 8, 8, 3)
     before = len(traces)
     for seed in range(3):
         run(jax.random.key(seed), batch)

@@ -13,6 +13,7 @@ from jssl.errors import UserError
 
 CROP = ViewSpec(size=12, crop_area_min=0.2, copies=2)
 WHOLE = ViewSpec(size=16)
+SPECS = {"crop": CROP, "whole": WHOLE}
 
 
 def numbers(n=10):
@@ -38,22 +39,26 @@ def test_every_epoch_shows_every_example_once_in_a_new_order():
 
 def test_processes_read_slices_of_the_same_batch(photos):
     source = FolderSource(photos)
-    for options in ({"crop_specs": [CROP, WHOLE]},):
+    for options in ({"crop_specs": SPECS},):
         one = TrainBatches(source, 8, 0, 3, process=0, processes=1, **options)
         four = [TrainBatches(source, 8, 0, 3, process=p, processes=4, **options) for p in range(4)]
         for step in range(3):
             parts = [part[step] for part in four]
-            for view in range(3):
-                together = np.concatenate([part["image"][view] for part in parts])
-                np.testing.assert_array_equal(together, one[step]["image"][view])
+            for view, copy in (("crop", 0), ("crop", 1), ("whole", 0)):
+                together = np.concatenate([part["image"][view][copy] for part in parts])
+                np.testing.assert_array_equal(together, one[step]["image"][view][copy])
             np.testing.assert_array_equal(np.concatenate([p["index"] for p in parts]), one[step]["index"])
 
 
 def test_host_crops_have_the_views_shapes_and_differ(photos):
-    batch = TrainBatches(FolderSource(photos), 8, 0, 3, crop_specs=[CROP, WHOLE], process=0, processes=1)[0]
-    assert [view.shape for view in batch["image"]] == [(8, 12, 12, 3), (8, 12, 12, 3), (8, 16, 16, 3)]
-    assert all(view.dtype == np.uint8 for view in batch["image"])
-    assert not np.array_equal(batch["image"][0], batch["image"][1])
+    batch = TrainBatches(FolderSource(photos), 8, 0, 3, crop_specs=SPECS, process=0, processes=1)[0]
+    crops, whole = batch["image"]["crop"], batch["image"]["whole"]
+    assert [view.shape for view in (*crops, *whole)] == [(8, 12, 12, 3), (8, 12, 12, 3), (8, 16, 16, 3)]
+    assert all(view.dtype == np.uint8 for view in (*crops, *whole))
+    assert not np.array_equal(*crops)
+    # A view's crops do not depend on what other views there are.
+    alone = TrainBatches(FolderSource(photos), 8, 0, 3, crop_specs={"crop": CROP}, process=0, processes=1)[0]
+    np.testing.assert_array_equal(alone["image"]["crop"], crops)
     assert (batch["label"] == -1).all()
 
 
@@ -102,11 +107,11 @@ def test_evaluation_covers_every_example_once_and_pads():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_read_ahead_keeps_the_order_from_any_step(photos, workers):
-    batches = TrainBatches(FolderSource(photos), 8, 0, 6, crop_specs=[WHOLE], process=0, processes=1)
+    batches = TrainBatches(FolderSource(photos), 8, 0, 6, crop_specs={"whole": WHOLE}, process=0, processes=1)
     got = list(read_ahead(batches, start=2, workers=workers))
     assert len(got) == 4
     for step, batch in enumerate(got, 2):
-        np.testing.assert_array_equal(batch["image"][0], batches[step]["image"][0])
+        np.testing.assert_array_equal(batch["image"]["whole"], batches[step]["image"]["whole"])
     assert not list(read_ahead(batches, start=6))
 
 
@@ -138,7 +143,7 @@ def damaged(photos):
 
 
 def test_unreadable_images_are_replaced_by_the_next_named_and_counted(damaged, caplog):
-    batches = TrainBatches(damaged, 8, 0, 6, crop_specs=[WHOLE], process=0, processes=1)
+    batches = TrainBatches(damaged, 8, 0, 6, crop_specs={"whole": WHOLE}, process=0, processes=1)
     good = [batches[step] for step in range(3)]  # one epoch
     used = np.sort(np.concatenate([batch["index"] for batch in good]))
     expected = np.sort([6, 12, *(set(range(24)) - {5, 11})])
@@ -166,7 +171,9 @@ def test_unreadable_images_are_left_out_of_evaluations(damaged):
 def test_nothing_readable_is_an_error_not_a_hang(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(b"")
-    batches = TrainBatches(FolderSource(tmp_path), 2, 0, 1, crop_specs=[WHOLE], process=0, processes=1)
+    batches = TrainBatches(
+        FolderSource(tmp_path), 2, 0, 1, crop_specs={"whole": WHOLE}, process=0, processes=1
+    )
     with pytest.raises(UserError, match="no readable image"):
         batches[0]
 

@@ -263,10 +263,10 @@ def test_batches_of_a_shifted_folder(folder):
     np.testing.assert_array_equal(batch["image"], expected)
 
     whole = ViewSpec(size=20, crop_area_min=0.3)
-    crops = TrainBatches(source, 7, seed=0, steps=1, crop_specs=[whole], process=0, processes=1)[0]
+    crops = TrainBatches(source, 7, seed=0, steps=1, crop_specs={"whole": whole}, process=0, processes=1)[0]
     array = sources.ArraySource("a", np.concatenate([expected, expected[:1]]), bad={6: "none"})
-    same = TrainBatches(array, 7, seed=0, steps=1, crop_specs=[whole], process=0, processes=1)[0]
-    np.testing.assert_array_equal(crops["image"][0], same["image"][0])
+    same = TrainBatches(array, 7, seed=0, steps=1, crop_specs={"whole": whole}, process=0, processes=1)[0]
+    np.testing.assert_array_equal(crops["image"]["whole"], same["image"]["whole"])
 
 
 def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
@@ -276,7 +276,7 @@ def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
 
 
 def options(**changes):
-    config = common.base("x")
+    config = common.base("simclr")
     config.data.update({"name": "digits", "labels": "5 per class", "holdout": 0.0})
     config.data.unlabeled.update(changes)
     return config

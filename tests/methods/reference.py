@@ -15,12 +15,31 @@ ENCODER = models.mlp((12,), last_batch_norm=True)
 ROWS, WIDTH = 8, 10
 
 
+NAMES = {
+    1: {"first": 1},
+    2: {"first": 1, "second": 1},
+    3: {"first": 1, "second": 2},
+    4: {"global": 2, "local": 2},
+}
+
+
+def named(views):
+    """One to four arrays as the views of a stream: two crops of which two are local ones, if there are four."""
+    left = iter(views)
+    return {name: tuple(next(left) for _ in range(copies)) for name, copies in NAMES[len(views)].items()}
+
+
+def listed(batch):
+    """The views of a batch, copies one after the other."""
+    return [view for copies in batch["unlabeled"]["views"].values() for view in copies]
+
+
 def vectors(views=2, rows=ROWS, seed=0, width=WIDTH):
     """A batch of views float[rows, width], of images 3, 5, 7, ... of the data set."""
     draw = np.random.default_rng(seed).normal
-    found = tuple(jnp.asarray(draw(size=(rows, width)), jnp.float32) for _ in range(views))
+    found = [jnp.asarray(draw(size=(rows, width)), jnp.float32) for _ in range(views)]
     index = 3 + 2 * jnp.arange(rows, dtype=jnp.int32)
-    return {"unlabeled": {"views": found, "index": index, "label": index % 3}}
+    return {"unlabeled": {"views": named(found), "index": index, "label": index % 3}}
 
 
 def context(progress=0.0, seed=1, step=0):
@@ -115,7 +134,7 @@ def trained(method, optimizer, steps, noise=1.0, rows=32, seed=0):
 
     def batch(key):
         views = images + noise * jax.random.normal(key, (2, *images.shape))
-        return {"unlabeled": {"views": tuple(views), "label": jnp.zeros(rows, jnp.int32)}}
+        return {"unlabeled": {"views": named(list(views)), "label": jnp.zeros(rows, jnp.int32)}}
 
     @jax.jit
     def step(params, state, opt_state, i):

@@ -4,7 +4,7 @@ import pytest
 
 from jssl.errors import UserError
 from jssl.methods import BarlowTwins
-from tests.methods.reference import ENCODER, context, loss_of, one_by_one, same, start, vectors
+from tests.methods.reference import ENCODER, context, listed, loss_of, named, one_by_one, same, start, vectors
 
 
 def official(z1, z2, weight):
@@ -20,13 +20,13 @@ def test_the_value_is_the_official_one_of_two_forward_passes():
     method = BarlowTwins(ENCODER, proj_hidden_dim=8, proj_dim=6, off_diagonal_weight=0.2, scale=0.3)
     params, state = start(method, vectors())
     value, output = loss_of(method, params, state, vectors(), context())
-    both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
+    both, stats = one_by_one(method, params, state["stats"], listed(vectors()))
     expected = official(both[0]["projector"], both[1]["projector"], 0.2)
     np.testing.assert_allclose(value, 0.3 * expected, rtol=1e-4)
     same(output.state, {"stats": stats})
     # In one pass both views would share their statistics, and the value would be another.
-    together = {"unlabeled": {"views": (np.concatenate(vectors()["unlabeled"]["views"]),)}}
-    (found,), _ = one_by_one(method, params, state["stats"], together["unlabeled"]["views"])
+    together = {"unlabeled": {"views": named((np.concatenate(listed(vectors())),))}}
+    (found,), _ = one_by_one(method, params, state["stats"], listed(together))
     shared = official(found["projector"][:8], found["projector"][8:], 0.2)
     assert abs(shared - expected) > 0.01 * expected
 
@@ -57,5 +57,5 @@ def test_bad_settings(options, message):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_it_takes_two_views(views):
-    with pytest.raises(UserError, match=f"BarlowTwins takes two views of every image.* gives {views}"):
-        BarlowTwins(ENCODER).check(vectors(views))
+    with pytest.raises(UserError, match=f"BarlowTwins takes two views of every image.* are {views}"):
+        BarlowTwins(ENCODER, views=("first", "second")[:views]).check(vectors(views))

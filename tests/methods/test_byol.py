@@ -13,6 +13,7 @@ from tests.methods.reference import (
     context,
     cosine,
     differ,
+    listed,
     loss_of,
     moved,
     one_by_one,
@@ -60,7 +61,7 @@ def test_the_heads_are_the_papers(step):
 
 def test_both_directions_each_view_and_the_target_with_batch_statistics_of_their_own(step):
     method, params, state, value, output, _ = step
-    views, target = vectors()["unlabeled"]["views"], state["target"]
+    views, target = listed(vectors()), state["target"]
     online, stats = one_by_one(method, params, state["stats"], views)
     targets, target_stats = one_by_one(method, target["params"], target["stats"], views)
     (p1, p2), (t1, t2) = [o["predictor"] for o in online], [o["projector"] for o in targets]
@@ -75,7 +76,7 @@ def test_both_directions_each_view_and_the_target_with_batch_statistics_of_their
 
 def test_the_target_is_a_constant_of_the_gradient(step):
     method, params, state, _, _, grads = step
-    views, target = vectors()["unlabeled"]["views"], state["target"]
+    views, target = listed(vectors()), state["target"]
     t1, t2 = (o["projector"] for o in one_by_one(method, target["params"], target["stats"], views)[0])
 
     def loss(params):
@@ -114,7 +115,7 @@ def test_the_target_follows_the_updated_parameters_more_and_more_slowly(step, pr
 def test_without_a_predictor_the_projections_meet():
     method, params, state = make(predictor=False)
     assert set(params) == {"encoder", "projector"}
-    views, target = vectors()["unlabeled"]["views"], state["target"]
+    views, target = listed(vectors()), state["target"]
     z1, z2 = (o["projector"] for o in one_by_one(method, params, state["stats"], views)[0])
     t1, t2 = (o["projector"] for o in one_by_one(method, target["params"], target["stats"], views)[0])
     value, _ = loss_of(method, params, state, vectors(), context())
@@ -159,5 +160,5 @@ def test_bad_settings(options, message):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_it_takes_two_views(views):
-    with pytest.raises(UserError, match=f"BYOL takes two views of every image.* gives {views}"):
-        BYOL(ENCODER).check(vectors(views))
+    with pytest.raises(UserError, match=f"BYOL takes two views of every image.* are {views}"):
+        BYOL(ENCODER, views=("first", "second")[:views]).check(vectors(views))

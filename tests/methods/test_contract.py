@@ -13,6 +13,7 @@ from configs import common
 from jssl import methods, models, parallel
 from jssl.methods import Context, OnlineProbe, RunInfo, make_method
 from tests.conftest import METHODS, SMALL_SIZES
+from tests.methods.reference import named
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
 ROWS = 16
@@ -28,6 +29,7 @@ VARIANTS = {
 NOT_SYMMETRIC = ("moco", "moco end_to_end")
 ROUNDING = {"rtol": 1e-3, "atol": 5e-5}  # of single precision, through batch statistics of 16 rows
 LOCAL_CROPS = ("dino", "swav")
+ONE_VIEW = ("instdisc", "instdisc all", "rotation")
 KEY = jax.random.key(0)
 CONTEXT = Context(jax.random.key(1), jnp.zeros((), jnp.int32), jnp.zeros(()))
 
@@ -38,13 +40,16 @@ def config_of(variant):
     config = importlib.import_module(f"configs.{name}").get_config().method
     config.update({key: value for key, value in SMALL_SIZES.items() if config.get(key)})
     config.update(VARIANTS[variant])
+    config.update({"local_views": ("local",)} if variant in LOCAL_CROPS else {})
     return config
 
 
 def batch(variant="simclr", seed=0, rows=ROWS):
     rng = np.random.default_rng(seed)
-    sizes = (8,) if variant.startswith("instdisc") else (8, 8, 6, 6) if variant in LOCAL_CROPS else (8, 8)
-    views = tuple(jnp.asarray(rng.uniform(size=(rows, s, s, 3)), jnp.float32) for s in sizes)
+    sizes = (8,) if variant in ONE_VIEW else (8, 8, 6, 6) if variant in LOCAL_CROPS else (8, 8)
+    views = named([jnp.asarray(rng.uniform(size=(rows, s, s, 3)), jnp.float32) for s in sizes])
+    if variant == "rotation":
+        views = {"weak": views["first"]}
     index = jnp.arange(rows, dtype=jnp.int32)
     return {"unlabeled": {"views": views, "index": index, "label": index % 3}}
 
@@ -140,10 +145,13 @@ def test_the_order_of_the_batch_does_not_matter(started):
 
 def test_views_may_be_swapped_exactly_where_the_loss_is_symmetric(started):
     views = started.batch()["unlabeled"]["views"]
-    if len(views) == 1:
+    if started.name in ONE_VIEW:
         pytest.skip("it takes one view: there is nothing to swap")
     swapped = started.batch()
-    swapped["unlabeled"]["views"] = (views[1], views[0], *views[2:])
+    if "global" in views:
+        swapped["unlabeled"]["views"] = {**views, "global": views["global"][::-1]}
+    else:
+        swapped["unlabeled"]["views"] = {"first": views["second"], "second": views["first"]}
     value, _, grads, _, _ = started.step(started.params, started.state, started.batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, swapped, CONTEXT)
     if started.name in NOT_SYMMETRIC:  # a query is no key
@@ -176,20 +184,22 @@ def test_eight_devices_compute_what_one_does(started, mesh8):
 
 
 def test_features_are_those_of_the_image_alone(started):
-    images = started.batch()["unlabeled"]["views"][0]
-    for function in (started.method.features, started.method.embed):
-        found = function(started.params, started.state, images)
-        assert found.dtype == jnp.float32
-        alone = function(started.params, started.state, images[2:5])
-        np.testing.assert_allclose(found[2:5], alone, rtol=1e-4, atol=1e-6)
-        assert np.std(found, axis=0).max() > 0
-    teacher = started.method.assignments(started.params, started.state, images)
-    assert teacher is None or teacher.shape == (ROWS, SMALL_SIZES["prototypes"])
+    images = jax.tree.leaves(started.batch()["unlabeled"]["views"])[0]
+    outputs = jax.jit(started.method.outputs)
+    found = outputs(started.params, started.state, images)
+    alone = outputs(started.params, started.state, images[2:5])
+    assert set(found) >= {"features"} | ({"embedding"} if started.name != "rotation" else set())
+    for name in {"features", "embedding"} & set(found):
+        assert found[name].dtype == jnp.float32
+        np.testing.assert_allclose(found[name][2:5], alone[name], rtol=1e-4, atol=1e-6)
+        assert np.std(found[name], axis=0).max() > 0
+    if "assignments" in found:
+        assert found["assignments"].shape == (ROWS, SMALL_SIZES["prototypes"])
 
 
 @pytest.mark.parametrize("started", ["simclr", "dino"], indirect=True)  # a plain one, one with a teacher
 def test_a_probe_beside_it_changes_nothing(started):
-    for name in ("sharded", "collapse_causes", "check"):
+    for name in ("sharded", "auxiliary", "refresh_every", "refresh", "collapse_causes", "check", "outputs"):
         assert getattr(OnlineProbe, name) is not getattr(methods.Method, name)
     params, state = started.params, started.state
     probed = OnlineProbe(started.method.encoder, started.method, 3)
@@ -203,6 +213,10 @@ def test_a_probe_beside_it_changes_nothing(started):
     assert 0 <= output.metrics["online/top1"] <= 1
     close({k: grads[k] for k in params}, expected)
     assert all(np.any(g != 0) for g in jax.tree.leaves(grads["probe"]))
+    assert probed.auxiliary == (*started.method.auxiliary, "probe")
+    assert "logits" in jax.eval_shape(
+        probed.outputs, with_probe, state, jax.tree.leaves(started.batch()["unlabeled"]["views"])[0]
+    )
     hidden = started.batch()
     hidden["unlabeled"]["label"] = jnp.full(ROWS, -1)
     silent = step(with_probe, state, hidden, CONTEXT)[0]
@@ -217,4 +231,4 @@ def test_its_config_declares_every_setting_and_the_docs_have_a_row(name):
         assert set(module.get_config(preset).method) == fields | {"name"}
     text = (pathlib.Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     assert f"configs/{name}.py" in text
-    assert common.base("x").keys() == module.get_config().keys()
+    assert common.base("simclr").keys() == module.get_config().keys()

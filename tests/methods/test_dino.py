@@ -19,8 +19,10 @@ from tests.methods.reference import (
     context,
     cross_entropy,
     forward,
+    listed,
     loss_of,
     moved,
+    named,
     same,
     softmax,
     start,
@@ -55,7 +57,7 @@ def step(started):
 def networks(started):
     """All crops are of one size, so that they share one batch in the student; the globals do in the teacher."""
     method, params, state = started
-    views, target = CROPS["unlabeled"]["views"], state["target"]
+    views, target = listed(CROPS), state["target"]
     student, stats = forward(method, params, state["stats"], jnp.concatenate(views))
     teacher, target_stats = forward(method, target["params"], target["stats"], jnp.concatenate(views[:2]))
     return student, stats, teacher, target_stats
@@ -105,7 +107,7 @@ def test_the_teacher_is_a_constant_of_the_gradient(started, step):
     targets = [jnp.asarray(t, jnp.float32) for t in by_hand(started, 0.04)[1]]
 
     def loss(params):
-        found, _ = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
+        found, _ = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))
         log_p = [jax.nn.log_softmax(x / STUDENT_T) for x in jnp.split(found["prototypes"], 4)]
         terms = [
             -jnp.mean(jnp.sum(targets[i] * log_p[j], axis=1)) for i in range(2) for j in range(4) if i != j
@@ -117,13 +119,14 @@ def test_the_teacher_is_a_constant_of_the_gradient(started, step):
 
 def test_users_keep_the_teacher(started):
     method, params, state = started
-    target, images = state["target"], CROPS["unlabeled"]["views"][0]
+    target, images = state["target"], listed(CROPS)[0]
     same(method.eval_encoder(params, state), (target["params"]["encoder"], target["stats"]["encoder"]), 0, 0)
     found, _ = forward(method, target["params"], target["stats"], images, False)
-    np.testing.assert_allclose(method.features(params, state, images), found["encoder"], rtol=1e-5)
-    np.testing.assert_allclose(method.embed(params, state, images), found["projector"], rtol=1e-4, atol=1e-5)
+    outputs = method.outputs(params, state, images)
+    np.testing.assert_allclose(outputs["features"], found["encoder"], rtol=1e-5)
+    np.testing.assert_allclose(outputs["embedding"], found["projector"], rtol=1e-4, atol=1e-5)
     expected = softmax((np.asarray(found["prototypes"]) - state["center"]) / 0.08)
-    np.testing.assert_allclose(method.assignments(params, state, images), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(outputs["assignments"], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_head_has_gelu_no_batch_norm_and_unit_prototypes(started):
@@ -146,7 +149,7 @@ def test_only_the_student_drops_paths_and_local_crops_may_be_smaller():
     method = DINO(encoder, **SMALL)
     draw = np.random.default_rng(0).normal
     views = tuple(jnp.asarray(draw(size=(8, side, side, 1)), jnp.float32) for side in (8, 8, 4, 4))
-    batch = {"unlabeled": {"views": views, "label": jnp.zeros(8, jnp.int32)}}
+    batch = {"unlabeled": {"views": named(views), "label": jnp.zeros(8, jnp.int32)}}
     method.check(batch)
     params, state = start(method, batch)
     (one, first), (two, second) = (loss_of(method, params, state, batch, context(seed=i)) for i in (1, 2))
@@ -193,6 +196,8 @@ def collapse(**options):
             "prototypes": 32,
             "momentum": 0.9,
             "momentum_end": 0.9,
+            "views": ("first", "second"),
+            "local_views": (),
             **options,
         },
     )
@@ -236,11 +241,15 @@ def test_bad_settings(options, message):
 
 
 def test_it_takes_two_global_crops_or_more():
-    DINO(ENCODER).check(vectors(2))
+    two = {"views": ("first", "second"), "local_views": ()}
+    DINO(ENCODER, **two).check(vectors(2))
+    DINO(ENCODER).check(vectors(4))
     with pytest.raises(
-        UserError, match="DINO takes two global crops and any number of local ones, not 1 view"
+        UserError, match=r"two global crops and any number of local ones: .*\('first',\) are 1"
     ):
-        DINO(ENCODER).check(vectors(1))
-    one, two = vectors(1, width=10)["unlabeled"]["views"], vectors(1, width=6)["unlabeled"]["views"]
+        DINO(ENCODER, views=("first",), local_views=()).check(vectors(1))
+    with pytest.raises(UserError, match=r"DINO needs, 'local': valid are first, second"):
+        DINO(ENCODER, views=("first", "second")).check(vectors(2))
+    wide, narrow = listed(vectors(1, width=10)), listed(vectors(1, width=6))
     with pytest.raises(UserError, match="DINO takes views of one size, not 10 and 6 pixels"):
-        DINO(ENCODER).check({"unlabeled": {"views": one + two}})
+        DINO(ENCODER, **two).check({"unlabeled": {"views": named(wide + narrow)}})

@@ -10,6 +10,7 @@ from tests.methods.reference import (
     ROWS,
     context,
     cross_entropy,
+    listed,
     loss_of,
     one_by_one,
     same,
@@ -31,7 +32,7 @@ def make(**options):
 
 
 def embedded(method, params, state):
-    (found,), stats = one_by_one(method, params, state["stats"], vectors(1)["unlabeled"]["views"])
+    (found,), stats = one_by_one(method, params, state["stats"], listed(vectors(1)))
     return unit(found["projector"]), stats
 
 
@@ -70,7 +71,7 @@ def test_the_bank_is_a_constant_of_the_gradient(whole):
     bank = jnp.asarray(state["bank"][:100])
 
     def loss(params):
-        (found,), _ = one_by_one(method, params, state["stats"], vectors(1)["unlabeled"]["views"])
+        (found,), _ = one_by_one(method, params, state["stats"], listed(vectors(1)))
         z = found["projector"]
         z = z / jnp.linalg.norm(z, axis=1, keepdims=True)
         return -jnp.mean(jax.nn.log_softmax(z @ bank.T / 0.1)[np.arange(ROWS), INDEX])
@@ -137,5 +138,5 @@ def test_bad_settings(options, message):
 
 def test_it_takes_one_view():
     InstDisc(ENCODER).check(vectors(1))
-    with pytest.raises(UserError, match=r"InstDisc takes one view of every image.* gives 2"):
-        InstDisc(ENCODER).check(vectors(2))
+    with pytest.raises(UserError, match=r"InstDisc takes one view of every image.* are 2"):
+        InstDisc(ENCODER, views=("first", "second")).check(vectors(2))

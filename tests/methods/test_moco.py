@@ -14,8 +14,10 @@ from tests.methods.reference import (
     WIDTH,
     context,
     cross_entropy,
+    listed,
     loss_of,
     moved,
+    named,
     one_by_one,
     picking,
     same,
@@ -77,7 +79,7 @@ def test_three_steps_are_those_of_the_official_loop():
 
     for number in range(3):
         batch = vectors(seed=number)
-        x_q, x_k = batch["unlabeled"]["views"]
+        x_q, x_k = listed(batch)
         key = jax.tree.map(lambda k, q: 0.5 * k + 0.5 * q, key, query)
         (k,), key_stats = projections(method, key, key_stats, [x_k])
         k = np.float32(unit(k))
@@ -105,7 +107,7 @@ def test_three_steps_are_those_of_the_official_loop():
 def test_symmetric_is_the_mean_of_both_and_both_keys_enter():
     method, params, state = make(symmetric=True)
     value, output = loss_of(method, params, state, vectors(), context())
-    views, target = vectors()["unlabeled"]["views"], state["target"]
+    views, target = listed(vectors()), state["target"]
     (q1, q2), _ = projections(method, params, state["stats"], views)
     (k2, k1), target_stats = projections(method, target["params"], target["stats"], views[::-1])
     rows = state["queue"].rows
@@ -126,13 +128,13 @@ def test_shuffling_changes_which_images_share_statistics_and_nothing_else():
     def keys(shuffle, seed):
         encoder = models.mlp((12,), last_batch_norm=True, batch_norm_groups=2)
         one = vectors(rows=4)["unlabeled"]
-        batch = {"unlabeled": {**one, "views": (one["views"][0],) * 2}}
+        batch = {"unlabeled": {**one, "views": named([*one["views"]["first"]] * 2)}}
         method, params, state = make(encoder, batch, queue_size=4, shuffle=shuffle)
         state["target"]["params"] = {name: params[name] for name in ("encoder", "projector")}
         found = loss_of(method, params, state, batch, context(seed=seed))[1].state["queue"].rows
 
         def pair(i, j):
-            two = batch["unlabeled"]["views"][0][jnp.array([i, j])]
+            two = listed(batch)[0][jnp.array([i, j])]
             (z,), _ = projections(dataclasses.replace(method, encoder=ENCODER), params, state["stats"], [two])
             return unit(z)[0]
 
@@ -170,7 +172,7 @@ def test_memory_bank_against_drawn_rows_which_move_after_the_loss(symmetric):
     bank = jnp.tile(jnp.asarray(other, jnp.float32), (len(state["bank"]), 1)).at[index].set(own)
     # Every row but those of the batch is the same, so that it does not matter which are drawn.
     value, output = loss_of(method, params, {**state, "bank": bank}, vectors(), context())
-    queries, _ = projections(method, params, state["stats"], vectors()["unlabeled"]["views"])
+    queries, _ = projections(method, params, state["stats"], listed(vectors()))
     expected = [against_rows(q, own, np.tile(other, (16, 1))) for q in queries[: 2 if symmetric else 1]]
     np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
     rows = np.array(bank)
@@ -194,7 +196,7 @@ def test_end_to_end_takes_the_other_keys_of_the_batch_with_gradient(symmetric):
     method, params, state = make(mechanism="end_to_end", symmetric=symmetric)
     assert set(state) == {"stats"}
     (value, _), grads = value_and_grad_of(method, params, state, vectors(), context())
-    views = vectors()["unlabeled"]["views"]
+    views = listed(vectors())
     (q1, q2), _ = projections(method, params, state["stats"], views)
     expected = [picking(q1, q2, 0.2), picking(q2, q1, 0.2)][: 2 if symmetric else 1]
     np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
@@ -225,7 +227,7 @@ def test_versions_have_a_linear_head_and_an_mlp_without_batch_norm():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": 3}, r"method\.version=3: MoCo has versions 1 and 2 here; 3 is configs/mocov3.py"),
+        ({"version": 3}, r"method\.version '3': valid are 1, 2; version 3 is configs/mocov3.py"),
         ({"mechanism": "bank"}, r"method\.mechanism.*'bank'.*memory_bank"),
         ({"queue_size": 0}, r"method\.queue_size=0 must be at least 1"),
         ({"temperature": -1.0}, r"method\.temperature=-1\.0 must be positive"),
@@ -255,14 +257,17 @@ def test_a_queue_takes_whole_batches(options, message):
 @pytest.mark.parametrize(
     ("views", "message"),
     [
-        (vectors(1), "MoCo takes two views of every image, data.unlabeled.views gives 1"),
+        (vectors(1), "MoCo takes two views of every image, .* are 1"),
         (vectors(rows=1), "must be > 1"),
-        ({"unlabeled": {"views": (jnp.zeros((8, WIDTH)), jnp.zeros((8, 6)))}}, f"not {WIDTH} and 6 pixels"),
+        (
+            {"unlabeled": {"views": named((jnp.zeros((8, WIDTH)), jnp.zeros((8, 6))))}},
+            f"not {WIDTH} and 6 pixels",
+        ),
     ],
 )
 def test_bad_views(views, message):
     with pytest.raises(UserError, match=message):
-        MoCo(ENCODER).check(views)
+        MoCo(ENCODER, views=tuple(views["unlabeled"]["views"])).check(views)
 
 
 def test_suspects():

@@ -11,6 +11,7 @@ from tests.methods.reference import (
     ENCODER,
     context,
     differ,
+    listed,
     moved,
     one_by_one,
     picking,
@@ -35,7 +36,7 @@ def step(request):
 
 def test_both_directions_times_twice_the_temperature(step):
     method, params, state, value, output, _ = step
-    views, target = vectors()["unlabeled"]["views"], state["target"]
+    views, target = listed(vectors()), state["target"]
     online, stats = one_by_one(method, params, state["stats"], views)
     targets, target_stats = one_by_one(method, target["params"], target["stats"], views)
     (q1, q2), (k1, k2) = [o["predictor"] for o in online], [o["projector"] for o in targets]
@@ -50,7 +51,7 @@ def test_both_directions_times_twice_the_temperature(step):
 
 def test_keys_are_constants_of_the_gradient(step):
     method, params, state, _, _, grads = step
-    views, target, t = vectors()["unlabeled"]["views"], state["target"], method.temperature
+    views, target, t = listed(vectors()), state["target"], method.temperature
     k1, k2 = (o["projector"] for o in one_by_one(method, target["params"], target["stats"], views)[0])
 
     def loss(params):
@@ -96,7 +97,7 @@ def test_suspects():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": 1}, r"method\.layers=1: MoCo v3's projector has 2 \(ResNet\) or 3 \(ViT\)"),
+        ({"layers": 1}, r"method\.layers=1 must be at least 2"),
         ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
         ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
         ({"momentum": -1.0}, r"method\.momentum=-1\.0 must be in \[0, 1\]"),
@@ -109,5 +110,5 @@ def test_bad_settings(options, message):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_it_takes_two_views(views):
-    with pytest.raises(UserError, match=f"MoCoV3 takes two views of every image.* gives {views}"):
-        MoCoV3(ENCODER).check(vectors(views))
+    with pytest.raises(UserError, match=f"MoCoV3 takes two views of every image.* are {views}"):
+        MoCoV3(ENCODER, views=("first", "second")[:views]).check(vectors(views))

@@ -9,6 +9,7 @@ from tests.methods.reference import (
     ENCODER,
     context,
     differ,
+    listed,
     one_by_one,
     picking,
     same,
@@ -20,7 +21,7 @@ from tests.methods.reference import (
 
 
 def forward(method, params, state):
-    both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
+    both, stats = one_by_one(method, params, state["stats"], listed(vectors()))
     return [o["projector"] for o in both], [o["predictor"] for o in both], stats
 
 
@@ -104,5 +105,5 @@ def test_bad_batches():
         UserError, match=r"method\.queue_size=20 must be a multiple of the batch of 8: try 16"
     ):
         NNCLR(ENCODER, queue_size=20).check(vectors())
-    with pytest.raises(UserError, match=r"NNCLR takes two views of every image.* gives 3"):
+    with pytest.raises(UserError, match=r"NNCLR takes two views of every image.* are 3"):
         NNCLR(ENCODER).check(vectors(3))

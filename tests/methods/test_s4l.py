@@ -11,8 +11,8 @@ from configs import common, s4l, semi
 from jssl import models, parallel
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.methods import TERMS, Context, RunInfo, make_method
-from jssl.methods.semisupervised.s4l import pack, unpack
+from jssl.methods import METHODS, Context, RunInfo, ViewTask, make_method
+from jssl.methods.batching import deinterleave, interleave
 from jssl.train import program
 from tests.conftest import SMALL_SIZES
 from tests.methods.reference import start
@@ -22,21 +22,22 @@ LABELED, UNLABELED, CLASSES, EXAMPLES = 8, 16, 3, 40
 KEY = jax.random.key(0)
 CONTEXT = Context(jax.random.key(1), jnp.asarray(5, jnp.int32), jnp.asarray(0.5))
 VIEWS = {
-    "unlabeled": ("weak", "weak", "strong", "first", "second"),
-    "labeled": ("weak", "weak"),
+    "unlabeled": {"weak": 2, "strong": 1, "first": 1, "second": 1},
+    "labeled": {"weak": 2},
 }
-# A threshold that some guesses of a fresh network pass and others do not.
+TASKS = tuple(name for name, method in METHODS.items() if issubclass(method, ViewTask))
+# A threshold that some pseudo-labels of a fresh network pass and others do not.
 THRESHOLD = {name: {"threshold": 0.5} for name in ("fixmatch", "flexmatch", "pseudo_label", "uda")}
-METHODS = {name: {"views": ("first", "second")} for name in ("simclr", "byol", "moco")}
+OTHERS = {name: {"views": ("first", "second")} for name in ("simclr", "byol", "moco")}
 OPTIONS = {
-    **{name: {} for name in TERMS},
+    **{name: {} for name in TASKS},
     **THRESHOLD,
-    **METHODS,
+    **OTHERS,
     "exemplar": {"proj_dim": 8},
     "freematch": {"fairness": 1.0},
 }
 GROUPS = {
-    "guesses": ("pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"),
+    "pseudo_labels": ("pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"),
     "consistency": ("vat", "entropy_minimization", "pi_model", "mean_teacher"),
     "pretext": ("rotation", "exemplar"),
     "mixmatch": ("mixmatch",),
@@ -59,7 +60,7 @@ def section(variant, **changes):
 
 
 def made(variant, **changes):
-    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES, view_names=VIEWS, steps_per_epoch=10.0)
+    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES, steps_per_epoch=10.0)
     return make_method(section(variant, **changes), known)
 
 
@@ -67,7 +68,10 @@ def batch(seed=0, labeled=LABELED, unlabeled=UNLABELED):
     rng = np.random.default_rng(seed)
 
     def stream(name, rows):
-        views = tuple(jnp.asarray(rng.uniform(size=(rows, 8, 8, 3)), jnp.float32) for _ in VIEWS[name])
+        views = {
+            view: tuple(jnp.asarray(rng.uniform(size=(rows, 8, 8, 3)), jnp.float32) for _ in range(copies))
+            for view, copies in VIEWS[name].items()
+        }
         index = jnp.asarray(rng.permutation(EXAMPLES)[:rows], jnp.int32)
         return {"views": views, "index": index, "label": index % CLASSES}
 
@@ -188,7 +192,7 @@ def test_turned_copies_of_labelled_images_are_in_the_class_loss_or_not():
         method = made("none", terms={"rotation": semi.term("rotation")}, class_on_copies=copies)
         params, state = begun(method)
         _, output = jax.jit(method.loss)(params, state, batch(), CONTEXT)
-        views, other = batch()["labeled"]["views"], batch()["unlabeled"]["views"][0]
+        views, other = batch()["labeled"]["views"]["weak"], batch()["unlabeled"]["views"]["weak"][0]
         turned = [np.rot90(views[0], q, axes=(1, 2)) for q in range(1, 4)]
         everything = [views[0], views[1], *(np.rot90(other, q, axes=(1, 2)) for q in range(4)), *turned]
         h, _ = jax.jit(ENCODER.apply, static_argnums=3)(
@@ -211,7 +215,7 @@ def test_forward_decides_whose_batch_statistics():
     )
     params, state = begun(together)
     brighter = batch()
-    brighter["unlabeled"]["views"] = tuple(3 * view for view in brighter["unlabeled"]["views"])
+    brighter["unlabeled"]["views"] = jax.tree.map(lambda x: 3 * x, brighter["unlabeled"]["views"])
 
     def class_loss(method, batch):
         return float(jax.jit(method.loss)(params, state, batch, CONTEXT)[1].metrics["class/loss"])
@@ -229,21 +233,24 @@ def test_the_averaged_weights_are_what_evaluators_see(every):
     decay = min(1 - 1 / 6, 0.5 ** (1 / 10 if every == "epoch" else 1))
     shared = {name: moved[name] for name in after["average"]}
     close(after["average"], jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state["average"], shared))
-    images = batch()["labeled"]["views"][0]
+    images = batch()["labeled"]["views"]["weak"][0]
     averaged = {**params, **after["average"]}
     plain = made("none")
-    close(method.logits(moved, after, images), plain.logits(averaged, state, images), rtol=1e-6)
-    close(method.features(moved, after, images), plain.features(averaged, state, images), rtol=1e-6)
+    expected = plain.outputs(averaged, state, images)
+    assert set(expected) == {"features", "logits"}
+    close(method.outputs(moved, after, images), expected, rtol=1e-6)
 
 
 def test_predictions_may_be_means_over_turns():
     method, plain = made("none", rotate=True), made("none")
     params, state = begun(plain)
-    images = batch()["labeled"]["views"][0]
-    each = [jax.nn.softmax(plain.logits(params, state, jnp.rot90(images, q, axes=(1, 2)))) for q in range(4)]
-    np.testing.assert_allclose(
-        jnp.exp(method.logits(params, state, images)), np.mean(each, axis=0), rtol=1e-5
-    )
+    images = batch()["labeled"]["views"]["weak"][0]
+
+    def logits(method, quarters=0):
+        return method.outputs(params, state, jnp.rot90(images, quarters, axes=(1, 2)))["logits"]
+
+    each = [jax.nn.softmax(logits(plain, quarters)) for quarters in range(4)]
+    np.testing.assert_allclose(jnp.exp(logits(method)), np.mean(each, axis=0), rtol=1e-5)
 
 
 def test_a_teacher_is_an_average_that_forgets_where_it_began():
@@ -255,28 +262,28 @@ def test_a_teacher_is_an_average_that_forgets_where_it_began():
     close(teacher, {name: moved[name] for name in ("encoder", "classifier")}, 1e-6)
 
 
-def test_flexmatch_keeps_the_last_confident_guess_of_every_image():
+def test_flexmatch_keeps_the_last_confident_pseudo_label_of_every_image():
     method = made("none", terms={"flexmatch": semi.term("flexmatch", threshold=0.5)})
     params, state = begun(method)
-    guess = None
+    pseudo_label = None
     for seed in range(2):
         rows = batch(seed)
-        before = state["terms"]["flexmatch"]["guessed"]
+        before = state["terms"]["flexmatch"]["pseudo_label"]
         _, output = jax.jit(method.loss)(params, state, rows, CONTEXT)
         state, index = output.state, np.asarray(rows["unlabeled"]["index"])
-        guess = np.asarray(state["terms"]["flexmatch"]["guessed"])
+        pseudo_label = np.asarray(state["terms"]["flexmatch"]["pseudo_label"])
         others = np.setdiff1d(np.arange(EXAMPLES), index)
-        np.testing.assert_array_equal(guess[others], before[others])
-        counts = np.bincount(guess[guess >= 0], minlength=CLASSES)
+        np.testing.assert_array_equal(pseudo_label[others], before[others])
+        counts = np.bincount(pseudo_label[pseudo_label >= 0], minlength=CLASSES)
         np.testing.assert_array_equal(state["terms"]["flexmatch"]["counts"], counts)
-    assert 0 < (guess >= 0).sum() < EXAMPLES
+    assert 0 < (pseudo_label >= 0).sum() < EXAMPLES
 
 
-def test_rows_of_different_numbers_are_packed_and_come_back():
+def test_rows_of_different_numbers_are_interleaved_and_come_back():
     arrays = [jnp.arange(n * 3.0).reshape(n, 3) + 100 * n for n in (4, 12, 8)]
-    packed = pack(arrays)
+    packed = interleave(arrays)
     assert packed.shape == (24, 3)
-    for a, b in zip(arrays, unpack(packed, [4, 12, 8])):
+    for a, b in zip(arrays, deinterleave(packed, [4, 12, 8])):
         np.testing.assert_array_equal(a, b)
     first_quarters = [tuple(np.asarray(a[i])) for a in arrays for i in range(len(a) // 4)]
     assert [tuple(row) for row in np.asarray(packed[:6])] == first_quarters
@@ -285,18 +292,26 @@ def test_rows_of_different_numbers_are_packed_and_come_back():
 @pytest.mark.parametrize(
     ("variant", "changes", "message"),
     [
-        ("none", {"terms": {"x": {"name": "fixmach"}}}, "unknown term 'fixmach': did you mean 'fixmatch'"),
+        (
+            "none",
+            {"terms": {"x": {"name": "fixmach"}}},
+            "unknown method.terms.x.name 'fixmach': did you mean 'fixmatch'",
+        ),
         (
             "none",
             {"terms": {"x": {"name": "vat", "sise": 1.0}}},
-            "unknown key of term 'vat' 'sise': did you mean 'size'",
+            "unknown key of method.terms.x 'sise': did you mean 'size'",
         ),
-        ("none", {"terms": {"x": {"name": "simclr", "temperatur": 1.0}}}, "key of method 'simclr'"),
+        (
+            "none",
+            {"terms": {"x": {"name": "simclr", "temperatur": 1.0}}},
+            "key of method.terms.x 'temperatur'",
+        ),
         ("none", {"terms": {"x": {"name": "vat", "weight": -1.0}}}, "weight=-1.0 must be at least 0"),
-        ("none", {"terms": {"x": {"name": "vat", "ramp": 2.0}}}, "ramp=2.0 in"),
+        ("none", {"terms": {"x": {"name": "vat", "ramp": 2.0}}}, "ramp=2.0 must be in"),
         ("none", {"terms": {"x": {"name": "vat", "size": 0.0}}}, "size=0.0 must be positive"),
         ("none", {"terms": {"x": {"name": "fixmatch", "threshold": 1.5}}}, "threshold=1.5 must be in"),
-        ("none", {"forward": "both"}, "method.forward='both': valid are together, separate"),
+        ("none", {"forward": "both"}, "unknown method.forward 'both': valid are separate, together"),
         ("none", {"average": 1.0}, "method.average"),
         (
             "none",
@@ -351,14 +366,14 @@ def test_the_papers_settings_stand_in_the_imagenet_presets(name, rows, weights, 
     assert {key: term.weight for key, term in terms.items()} == weights
     assert (config.data.labeled.batch_size, config.data.unlabeled.batch_size) == (rows, rows)
     assert (config.data.epochs_of, config.total_epochs, config.data.labels) == ("labeled", 200.0, "10%")
-    assert config.method.supervised == (0.3 if name == "all" else 1.0)
+    assert config.method.supervised_weight == (0.3 if name == "all" else 1.0)
     assert [term.size for term in terms.values() if term.name == "vat"] == [40.0] * ("vat" in terms)
     config.encoder.name = "convnet"
     for stream in (config.data.labeled, config.data.unlabeled):
         stream.views.weak.update({"size": 16, "hsv_prob": 0.0})
     prog = program.make_program(config, DataInfo(1281167, None, 3, 1000, 128100), mesh8)
     assert prog.clock.total_steps == -(-200 * 128100 // rows)
-    assert prog.streams["labeled"].view_names == ("weak",) * (8 if name == "exemplar" else 1)
+    assert prog.streams["labeled"].views["weak"].copies == (8 if name == "exemplar" else 1)
 
 
 @pytest.mark.parametrize("name", ["dino", "swav", "barlow_twins", "moco", "nnclr", "instdisc"])

@@ -6,7 +6,7 @@ import pytest
 from jssl import losses, models
 from jssl.errors import UserError
 from jssl.methods import Context, SimCLR
-from tests.methods.reference import forward, loss_of, start
+from tests.methods.reference import forward, listed, loss_of, named, start
 from tests.methods.test_contract import CONTEXT, batch
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
@@ -36,7 +36,7 @@ def test_head_with_and_without_batch_norm(batch_norm):
 def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
     method, params, state = make(temperature=0.2)
     value, output = loss_of(method, params, state, batch(), CONTEXT)
-    both = np.concatenate(batch()["unlabeled"]["views"])
+    both = np.concatenate(listed(batch()))
     found, stats = forward(method, params, state["stats"], both)
     h, z = np.asarray(found["encoder"]), np.asarray(found["projector"])
     np.testing.assert_allclose(value, losses.nt_xent(z[:16], z[16:], 0.2), rtol=1e-5)
@@ -51,8 +51,8 @@ def test_the_loss_is_nt_xent_of_one_forward_pass_over_both_views():
 def test_swapping_the_views_and_blocks_change_nothing():
     method, params, state = make()
     value, _ = loss_of(method, params, state, batch(), CONTEXT)
-    one, two = batch()["unlabeled"]["views"]
-    swapped = {"unlabeled": {**batch()["unlabeled"], "views": (two, one)}}
+    one, two = listed(batch())
+    swapped = {"unlabeled": {**batch()["unlabeled"], "views": named((two, one))}}
     np.testing.assert_allclose(loss_of(method, params, state, swapped, CONTEXT)[0], value, rtol=1e-5)
     blockwise = SimCLR(ENCODER, proj_hidden_dim=8, proj_dim=8, similarity="blockwise", block_size=5)
     np.testing.assert_allclose(loss_of(blockwise, params, state, batch(), CONTEXT)[0], value, rtol=1e-5)
@@ -91,7 +91,7 @@ def test_it_learns_to_tell_a_batch_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": 3}, "versions 1 and 2"),
+        ({"version": 3}, "valid are 1, 2"),
         ({"temperature": 0.0}, "must be positive"),
         ({"proj_hidden_dim": 0}, "must be at least 1"),
         ({"block_size": -1}, "at least 0"),

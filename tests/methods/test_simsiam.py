@@ -11,6 +11,7 @@ from tests.methods.reference import (
     ENCODER,
     context,
     cosine,
+    listed,
     one_by_one,
     same,
     start,
@@ -20,7 +21,7 @@ from tests.methods.reference import (
 
 
 def forward(method, params, state):
-    both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
+    both, stats = one_by_one(method, params, state["stats"], listed(vectors()))
     return [o["projector"] for o in both], [o["predictor"] for o in both], stats
 
 
@@ -89,7 +90,7 @@ def test_the_recipe_keeps_the_predictors_learning_rate(preset):
     np.testing.assert_allclose(ratio, schedule(200) / peak, rtol=1e-3)
 
 
-@pytest.mark.parametrize("field", ["hidden", "out", "pred_hidden_dim"])
+@pytest.mark.parametrize("field", ["proj_hidden_dim", "proj_dim", "pred_hidden_dim"])
 def test_bad_settings(field):
     with pytest.raises(UserError, match=rf"method\.{field}=0 must be at least 1"):
         SimSiam(ENCODER, **{field: 0})
@@ -97,5 +98,5 @@ def test_bad_settings(field):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_it_takes_two_views(views):
-    with pytest.raises(UserError, match=f"SimSiam takes two views of every image.* gives {views}"):
-        SimSiam(ENCODER).check(vectors(views))
+    with pytest.raises(UserError, match=f"SimSiam takes two views of every image.* are {views}"):
+        SimSiam(ENCODER, views=("first", "second")[:views]).check(vectors(views))

@@ -12,6 +12,7 @@ from tests.methods.reference import (
     context,
     cross_entropy,
     forward,
+    listed,
     loss_of,
     moved,
     same,
@@ -38,7 +39,7 @@ def by_hand(started, params=None, queues=None):
     """(value, assignments), with the queues' embeddings under the prototypes of today if there are queues."""
     method, first, state = started
     params = params or first
-    found, _ = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
+    found, _ = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))
     scores = np.split(np.asarray(found["prototypes"], np.float64), 4)
     prototypes = unit(np.asarray(params["prototypes"]["kernel"]).T)
     targets = []
@@ -72,8 +73,8 @@ def test_every_crop_predicts_the_assignments_of_each_other_global_crop(started, 
     entropy = -np.mean(np.sum(targets[0] * np.log(targets[0]), axis=1))
     np.testing.assert_allclose(output.metrics["teacher/entropy"], entropy, rtol=1e-3)
     method, params, state = started
-    found = method.assignments(params, state, CROPS["unlabeled"]["views"][0])
-    scores = forward(method, params, state["stats"], CROPS["unlabeled"]["views"][0], False)[0]["prototypes"]
+    found = method.outputs(params, state, listed(CROPS)[0])["assignments"]
+    scores = forward(method, params, state["stats"], listed(CROPS)[0], False)[0]["prototypes"]
     np.testing.assert_allclose(found, sinkhorn(scores), rtol=1e-3, atol=1e-6)
 
 
@@ -82,7 +83,7 @@ def test_assignments_are_constants_of_the_gradient(started, step):
     targets = [jnp.asarray(t, jnp.float32) for t in by_hand(started)[1]]
 
     def loss(params):
-        found, _ = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
+        found, _ = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))
         log_p = [jax.nn.log_softmax(s / 0.1) for s in jnp.split(found["prototypes"], 4)]
         terms = [
             -jnp.mean(jnp.sum(targets[i] * log_p[j], axis=1)) for i in range(2) for j in range(4) if i != j
@@ -94,7 +95,7 @@ def test_assignments_are_constants_of_the_gradient(started, step):
 
 def test_each_queue_takes_the_embeddings_of_its_global_crop(started, step):
     method, params, state = started
-    found, stats = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
+    found, stats = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))
     z = np.split(unit(found["projector"]), 4)
     same(step[1].state["stats"], stats)
     queues = step[1].state["queues"]
@@ -135,7 +136,7 @@ def test_stored_embeddings_are_scored_with_the_prototypes_of_today(started):
     targets = [jnp.asarray(t, jnp.float32) for t in by_hand(started, other, state["queues"])[1]]
 
     def loss(params):
-        found, _ = forward(method, params, state["stats"], jnp.concatenate(CROPS["unlabeled"]["views"]))
+        found, _ = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))
         log_p = [jax.nn.log_softmax(s / 0.1) for s in jnp.split(found["prototypes"], 4)]
         return (
             sum(-jnp.mean(jnp.sum(targets[i] * log_p[j], 1)) for i in range(2) for j in range(4) if i != j)
@@ -149,7 +150,8 @@ def test_no_queue_and_the_head(started):
     method = dataclasses.replace(started[0], queue_size=0)
     params, state = jax.eval_shape(method.init, jax.random.key(0), CROPS)
     assert state["queues"] == ()
-    method.check(vectors(2, rows=7))
+    two = dataclasses.replace(method, views=("first", "second"), local_views=())
+    two.check(vectors(2, rows=7))
     assert set(params["projector"]) == {"dense0", "bn0", "dense1"}
     assert set(params["prototypes"]) == {"kernel"}
     value, _ = loss_of(method, started[1], {**started[2], "queues": ()}, CROPS, context(1.0))
@@ -184,6 +186,6 @@ def test_bad_batches():
     ):
         SwAV(ENCODER, queue_size=20).check(CROPS)
     with pytest.raises(
-        UserError, match="SwAV takes two global crops and any number of local ones, not 1 view"
+        UserError, match=r"SwAV takes two global crops and any number of local ones: .* are 1"
     ):
-        SwAV(ENCODER).check(vectors(1))
+        SwAV(ENCODER, views=("first",), local_views=()).check(vectors(1))

@@ -4,7 +4,7 @@ import pytest
 
 from jssl.errors import UserError
 from jssl.methods import VICReg
-from tests.methods.reference import ENCODER, context, loss_of, one_by_one, same, start, vectors
+from tests.methods.reference import ENCODER, context, listed, loss_of, one_by_one, same, start, vectors
 
 WEIGHTS = {"invariance": 3.0, "variance": 5.0, "covariance": 2.0}
 
@@ -31,7 +31,7 @@ def test_the_value_is_the_sum_of_the_official_terms_of_two_forward_passes(as_in_
     method = VICReg(ENCODER, proj_hidden_dim=8, proj_dim=6, as_in_paper=as_in_paper, **WEIGHTS)
     params, state = start(method, vectors())
     value, output = loss_of(method, params, state, vectors(), context())
-    both, stats = one_by_one(method, params, state["stats"], vectors()["unlabeled"]["views"])
+    both, stats = one_by_one(method, params, state["stats"], listed(vectors()))
     z1, z2 = (o["projector"] for o in both)
     terms = {name: WEIGHTS[name] * term for name, term in official(z1, z2, as_in_paper).items()}
     assert min(terms.values()) > 1e-3  # each says something here
@@ -75,5 +75,5 @@ def test_bad_settings(options, message):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_it_takes_two_views(views):
-    with pytest.raises(UserError, match=f"VICReg takes two views of every image.* gives {views}"):
-        VICReg(ENCODER).check(vectors(views))
+    with pytest.raises(UserError, match=f"VICReg takes two views of every image.* are {views}"):
+        VICReg(ENCODER, views=("first", "second")[:views]).check(vectors(views))

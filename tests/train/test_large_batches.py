@@ -80,7 +80,7 @@ def test_the_memory_is_that_of_a_part():
 
 def test_views_do_not_depend_on_the_parts_that_they_are_made_in():
     images = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3), dtype=np.uint8)
-    specs = [ViewSpec(size=8, crop_area_min=0.3, flip_prob=0.5, copies=2)]
+    specs = {"first": ViewSpec(size=8, crop_area_min=0.3, flip_prob=0.5, copies=2)}
     whole, parts = (
         jax.jit(lambda x, n=n: augment.views(rng.root(0), x, specs, parts=n))(images) for n in (1, 4)
     )

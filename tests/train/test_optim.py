@@ -18,7 +18,7 @@ GRADS = jax.tree.map(lambda p: 0.1 * p + 0.05, PARAMS)
 
 
 def config(**changes):
-    settings = common.base("x").optim
+    settings = common.base("simclr").optim
     settings.update({"name": "sgd", "lr": 0.5, "lr_scaling": "none", "schedule": "constant", **changes})
     return settings
 
@@ -208,7 +208,7 @@ def test_the_probe_does_not_decide_how_the_rest_is_clipped():
     params = {**PARAMS, "probe": {"kernel": 100 * jnp.ones((2, 2))}}
     results = []
     for tree in (PARAMS, params):
-        optimizer, _ = optim.make_optimizer(settings, CLOCK, tree)
+        optimizer, _ = optim.make_optimizer(settings, CLOCK, tree, ("probe",))
         results.append(optimizer.update(jax.tree.map(jnp.ones_like, tree), optimizer.init(tree), tree)[0])
     same(results[0], {name: results[1][name] for name in PARAMS})
     np.testing.assert_allclose(results[1]["probe"]["kernel"], -0.5, rtol=1e-6)

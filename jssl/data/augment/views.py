@@ -5,7 +5,10 @@ The operators see one image: views() vmaps them inside the caller's jit.
 
 from __future__ import annotations
 
+import dataclasses
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +21,17 @@ from jssl.errors import UserError
 from jssl.parallel import microbatches
 from jssl.types import Array
 
-Specs = Sequence[ViewSpec] | Mapping[str, ViewSpec]
+Specs = Mapping[str, ViewSpec]
 
 
-def _expand(specs: Specs) -> list[ViewSpec]:
-    """The spec of every view, copies repeated, in order."""
-    ordered = specs.values() if isinstance(specs, Mapping) else specs
-    return [spec for spec in ordered for _ in range(spec.copies)]
+def copies_of(specs: Specs) -> dict[str, int]:
+    """How many copies every view has."""
+    return {name: spec.copies for name, spec in specs.items()}
 
 
-def num_views(specs: Specs) -> int:
-    """How many views views() returns: the sum of copies."""
-    return len(_expand(specs))
+def draw_number(view: str, copy: int) -> int:
+    """What tells the draws of a copy of a view from those of others, uint32."""
+    return zlib.crc32(f"{view}/{copy}".encode())
 
 
 def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Array:
@@ -98,63 +100,64 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
 
 def views(
     key: Array,
-    images: Array | Sequence[Array],
+    images: Array | Mapping[str, Sequence[Array]],
     specs: Specs,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     parts: int = 1,
-) -> tuple[Array, ...]:
+) -> dict[str, tuple[Array, ...]]:
     """Makes all views of a batch.
 
-    The randomness of view v of example i depends on (key, v, i) only: not on the other examples,
-    the batch size or the other views.
+    The randomness of a view of example i depends on the key, the name and copy of the view, and i only: not on the
+    other examples, the batch size or the other views.
 
     Args:
       key: a PRNG key.
-      images: uint8[B, H, W, C], cropped here; or one uint8[B, size, size, C] for every view
-        (copies expanded, in order), already cropped on the host.
-      specs: the ViewSpecs in order, as a sequence or by name.
+      images: uint8[B, H, W, C], cropped here; or by view a uint8[B, size, size, C] for every copy, already cropped
+        on the host.
+      specs: what each view is, by name.
       mean: subtracted from every view at the end; one number, or one a channel.
       std: then divided by, > 0.
       parts: of the batch, which are augmented one after the other to save memory; B must divide by it.
 
     Returns:
-      num_views(specs) arrays, float32[B, size, size, C] each.
+      By view a float32[B, size, size, C] for every copy.
 
     Raises:
-      UserError: if there is no view, the number of host crops is not num_views(specs), or a shape
-        does not fit.
+      UserError: if there is no view, host crops are not those of the specs, or a shape does not fit.
     """
-    expanded = _expand(specs)
-    crop = not isinstance(images, tuple | list)
-    sources: list[Array] = [images] * len(expanded) if crop else list(images)  # type: ignore[list-item]
-    if not expanded:
+    refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
+    if not refs:
         raise UserError("there is no view; give at least one ViewSpec")
-    if len(sources) != len(expanded):
-        raise UserError(f"{len(sources)} host crops for {len(expanded)} views; give one a view")
+    crops = images if isinstance(images, Mapping) else None
+    if crops is not None and {name: len(each) for name, each in crops.items()} != copies_of(specs):
+        raise UserError("host crops and views differ: give a crop for every copy of every view")
+    recipe_of = {ref: dataclasses.replace(specs[ref[0]], copies=1) for ref in refs}
+    made: dict[tuple[str, int], Array] = {}
 
     # Views of one recipe are traced once, which halves the compiled program of most methods.
-    result: list[Array] = [jnp.zeros(())] * len(expanded)
-    for spec in dict.fromkeys(expanded):
-        numbers = [v for v, other in enumerate(expanded) if other == spec]
-        same = sources[numbers[0]] if crop else jnp.stack([sources[v] for v in numbers])
+    for recipe in dict.fromkeys(recipe_of.values()):
+        same = [ref for ref in refs if recipe_of[ref] == recipe]
+        sources: Any = images
+        if crops is not None:
+            sources = jnp.stack([crops[name][copy] for name, copy in same])
 
-        def make(v: Array, i: Array, image: Array, spec: ViewSpec = spec) -> Array:
+        def make(v: Array, i: Array, image: Array, spec: ViewSpec = recipe) -> Array:
             own_key = jax.random.fold_in(jax.random.fold_in(key, v), i)
-            return to_float(augment(own_key, to_float(image), spec, crop), mean, std)
+            return to_float(augment(own_key, to_float(image), spec, crops is None), mean, std)
 
         def by_example(v: Array, i: Array, images: Array, make: Callable[..., Array] = make) -> Array:
-            together = jax.vmap(make, (None, 0, 0))
+            each = jax.vmap(make, (None, 0, 0))
             if parts == 1:
-                return together(v, i, images)
+                return each(v, i, images)
             split = microbatches.split_microbatches((i, images), parts)
-            return microbatches.join_microbatches(jax.lax.map(lambda part: together(v, *part), split))
+            return microbatches.join_microbatches(jax.lax.map(lambda part: each(v, *part), split))
 
-        by_view = jax.vmap(by_example, (0, None, None if crop else 0))
-        made = by_view(jnp.asarray(numbers), jnp.arange(sources[numbers[0]].shape[0]), same)
-        for place, v in enumerate(numbers):
-            result[v] = made[place]
-    return tuple(result)
+        by_view = jax.vmap(by_example, (0, None, None if crops is None else 0))
+        rows = jnp.arange(sources.shape[0 if crops is None else 1])
+        found = by_view(jnp.asarray([draw_number(*ref) for ref in same], jnp.uint32), rows, sources)
+        made |= {ref: found[place] for place, ref in enumerate(same)}
+    return {name: tuple(made[name, copy] for copy in range(spec.copies)) for name, spec in specs.items()}
 
 
 def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> Array:

@@ -8,17 +8,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jssl import losses, models, rng
-from jssl.errors import UserError
+from jssl import losses, models, rng, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.memory import Queue, enqueue, make_queue
-from jssl.methods.networks import EncoderWithHeads, teacher_health
-from jssl.methods.validation import check_above_zero, check_crops, check_fractions, check_sizes
+from jssl.methods.networks import MultiCrop, Outputs, teacher_health
+from jssl.methods.validation import check_queue
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class SwAV(EncoderWithHeads):
+class SwAV(MultiCrop):
     """Every crop predicts the prototypes that each other global crop is assigned to.
 
     The first two views are the global crops. Assignments come from Sinkhorn-Knopp over the global batch and, once
@@ -40,24 +39,14 @@ class SwAV(EncoderWithHeads):
       https://arxiv.org/abs/2006.09882
     """
 
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 128
-    prototypes: int = 3000
-    temperature: float = 0.1
-    epsilon: float = 0.05
-    iterations: int = 3
-    queue_size: int = 3840
-    queue_start: float = 0.0375
-
-    def __post_init__(self) -> None:
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim, iterations=self.iterations)
-        check_above_zero(temperature=self.temperature, epsilon=self.epsilon)
-        check_fractions(queue_start=self.queue_start)
-        if self.prototypes < 2 or self.queue_size < 0:
-            raise UserError(
-                f"method.prototypes={self.prototypes} must be at least 2, method.queue_size={self.queue_size} "
-                "at least 0"
-            )
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(128)
+    prototypes: int = settings.size(3000, at_least=2)
+    temperature: float = settings.positive(0.1)
+    epsilon: float = settings.positive(0.05)
+    iterations: int = settings.size(3)
+    queue_size: int = settings.count(3840)
+    queue_start: float = settings.fraction(0.0375)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -71,13 +60,9 @@ class SwAV(EncoderWithHeads):
         return ("queues", "prototypes")
 
     def check(self, batch: Batch) -> None:
-        check_crops("SwAV", batch["unlabeled"]["views"])
-        rows = len(batch["unlabeled"]["views"][0])
-        if self.queue_size % rows:
-            raise UserError(
-                f"method.queue_size={self.queue_size} must be a multiple of the batch of {rows}: "
-                f"try {round(self.queue_size / rows) * rows} (0: no queue)"
-            )
+        super().check(batch)
+        rows = len(self.get_views(batch)[0])
+        check_queue(self.queue_size, rows, f"batch of {rows}", " (0: no queue)")
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
@@ -85,8 +70,8 @@ class SwAV(EncoderWithHeads):
         return params, {**state, "queues": tuple(make_queue(k, self.queue_size, self.proj_dim) for k in keys)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views, queues = batch["unlabeled"]["views"], state["queues"]
-        found, stats = self.crops(params, state["stats"], views, ctx.key)
+        views, queues = self.get_views(batch), state["queues"]
+        found, stats = self.forward_multicrop(params, state["stats"], views, ctx.key)
         scores = [f["prototypes"] for f in found]
         if self.queue_size:
             targets = [self._assign(params, s, q, ctx) for s, q in zip(scores, queues)]
@@ -113,9 +98,8 @@ class SwAV(EncoderWithHeads):
         scores, rows = jax.lax.stop_gradient((scores, queue.rows))
         return jax.lax.cond(use, with_queue, without, scores, rows)
 
-    def assignments(self, params: Params, state: State, images: Array) -> Array:
-        found, _ = self.forward(params, state["stats"], images, train=False)
-        return losses.sinkhorn(found["prototypes"], self.epsilon, self.iterations)
+    def more_outputs(self, state: State, found: Outputs) -> dict[str, Array]:
+        return {"assignments": losses.sinkhorn(found["prototypes"], self.epsilon, self.iterations)}
 
     def collapse_causes(self) -> tuple[str, ...]:
         soft = self.epsilon > self.temperature

@@ -7,12 +7,12 @@ import functools
 
 import jax
 
-from jssl import losses, models, rng
+from jssl import losses, models, rng, settings
 from jssl.errors import UserError
-from jssl.methods.base import Context, Output
+from jssl.methods.base import Context, Method, Output
 from jssl.methods.memory import make_bank, update_bank
 from jssl.methods.networks import EncoderWithHeads
-from jssl.methods.validation import check_above_zero, check_fractions, check_sizes, unusual_temperature
+from jssl.methods.validation import unusual_temperature
 from jssl.metrics import mutual_information_bound
 from jssl.types import Array, Batch, Params, State
 
@@ -36,18 +36,12 @@ class InstDisc(EncoderWithHeads):
       https://arxiv.org/abs/1805.01978
     """
 
-    proj_dim: int = 128
-    temperature: float = 0.07
-    negatives: int = 4096
-    bank_momentum: float = 0.5
+    views: tuple[str, ...] = ("first",)
+    proj_dim: int = settings.size(128)
+    temperature: float = settings.positive(0.07)
+    negatives: int = settings.count(4096)
+    bank_momentum: float = settings.fraction(0.5)
     num_examples: int = 0
-
-    def __post_init__(self) -> None:
-        check_sizes(proj_dim=self.proj_dim)
-        check_above_zero(temperature=self.temperature)
-        check_fractions(bank_momentum=self.bank_momentum)
-        if self.negatives < 0:
-            raise UserError(f"method.negatives={self.negatives} must be at least 0")
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -58,11 +52,10 @@ class InstDisc(EncoderWithHeads):
         return ("bank",)
 
     def check(self, batch: Batch) -> None:
-        views = batch["unlabeled"]["views"]
-        if len(views) != 1:
-            raise UserError(
-                f"InstDisc takes one view of every image, data.unlabeled.views gives {len(views)}"
-            )
+        Method.check(self, batch)
+        number = len(self.get_views(batch))
+        if number != 1:
+            raise UserError(f"InstDisc takes one view of every image, method.views={self.views} are {number}")
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
@@ -70,7 +63,7 @@ class InstDisc(EncoderWithHeads):
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         stream, bank = batch["unlabeled"], state["bank"]
-        (found,), stats = self.forward_per_view(params, state["stats"], stream["views"], ctx.key)
+        (found,), stats = self.forward_per_view(params, state["stats"], self.get_views(batch), ctx.key)
         z, index = losses.normalize(found["projector"]), stream["index"]
         if self.negatives:
             key = rng.derive(ctx.key, "negatives")

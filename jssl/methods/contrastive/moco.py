@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from jssl import losses, models, rng
-from jssl.errors import UserError, unknown
+from jssl import losses, models, rng, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.memory import enqueue, make_bank, make_queue, update_bank
 from jssl.methods.momentum import MomentumTarget
 from jssl.methods.networks import InBatchContrastive, Outputs
-from jssl.methods.validation import check_above_zero, check_fractions, check_sizes, unusual_temperature
+from jssl.methods.validation import check_queue, unusual_temperature
 from jssl.metrics import mutual_information_bound
 from jssl.types import Array, Batch, Params, State
 
@@ -51,30 +51,18 @@ class MoCo(InBatchContrastive, MomentumTarget):
       Chen et al., Improved Baselines with Momentum Contrastive Learning, 2020. https://arxiv.org/abs/2003.04297
     """
 
-    version: int = 1
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 128
-    temperature: float = 0.07
-    queue_size: int = 65536
-    momentum: float = 0.999
-    momentum_end: float = 0.999
+    version: int = settings.choice(1, (1, 2), hint="version 3 is configs/mocov3.py")
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(128)
+    temperature: float = settings.positive(0.07)
+    queue_size: int = settings.size(65536)
+    momentum: float = settings.fraction(0.999)
+    momentum_end: float = settings.fraction(0.999)
     symmetric: bool = False
     shuffle: bool = True
-    mechanism: str = "queue"
-    bank_momentum: float = 0.5
+    mechanism: str = settings.choice("queue", MECHANISMS)
+    bank_momentum: float = settings.fraction(0.5)
     num_examples: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.version not in (1, 2):
-            raise UserError(
-                f"method.version={self.version}: MoCo has versions 1 and 2 here; 3 is configs/mocov3.py"
-            )
-        if self.mechanism not in MECHANISMS:
-            raise unknown("method.mechanism", self.mechanism, MECHANISMS)
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim, queue_size=self.queue_size)
-        check_above_zero(temperature=self.temperature)
-        check_fractions(bank_momentum=self.bank_momentum)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -91,12 +79,9 @@ class MoCo(InBatchContrastive, MomentumTarget):
 
     def check(self, batch: Batch) -> None:
         super().check(batch)
-        keys = len(batch["unlabeled"]["views"][0]) * (2 if self.symmetric else 1)
-        if self.mechanism == "queue" and self.queue_size % keys:
-            raise UserError(
-                f"method.queue_size={self.queue_size} must be a multiple of the {keys} keys of a step: "
-                f"try {max(1, round(self.queue_size / keys)) * keys}"
-            )
+        keys = len(self.get_views(batch)[0]) * (2 if self.symmetric else 1)
+        if self.mechanism == "queue":
+            check_queue(self.queue_size, keys, f"{keys} keys of a step")
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
@@ -107,7 +92,7 @@ class MoCo(InBatchContrastive, MomentumTarget):
         return params, state
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views = batch["unlabeled"]["views"]
+        views = self.get_views(batch)
         asked = 2 if self.symmetric or self.mechanism == "end_to_end" else 1
         online, stats = self.forward_per_view(params, state["stats"], views[:asked], ctx.key)
         state = {**state, "stats": stats}
@@ -123,7 +108,7 @@ class MoCo(InBatchContrastive, MomentumTarget):
         return value, self.output(state, batch, online[0], self._metrics(value, len(views[0])))
 
     def _with_queue(
-        self, state: State, queries: list[Array], views: tuple[Array, ...], ctx: Context
+        self, state: State, queries: list[Array], views: Sequence[Array], ctx: Context
     ) -> tuple[Array, State]:
         """Keys of the momentum encoder against the queue, which then takes them in."""
         target, queue = state["target"], state["queue"]

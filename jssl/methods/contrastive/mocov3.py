@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from jssl import losses, models
-from jssl.errors import UserError
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.momentum import MomentumTarget
 from jssl.methods.networks import InBatchContrastive
-from jssl.methods.validation import check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.validation import unusual_temperature
 from jssl.metrics import mutual_information_bound
 from jssl.types import Array, Batch, Params, State
 
@@ -31,19 +30,12 @@ class MoCoV3(InBatchContrastive, MomentumTarget):
       https://arxiv.org/abs/2104.02057
     """
 
-    proj_hidden_dim: int = 4096
-    proj_dim: int = 256
-    layers: int = 2
+    proj_hidden_dim: int = settings.size(4096)
+    proj_dim: int = settings.size(256)
+    layers: int = settings.size(2, at_least=2)
     predictor_last_batch_norm: bool = False
-    temperature: float = 1.0
-    momentum: float = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
-        check_above_zero(temperature=self.temperature)
-        if self.layers < 2:
-            raise UserError(f"method.layers={self.layers}: MoCo v3's projector has 2 (ResNet) or 3 (ViT)")
+    temperature: float = settings.positive(1.0)
+    momentum: float = settings.fraction(0.99)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -57,7 +49,7 @@ class MoCoV3(InBatchContrastive, MomentumTarget):
         }
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views, target = batch["unlabeled"]["views"], state["target"]
+        views, target = self.get_views(batch), state["target"]
         online, stats = self.forward_per_view(params, state["stats"], views, ctx.key)
         targets, target_stats = self.forward_per_view(target["params"], target["stats"], views)
         (q1, q2), (k1, k2) = [o["predictor"] for o in online], [o["projector"] for o in targets]

@@ -8,12 +8,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jssl import losses, models, rng
-from jssl.errors import UserError
+from jssl import losses, models, rng, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.memory import enqueue, make_queue
 from jssl.methods.networks import InBatchContrastive
-from jssl.methods.validation import check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.validation import check_queue, unusual_temperature
 from jssl.metrics import mutual_information_bound
 from jssl.types import Array, Batch, Params, State
 
@@ -36,21 +35,11 @@ class NNCLR(InBatchContrastive):
       Dwibedi et al., With a Little Help from My Friends, 2021, eq. 4. https://arxiv.org/abs/2104.14548
     """
 
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 256
-    pred_hidden_dim: int = 4096
-    temperature: float = 0.1
-    queue_size: int = 98304
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes(
-            proj_hidden_dim=self.proj_hidden_dim,
-            proj_dim=self.proj_dim,
-            pred_hidden_dim=self.pred_hidden_dim,
-            queue_size=self.queue_size,
-        )
-        check_above_zero(temperature=self.temperature)
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(256)
+    pred_hidden_dim: int = settings.size(4096)
+    temperature: float = settings.positive(0.1)
+    queue_size: int = settings.size(98304)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -66,12 +55,8 @@ class NNCLR(InBatchContrastive):
 
     def check(self, batch: Batch) -> None:
         super().check(batch)
-        rows = len(batch["unlabeled"]["views"][0])
-        if self.queue_size % rows:
-            raise UserError(
-                f"method.queue_size={self.queue_size} must be a multiple of the batch of {rows}: "
-                f"try {max(1, round(self.queue_size / rows)) * rows}"
-            )
+        rows = len(self.get_views(batch)[0])
+        check_queue(self.queue_size, rows, f"batch of {rows}")
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
@@ -81,7 +66,7 @@ class NNCLR(InBatchContrastive):
         }
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        both, stats = self.forward_per_view(params, state["stats"], batch["unlabeled"]["views"], ctx.key)
+        both, stats = self.forward_per_view(params, state["stats"], self.get_views(batch), ctx.key)
         queue = state["queue"]
         z1, z2 = (losses.normalize(o["projector"]) for o in both)
         p1, p2 = (o["predictor"] for o in both)

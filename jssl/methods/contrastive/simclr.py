@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from jssl import losses, models
-from jssl.errors import UserError
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.networks import InBatchContrastive
-from jssl.methods.validation import check_above_zero, check_sizes, unusual_temperature
+from jssl.methods.validation import unusual_temperature
 from jssl.metrics import mutual_information_bound
 from jssl.types import Array, Batch, Params, State
 
@@ -33,18 +32,11 @@ class SimCLR(InBatchContrastive):
       https://arxiv.org/abs/2002.05709
     """
 
-    version: int = 1
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 128
-    temperature: float = 0.1
+    version: int = settings.choice(1, (1, 2))
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(128)
+    temperature: float = settings.positive(0.1)
     head_batch_norm: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.version not in (1, 2):
-            raise UserError(f"method.version={self.version}: SimCLR has versions 1 and 2")
-        check_above_zero(temperature=self.temperature)
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -58,8 +50,9 @@ class SimCLR(InBatchContrastive):
         return {"projector": projector}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views = batch["unlabeled"]["views"]
-        (first, second), stats = self.crops(params, state["stats"], views, ctx.key)
+        (first, second), stats = self.forward_multicrop(
+            params, state["stats"], self.get_views(batch), ctx.key
+        )
         z1, z2 = first["projector"], second["projector"]
         similarity = self.similarity_form(2 * len(z1))
         value = losses.nt_xent(z1, z2, self.temperature, similarity)

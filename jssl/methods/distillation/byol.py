@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from jssl import losses, models
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.momentum import MomentumTarget
-from jssl.methods.validation import check_sizes
 from jssl.types import Array, Batch, Params, State
 
 
@@ -27,13 +26,9 @@ class BYOL(MomentumTarget):
       Grill et al., Bootstrap Your Own Latent, 2020. https://arxiv.org/abs/2006.07733
     """
 
-    proj_hidden_dim: int = 4096
-    proj_dim: int = 256
+    proj_hidden_dim: int = settings.size(4096)
+    proj_dim: int = settings.size(256)
     predictor: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -41,7 +36,7 @@ class BYOL(MomentumTarget):
         return {"projector": head, "predictor": head} if self.predictor else {"projector": head}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views, target = batch["unlabeled"]["views"], state["target"]
+        views, target = self.get_views(batch), state["target"]
         online, stats = self.forward_per_view(params, state["stats"], views, ctx.key)
         targets, target_stats = self.forward_per_view(target["params"], target["stats"], views)
         p1, p2 = (o["predictor" if self.predictor else "projector"] for o in online)

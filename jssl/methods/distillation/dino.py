@@ -7,18 +7,16 @@ import functools
 
 import jax.numpy as jnp
 
-from jssl import losses, models
-from jssl.errors import UserError
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
-from jssl.methods.momentum import MomentumTarget
-from jssl.methods.networks import teacher_health
-from jssl.methods.validation import check_above_zero, check_crops, check_fractions, check_sizes
+from jssl.methods.momentum import MomentumTarget, ema
+from jssl.methods.networks import MultiCrop, Outputs, teacher_health
 from jssl.schedules import linear_warmup
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class DINO(MomentumTarget):
+class DINO(MultiCrop, MomentumTarget):
     """The student's distribution over prototypes, of every crop, meets the teacher's of each other global crop.
 
     The first two views are the global crops; the teacher sees only those, and drops no paths. The teacher is
@@ -29,7 +27,7 @@ class DINO(MomentumTarget):
 
     Attributes:
       proj_hidden_dim: width of the head's hidden layers.
-      proj_dim: width of the embedding that is similarity_form with the prototypes.
+      proj_dim: width of the embedding that is compared with the prototypes.
       prototypes: how many.
       layers: of the head before the prototypes.
       head_batch_norm: in the head's hidden layers.
@@ -44,28 +42,16 @@ class DINO(MomentumTarget):
       https://arxiv.org/abs/2104.14294
     """
 
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 256
-    prototypes: int = 65536
-    layers: int = 3
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(256)
+    prototypes: int = settings.size(65536, at_least=2)
+    layers: int = settings.size(3)
     head_batch_norm: bool = False
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.04
-    teacher_temperature_start: float = 0.04
-    teacher_warmup: float = 0.0
-    center_momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim, layers=self.layers)
-        check_above_zero(
-            student_temperature=self.student_temperature,
-            teacher_temperature=self.teacher_temperature,
-            teacher_temperature_start=self.teacher_temperature_start,
-        )
-        check_fractions(teacher_warmup=self.teacher_warmup, center_momentum=self.center_momentum)
-        if self.prototypes < 2:
-            raise UserError(f"method.prototypes={self.prototypes} must be at least 2")
+    student_temperature: float = settings.positive(0.1)
+    teacher_temperature: float = settings.positive(0.04)
+    teacher_temperature_start: float = settings.positive(0.04)
+    teacher_warmup: float = settings.fraction(0.0)
+    center_momentum: float = settings.fraction(0.9)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -84,17 +70,14 @@ class DINO(MomentumTarget):
     def sharded(self) -> tuple[str, ...]:
         return ("prototypes",)
 
-    def check(self, batch: Batch) -> None:
-        check_crops("DINO", batch["unlabeled"]["views"])
-
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
         return params, {**state, "center": jnp.zeros(self.prototypes)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        views, target = batch["unlabeled"]["views"], state["target"]
-        student, stats = self.crops(params, state["stats"], views, ctx.key)
-        teacher, target_stats = self.crops(target["params"], target["stats"], views[:2])
+        views, target = self.get_views(batch), state["target"]
+        student, stats = self.forward_multicrop(params, state["stats"], views, ctx.key)
+        teacher, target_stats = self.forward_multicrop(target["params"], target["stats"], views[:2])
         targets = [t["prototypes"] for t in teacher]
         temperature = linear_warmup(
             ctx.progress, self.teacher_temperature_start, self.teacher_temperature, self.teacher_warmup
@@ -107,7 +90,7 @@ class DINO(MomentumTarget):
             temperature,
         )
         mean = jnp.mean(jnp.concatenate(targets), axis=0)
-        center = self.center_momentum * state["center"] + (1 - self.center_momentum) * mean
+        center = ema(state["center"], mean, self.center_momentum)
         metrics = teacher_health(losses.sharpened(targets[0], state["center"], temperature))
         state = {
             **state,
@@ -118,20 +101,12 @@ class DINO(MomentumTarget):
         output = self.output(state, batch, student[0], metrics)
         return value, output._replace(features=teacher[0]["encoder"])
 
-    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
-        target = state["target"]
-        return target["params"]["encoder"], target["stats"]["encoder"]
+    def eval_networks(self, params: Params, state: State) -> tuple[Params, State]:
+        return state["target"]["params"], state["target"]["stats"]
 
-    def embed(self, params: Params, state: State, images: Array) -> Array:
-        return self._teacher(state, images)["projector"]
-
-    def assignments(self, params: Params, state: State, images: Array) -> Array:
-        logits = self._teacher(state, images)["prototypes"]
-        return losses.sharpened(logits, state["center"], self.teacher_temperature)
-
-    def _teacher(self, state: State, images: Array) -> dict[str, Array]:
-        target = state["target"]
-        return self.forward(target["params"], target["stats"], images, train=False)[0]
+    def more_outputs(self, state: State, found: Outputs) -> dict[str, Array]:
+        logits = found["prototypes"]
+        return {"assignments": losses.sharpened(logits, state["center"], self.teacher_temperature)}
 
     def collapse_causes(self) -> tuple[str, ...]:
         found = []

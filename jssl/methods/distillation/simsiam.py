@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from jssl import losses, models
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.networks import EncoderWithHeads
-from jssl.methods.validation import check_sizes
 from jssl.types import Array, Batch, Params, State
 
 
@@ -28,14 +27,9 @@ class SimSiam(EncoderWithHeads):
       Chen and He, Exploring Simple EncoderWithHeads Representation Learning, 2021. https://arxiv.org/abs/2011.10566
     """
 
-    proj_hidden_dim: int = 2048
-    proj_dim: int = 2048
-    pred_hidden_dim: int = 512
-
-    def __post_init__(self) -> None:
-        check_sizes(
-            proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim, pred_hidden_dim=self.pred_hidden_dim
-        )
+    proj_hidden_dim: int = settings.size(2048)
+    proj_dim: int = settings.size(2048)
+    pred_hidden_dim: int = settings.size(512)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -46,7 +40,7 @@ class SimSiam(EncoderWithHeads):
         }
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        both, stats = self.forward_per_view(params, state["stats"], batch["unlabeled"]["views"], ctx.key)
+        both, stats = self.forward_per_view(params, state["stats"], self.get_views(batch), ctx.key)
         (z1, z2), (p1, p2) = ([o[name] for o in both] for name in ("projector", "predictor"))
         value = (losses.normalized_mse(p1, z2) + losses.normalized_mse(p2, z1)) / 4
         return value, self.output({**state, "stats": stats}, batch, both[0])

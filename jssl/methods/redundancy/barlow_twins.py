@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from jssl import losses, models
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.networks import EncoderWithHeads
-from jssl.methods.validation import check_above_zero, check_sizes
 from jssl.types import Array, Batch, Params, State
 
 
@@ -26,14 +25,10 @@ class BarlowTwins(EncoderWithHeads):
       Zbontar et al., Barlow Twins, 2021. https://arxiv.org/abs/2103.03230
     """
 
-    proj_hidden_dim: int = 8192
-    proj_dim: int = 8192
-    off_diagonal_weight: float = 0.0051
-    scale: float = 0.024
-
-    def __post_init__(self) -> None:
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
-        check_above_zero(off_diagonal_weight=self.off_diagonal_weight, scale=self.scale)
+    proj_hidden_dim: int = settings.size(8192)
+    proj_dim: int = settings.size(8192)
+    off_diagonal_weight: float = settings.positive(0.0051)
+    scale: float = settings.positive(0.024)
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -41,7 +36,7 @@ class BarlowTwins(EncoderWithHeads):
         return {"projector": models.mlp(sizes, last_bias=False, dtype=self.dtype)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        both, stats = self.forward_per_view(params, state["stats"], batch["unlabeled"]["views"], ctx.key)
+        both, stats = self.forward_per_view(params, state["stats"], self.get_views(batch), ctx.key)
         z1, z2 = (o["projector"] for o in both)
         value = self.scale * losses.barlow_twins(z1, z2, self.off_diagonal_weight)
         return value, self.output({**state, "stats": stats}, batch, both[0])

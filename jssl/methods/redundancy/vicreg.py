@@ -7,11 +7,9 @@ import functools
 
 import jax.numpy as jnp
 
-from jssl import losses, models
-from jssl.errors import UserError
+from jssl import losses, models, settings
 from jssl.methods.base import Context, Output
 from jssl.methods.networks import EncoderWithHeads
-from jssl.methods.validation import check_above_zero, check_sizes
 from jssl.types import Array, Batch, Params, State
 
 
@@ -29,20 +27,12 @@ class VICReg(EncoderWithHeads):
       Bardes et al., VICReg, 2022. https://arxiv.org/abs/2105.04906
     """
 
-    proj_hidden_dim: int = 8192
-    proj_dim: int = 8192
-    invariance: float = 25.0
-    variance: float = 25.0
-    covariance: float = 1.0
+    proj_hidden_dim: int = settings.size(8192)
+    proj_dim: int = settings.size(8192)
+    invariance: float = settings.positive(25.0)
+    variance: float = settings.weight(25.0)
+    covariance: float = settings.weight(1.0)
     as_in_paper: bool = False
-
-    def __post_init__(self) -> None:
-        check_sizes(proj_hidden_dim=self.proj_hidden_dim, proj_dim=self.proj_dim)
-        check_above_zero(invariance=self.invariance)
-        if self.variance < 0 or self.covariance < 0:
-            raise UserError(
-                f"method.variance={self.variance} and method.covariance={self.covariance} must not be negative"
-            )
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -50,7 +40,7 @@ class VICReg(EncoderWithHeads):
         return {"projector": models.mlp(sizes, last_bias=False, dtype=self.dtype)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        both, stats = self.forward_per_view(params, state["stats"], batch["unlabeled"]["views"], ctx.key)
+        both, stats = self.forward_per_view(params, state["stats"], self.get_views(batch), ctx.key)
         z1, z2 = (o["projector"] for o in both)
         weights = (self.invariance, self.variance, self.covariance)
         terms = losses.vicreg(z1, z2, *weights, as_in_paper=self.as_in_paper)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from jssl import losses
+from jssl import losses, settings
 from jssl.errors import UserError
-from jssl.methods.batching import together
-from jssl.methods.semisupervised.base import Picture, Scene, Term, TermOutput, ViewNames, copies
+from jssl.methods.base import ViewRef, get_view
+from jssl.methods.batching import interleave
+from jssl.methods.view_task import TaskLoss, TermInputs, ViewTask, copies
 from jssl.schedules import linear_warmup
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class MixMatch(Term):
+class MixMatch(ViewTask):
     """Berthelot et al., 2019: pseudo-labels averaged over views and sharpened, and everything mixed with everything.
 
     https://arxiv.org/abs/1905.02249. It holds the labelled loss, so `method.supervised_weight` should be 0.
@@ -32,46 +34,49 @@ class MixMatch(Term):
 
     view: str = "weak"
     labeled_view: str = "weak"
-    temperature: float = 0.5
-    alpha: float = 0.5
-    consistency: float = 100.0
-    consistency_ramp: float = 0.4
+    temperature: float = settings.positive(0.5)
+    alpha: float = settings.positive(0.5)
+    consistency: float = settings.weight(100.0)
+    consistency_ramp: float = settings.fraction(0.4)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("temperature", "alpha"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"MixMatch: {name}={getattr(self, name)} must be positive")
+    @property
+    def labeled_ref(self) -> ViewRef:
+        """The labelled images."""
+        return ViewRef("labeled", self.labeled_view)
 
-    def pictures(self, names: ViewNames) -> tuple[Picture, ...]:
-        return copies(names, "unlabeled", self.view)
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        return {"unlabeled": (self.view,), "labeled": (self.labeled_view,)}
 
-    def needs(self, names: ViewNames) -> tuple[Picture, ...]:
-        return (*self.pictures(names), Picture("labeled", self.labeled_view))
+    def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
+        return copies(batch, "unlabeled", self.view)
 
-    def check(self, batch: Batch, names: ViewNames) -> None:
-        super().check(batch, names)
-        sizes = {batch[p.stream]["views"][names[p.stream].index(p.view)].shape[1:] for p in self.needs(names)}
-        if len(sizes) > 1:
+    def needed_views(self, batch: Batch) -> tuple[ViewRef, ...]:
+        return (*self.requested_views(batch), self.labeled_ref)
+
+    def check(self, batch: Batch) -> None:
+        super().check(batch)
+        if len({get_view(batch, ref).shape[1:] for ref in self.needed_views(batch)}) > 1:
             raise UserError("MixMatch mixes labelled and unlabelled images: their views must be of one size")
 
-    def loss(self, params: Params, state: State, scene: Scene) -> TermOutput:
-        labeled = Picture("labeled", self.labeled_view)
-        pictures = [picture for picture in scene.images if picture.stream == "unlabeled"]
-        logits = [scene.seen[picture].logits for picture in pictures]
-        mean = jnp.mean(jax.nn.softmax(jnp.stack(logits)), axis=0)
+    def task_loss(self, params: Params, state: State, inputs: TermInputs) -> TaskLoss:
+        refs = self.requested_views(inputs.batch)
+        probabilities = [jax.nn.softmax(inputs.predictions[ref].logits) for ref in refs]
+        mean = jnp.mean(jnp.stack(probabilities), axis=0)
         pseudo = losses.pseudo_labels_of(losses.sharpen(mean, self.temperature))
-        stream = scene.batch["labeled"]
-        known = stream.get("target", jax.nn.one_hot(stream["label"], mean.shape[1]))  # of pseudo-labels, too
-        images = jnp.concatenate([scene.images[labeled], together([scene.images[p] for p in pictures])])
-        targets = jnp.concatenate([known, jnp.repeat(pseudo.probabilities, len(pictures), axis=0)])
-        images, targets = mix(scene.ctx.key, images, targets, self.alpha)
-        found, rows = scene.classify(images), len(known)
-        consistency = linear_warmup(scene.ctx.progress, 0.0, self.consistency, self.consistency_ramp)
-        supervised = losses.cross_entropy(found[:rows], targets[:rows])
-        value = supervised + consistency * losses.softmax_mse(found[rows:], targets[rows:])
+        stream = inputs.batch["labeled"]
+        known = stream.get(
+            "target", jax.nn.one_hot(stream["label"], mean.shape[1])
+        )  # pseudo-labels have targets
+        unlabeled = interleave([inputs.images[ref] for ref in refs])
+        images = jnp.concatenate([inputs.images[self.labeled_ref], unlabeled])
+        targets = jnp.concatenate([known, jnp.repeat(pseudo.probabilities, len(refs), axis=0)])
+        images, targets = mix(inputs.ctx.key, images, targets, self.alpha)
+        logits, rows = inputs.classify(images), len(known)
+        consistency = linear_warmup(inputs.ctx.progress, 0.0, self.consistency, self.consistency_ramp)
+        supervised = losses.cross_entropy(logits[:rows], targets[:rows])
+        value = supervised + consistency * losses.softmax_mse(logits[rows:], targets[rows:])
         metrics = {"supervised": supervised, "confidence": jnp.mean(pseudo.confidence)}
-        return TermOutput(value, state, metrics)
+        return TaskLoss(value, state, metrics)
 
 
 def mix(key: Array, images: Array, targets: Array, alpha: float) -> tuple[Array, Array]:

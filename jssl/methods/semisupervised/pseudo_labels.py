@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from jssl import losses
-from jssl.errors import UserError
+from jssl import losses, settings
 from jssl.losses import PseudoLabels
-from jssl.methods.semisupervised.base import Picture, Scene, Start, Term, TermOutput, ViewNames
-from jssl.types import Array, Metrics, Params, State
+from jssl.methods.base import ViewRef
+from jssl.methods.momentum import ema
+from jssl.methods.view_task import TaskLoss, TermInputs, ViewTask
+from jssl.types import Array, Batch, Metrics, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class FixMatch(Term):
+class FixMatch(ViewTask):
     """Sohn et al., 2020: what is predicted of a weak view, if it is sure, is the label of a strong one.
 
     https://arxiv.org/abs/2001.07685. The mean is over all images, whether their pseudo-label counts or not.
@@ -27,24 +29,27 @@ class FixMatch(Term):
 
     weak: str = "weak"
     strong: str = "strong"
-    threshold: float = 0.95
+    threshold: float = settings.fraction(0.95)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.threshold <= 1:
-            raise UserError(f"{type(self).__name__}: threshold={self.threshold} must be in [0, 1]")
+    @property
+    def pair(self) -> tuple[ViewRef, ViewRef]:
+        """Of the weak and the strong view."""
+        return ViewRef("unlabeled", self.weak), ViewRef("unlabeled", self.strong)
 
-    def pictures(self, names: ViewNames) -> tuple[Picture, ...]:
-        return Picture("unlabeled", self.weak), Picture("unlabeled", self.strong)
+    def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
+        return {"unlabeled": (self.weak, self.strong)}
 
-    def loss(self, params: Params, state: State, scene: Scene) -> TermOutput:
-        weak, strong = (scene.seen[picture].logits for picture in self.pictures({}))
+    def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
+        return tuple(dict.fromkeys(self.pair))
+
+    def task_loss(self, params: Params, state: State, inputs: TermInputs) -> TaskLoss:
+        weak, strong = (inputs.predictions[ref].logits for ref in self.pair)
         pseudo = losses.pseudo_labels(weak)
-        weight, state = self.weights(pseudo, state, scene)
+        weight, state = self.weights(pseudo, state, inputs)
         value = losses.weighted_cross_entropy(strong, self.target(weak, pseudo), weight)
-        return TermOutput(value + self.more(strong, weight, state), state, quality(pseudo, weight))
+        return TaskLoss(value + self.more(strong, weight, state), state, quality(pseudo, weight))
 
-    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+    def weights(self, pseudo: PseudoLabels, state: State, inputs: TermInputs) -> tuple[Array, State]:
         """How much each pseudo-label counts, float32[N] in [0, 1], and the new state."""
         return (pseudo.confidence >= self.threshold).astype(jnp.float32), state
 
@@ -79,13 +84,8 @@ class UDA(FixMatch):
       temperature: below 1 sharpens.
     """
 
-    threshold: float = 0.8
-    temperature: float = 0.4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise UserError(f"UDA: temperature={self.temperature} must be positive")
+    threshold: float = settings.fraction(0.8)
+    temperature: float = settings.positive(0.4)
 
     def target(self, logits: Array, pseudo: PseudoLabels) -> Array:
         return losses.pseudo_labels(logits, self.temperature).probabilities
@@ -103,15 +103,15 @@ class FlexMatch(FixMatch):
 
     num_examples: int = 0
 
-    def init(self, key: Array, start: Start) -> tuple[Params, State]:
-        counts = jnp.zeros(start.classes, jnp.float32)
-        return {}, {"pseudo_label": jnp.full(self.num_examples, -1, jnp.int32), "counts": counts}
+    def init_state(self, params: Params) -> State:
+        counts = jnp.zeros(self.classes, jnp.float32)
+        return {"pseudo_label": jnp.full(self.num_examples, -1, jnp.int32), "counts": counts}
 
-    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+    def weights(self, pseudo: PseudoLabels, state: State, inputs: TermInputs) -> tuple[Array, State]:
         unused = jnp.sum(state["pseudo_label"] < 0)
         thresholds = losses.flexible_thresholds(state["counts"], unused, self.threshold)
         weight = (pseudo.confidence >= thresholds[pseudo.label]).astype(jnp.float32)
-        index = scene.batch["unlabeled"]["index"]
+        index = inputs.batch["unlabeled"]["index"]
         sure = pseudo.confidence >= self.threshold
         pseudo_label = (
             state["pseudo_label"].at[index].set(jnp.where(sure, pseudo.label, state["pseudo_label"][index]))
@@ -130,21 +130,21 @@ class FreeMatch(FixMatch):
       fairness: weight of the fairness term.
     """
 
-    threshold: float = 0.0
-    momentum: float = 0.999
-    fairness: float = 0.01
+    threshold: float = settings.fraction(0.0)
+    momentum: float = settings.fraction(0.999)
+    fairness: float = settings.weight(0.01)
 
-    def init(self, key: Array, start: Start) -> tuple[Params, State]:
-        even = jnp.full(start.classes, 1 / start.classes)
-        return {}, {"confidence": even[0], "probabilities": even, "histogram": even}
+    def init_state(self, params: Params) -> State:
+        even = jnp.full(self.classes, 1 / self.classes)
+        return {"confidence": even[0], "probabilities": even, "histogram": even}
 
-    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
+    def weights(self, pseudo: PseudoLabels, state: State, inputs: TermInputs) -> tuple[Array, State]:
         found = {
             "confidence": jnp.mean(pseudo.confidence),
             "probabilities": jnp.mean(pseudo.probabilities, axis=0),
             "histogram": jnp.mean(jax.nn.one_hot(pseudo.label, pseudo.probabilities.shape[1]), axis=0),
         }
-        state = moved(state, found, self.momentum)
+        state = ema(state, found, self.momentum)
         thresholds = losses.free_thresholds(state["confidence"], state["probabilities"])
         return (pseudo.confidence >= thresholds[pseudo.label]).astype(jnp.float32), state
 
@@ -166,25 +166,20 @@ class SoftMatch(FixMatch):
       width: the Gaussian's, in standard deviations; see `losses.softmatch_weights`.
     """
 
-    threshold: float = 0.0
-    momentum: float = 0.999
-    width: float = 2.0
+    threshold: float = settings.fraction(0.0)
+    momentum: float = settings.fraction(0.999)
+    width: float = settings.positive(2.0)
 
-    def init(self, key: Array, start: Start) -> tuple[Params, State]:
-        even = jnp.full(start.classes, 1 / start.classes)
-        return {}, {"confidence": even[0], "variance": jnp.ones(()), "probabilities": even}
+    def init_state(self, params: Params) -> State:
+        even = jnp.full(self.classes, 1 / self.classes)
+        return {"confidence": even[0], "variance": jnp.ones(()), "probabilities": even}
 
-    def weights(self, pseudo: PseudoLabels, state: State, scene: Scene) -> tuple[Array, State]:
-        means = moved(state["probabilities"], jnp.mean(pseudo.probabilities, axis=0), self.momentum)
+    def weights(self, pseudo: PseudoLabels, state: State, inputs: TermInputs) -> tuple[Array, State]:
+        means = ema(state["probabilities"], jnp.mean(pseudo.probabilities, axis=0), self.momentum)
         confidence = jnp.max(losses.distribution_alignment(pseudo.probabilities, means), axis=-1)
         found = {"confidence": jnp.mean(confidence), "variance": jnp.var(confidence, ddof=1)}
-        state = {**moved({name: state[name] for name in found}, found, self.momentum), "probabilities": means}
+        state = {**ema({name: state[name] for name in found}, found, self.momentum), "probabilities": means}
         return losses.softmatch_weights(confidence, state["confidence"], state["variance"], self.width), state
-
-
-def moved(mean: State, found: State, momentum: float) -> State:
-    """A running mean after one more observation."""
-    return jax.tree.map(lambda m, x: momentum * m + (1 - momentum) * x, mean, found)
 
 
 def quality(pseudo: PseudoLabels, weight: Array) -> Metrics:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import parallel
-from jssl.train import state
+from jssl import parallel, schedules
+from jssl.methods import memory, momentum
 
 K, D = 16, 3
 
@@ -17,16 +17,16 @@ def rows(n, seed=0):
 
 def shardings(mesh):
     split, whole = parallel.batch_sharding(mesh), parallel.replicated(mesh)
-    return state.Queue(split, whole, whole)
+    return memory.Queue(split, whole, whole)
 
 
 @pytest.mark.parametrize("size", [1, 5, 8, 16])
 def test_the_queue_is_a_deque_on_one_device_and_on_eight(size, mesh1, mesh8):
-    queue = state.make_queue(jax.random.key(0), K, D)
+    queue = memory.make_queue(jax.random.key(0), K, D)
     plain = deque(np.asarray(queue.rows), maxlen=K)
     steps, queues = [], []
     for mesh in (mesh1, mesh8):
-        steps.append(jax.jit(state.enqueue, out_shardings=shardings(mesh)))
+        steps.append(jax.jit(memory.enqueue, out_shardings=shardings(mesh)))
         queues.append(jax.device_put(queue, shardings(mesh)))
     for step in range(7):
         keys = rows(size, step)
@@ -43,13 +43,13 @@ def test_the_queue_is_a_deque_on_one_device_and_on_eight(size, mesh1, mesh8):
 
 def test_only_the_keys_travel(mesh8):
     sharded, size = shardings(mesh8), 4096
-    queue = jax.eval_shape(lambda: state.make_queue(jax.random.key(0), size, D))
+    queue = jax.eval_shape(lambda: memory.make_queue(jax.random.key(0), size, D))
     keys = jax.ShapeDtypeStruct((8, D), jnp.float32)
     step = jax.jit(
-        state.enqueue, in_shardings=(sharded, sharded.rows), out_shardings=sharded, donate_argnums=0
+        memory.enqueue, in_shardings=(sharded, sharded.rows), out_shardings=sharded, donate_argnums=0
     )
     move = jax.jit(
-        state.update_bank,
+        memory.update_bank,
         in_shardings=(sharded.rows,) * 3 + (None,),
         out_shardings=sharded.rows,
         donate_argnums=0,
@@ -66,23 +66,23 @@ def test_only_the_keys_travel(mesh8):
 
 
 def test_the_queue_begins_with_unit_rows_and_keeps_no_gradient():
-    queue = state.make_queue(jax.random.key(1), K, D)
+    queue = memory.make_queue(jax.random.key(1), K, D)
     np.testing.assert_allclose(np.linalg.norm(queue.rows, axis=1), 1, rtol=1e-5)
     assert len(np.unique(queue.rows, axis=0)) == K
     assert (queue.position, queue.filled) == (0, 0)
-    gradient = jax.grad(lambda keys: jnp.sum(state.enqueue(queue, keys).rows ** 2))(rows(4))
+    gradient = jax.grad(lambda keys: jnp.sum(memory.enqueue(queue, keys).rows ** 2))(rows(4))
     assert not np.any(gradient)
-    half = state.enqueue(queue, jnp.asarray(rows(4), jnp.bfloat16))
+    half = memory.enqueue(queue, jnp.asarray(rows(4), jnp.bfloat16))
     assert half.rows.dtype == jnp.float32
     for keys in (rows(K + 1), rows(4)[:, :2], rows(4)[0]):
         with pytest.raises(ValueError, match="a queue of 16 rows of width 3 cannot take keys"):
-            state.enqueue(queue, keys)
+            memory.enqueue(queue, keys)
 
 
 def test_the_bank_moves_the_rows_of_a_batch_alone(mesh1, mesh8):
-    bank = state.make_bank(jax.random.key(2), 13, D, multiple=16)
+    bank = memory.make_bank(jax.random.key(2), 13, D, multiple=16)
     assert bank.shape == (16, D)
-    assert state.make_bank(jax.random.key(2), 257, D).shape == (512, D)
+    assert memory.make_bank(jax.random.key(2), 257, D).shape == (512, D)
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
     index = np.asarray([3, 12, 3, 0, 7, 5, 6, 1])  # the third image is there twice
     z = rows(8) / np.linalg.norm(rows(8), axis=1, keepdims=True)
@@ -90,7 +90,7 @@ def test_the_bank_moves_the_rows_of_a_batch_alone(mesh1, mesh8):
     for i in set(index):
         expected[i] += sum(0.4 * (z[j] - bank[i]) for j in range(8) if index[j] == i)
         expected[i] /= np.linalg.norm(expected[i])
-    update = jax.jit(state.update_bank)
+    update = jax.jit(memory.update_bank)
     order = np.random.default_rng(0).permutation(8)
     for mesh in (mesh1, mesh8):
         put = parallel.batch_sharding(mesh)
@@ -102,14 +102,14 @@ def test_the_bank_moves_the_rows_of_a_batch_alone(mesh1, mesh8):
         turned = update(arguments[0], *(jax.device_put(x[order], put) for x in (index, z)), 0.6)
         np.testing.assert_allclose(turned, moved, atol=1e-6)
         np.testing.assert_allclose(update(*arguments, 1.0), bank, atol=1e-6)
-    assert not np.any(jax.grad(lambda z: jnp.sum(state.update_bank(bank, index, z, 0.6)[:, 0]))(z))
+    assert not np.any(jax.grad(lambda z: jnp.sum(memory.update_bank(bank, index, z, 0.6)[:, 0]))(z))
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9999])
 def test_ema_in_single_precision_follows_double(decay):
     target = {"a": np.linspace(-2, 1, 7, dtype=np.float32), "b": np.ones((), np.float32)}
     online = {"a": jnp.linspace(1, 4, 7).astype(jnp.bfloat16), "b": jnp.asarray(2.0, jnp.bfloat16)}
-    result = jax.jit(lambda t, d: jax.lax.fori_loop(0, 1000, lambda _, t: state.ema(t, online, d), t))(
+    result = jax.jit(lambda t, d: jax.lax.fori_loop(0, 1000, lambda _, t: momentum.ema(t, online, d), t))(
         target, decay
     )
     for name, value in result.items():
@@ -121,9 +121,9 @@ def test_ema_in_single_precision_follows_double(decay):
 
 def test_schedules():
     progress = jnp.asarray([0.0, 0.25, 0.5, 1.0])
-    decays = state.cosine_decay_to_one(progress, 0.99)
+    decays = schedules.cosine_decay_to_one(progress, 0.99)
     np.testing.assert_allclose(decays, [0.99, 0.99 + 0.01 * (1 - np.sqrt(0.5)) / 2, 0.995, 1], rtol=1e-6)
     np.testing.assert_allclose(
-        state.linear_warmup(progress, 0.04, 0.08, 0.5), [0.04, 0.06, 0.08, 0.08], rtol=1e-6
+        schedules.linear_warmup(progress, 0.04, 0.08, 0.5), [0.04, 0.06, 0.08, 0.08], rtol=1e-6
     )
-    np.testing.assert_allclose(state.linear_warmup(progress, 0.04, 0.08, 0.0), 0.08, rtol=1e-6)
+    np.testing.assert_allclose(schedules.linear_warmup(progress, 0.04, 0.08, 0.0), 0.08, rtol=1e-6)

@@ -1,0 +1,161 @@
+"""Settings: fields of dataclasses that a config may set, with the values that they may take."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jssl.errors import UserError, unknown
+
+RULE = "rule"  # key of a field's metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Which values a setting may take.
+
+    Attributes:
+      low, high: the smallest and the largest value.
+      open_low, open_high: whether these themselves are not allowed.
+      choices: the only values; () for any.
+      words: what a value 'must be', in a message; with choices, a hint.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    choices: tuple[Any, ...] = ()
+    words: str = ""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a number is within the limits."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below  # NaN is neither
+
+
+def _setting(default: Any, rule: Rule) -> Any:
+    return dataclasses.field(default=default, metadata={RULE: rule})
+
+
+def size(default: int, at_least: int = 1) -> Any:
+    """A whole number of at least 1."""
+    return _setting(default, Rule(low=at_least, words=f"at least {at_least}"))
+
+
+def count(default: int) -> Any:
+    """A whole number of at least 0."""
+    return _setting(default, Rule(low=0, words="at least 0"))
+
+
+def positive(default: float) -> Any:
+    """A number above 0."""
+    return _setting(default, Rule(low=0, open_low=True, high=math.inf, open_high=True, words="positive"))
+
+
+def weight(default: float) -> Any:
+    """A number of at least 0."""
+    return _setting(default, Rule(low=0, high=math.inf, open_high=True, words="at least 0"))
+
+
+def fraction(default: float) -> Any:
+    """A number in [0, 1]."""
+    return _setting(default, Rule(low=0, high=1, words="in [0, 1]"))
+
+
+def part(default: float) -> Any:
+    """A number in [0, 1)."""
+    return _setting(default, Rule(low=0, high=1, open_high=True, words="at least 0 and less than 1"))
+
+
+def choice(default: Any, choices: Sequence[Any], hint: str = "") -> Any:
+    """One of some values; the hint ends the message about another one."""
+    return _setting(default, Rule(choices=tuple(choices), words=hint))
+
+
+def check(settings: Any, prefix: str) -> None:
+    """Raises UserError if a field of a dataclass has a value of the wrong type or outside of its rule.
+
+    Args:
+      settings: an instance of a dataclass.
+      prefix: what stands before a key in the message: 'method', say.
+    """
+    for field in dataclasses.fields(settings):
+        check_value(f"{prefix}.{field.name}", getattr(settings, field.name), field)
+
+
+def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
+    """As `check`, for one field."""
+    rule: Rule | None = field.metadata.get(RULE)
+    kind = str(field.type)
+    if kind == "bool" and not isinstance(value, bool):
+        raise UserError(f"{key}={value!r} must be True or False")
+    if rule is None:
+        return
+    if rule.choices:
+        if value not in rule.choices:
+            error = unknown(key, str(value), map(str, rule.choices))
+            raise UserError(f"{error}; {rule.words}" if rule.words else str(error))
+        return
+    whole = kind == "int"
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise UserError(f"{key}={value!r} must be a {'whole ' if whole else ''}number")
+    if not rule.allows(value):
+        raise UserError(f"{key}={value} must be {rule.words}")
+
+
+def make(kind: type[Any], settings: Mapping[str, Any], prefix: str, **injected: Any) -> Any:
+    """An instance of a dataclass from a section of a config.
+
+    Args:
+      kind: the dataclass.
+      settings: its fields by name.
+      prefix: of their keys in messages.
+      injected: fields that no config sets; those that the class does not have are left out.
+
+    Raises:
+      UserError: for a key that is no field (the nearest one is named), or a value that cannot be.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    for key, value in settings.items():
+        if key not in fields or key in injected:
+            raise unknown(f"key of {prefix}", key, fields.keys() - injected.keys())
+        check_value(f"{prefix}.{key}", value, fields[key])
+    return kind(**{key: value for key, value in injected.items() if key in fields}, **settings)
+
+
+def defaults(kind: type[Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """Every field of a dataclass that has a default, with it: a section of a config."""
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.name in without or not field.init:
+            continue
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
+def documented(kind: type[Any]) -> dict[str, str]:
+    """What the docstrings of a dataclass and of those it extends say of each field, in one line each."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        text = base.__dict__.get("__doc__") or ""
+        _, _, rest = text.partition("Attributes:\n")
+        for names, words in re.findall(r"^ {6}([\w, ]+): (.*(?:\n {8,}.*)*)", rest, re.MULTILINE):
+            line = " ".join(words.split())
+            found |= dict.fromkeys((name.strip() for name in names.split(",")), line)
+    return found
+
+
+def allowed(field: dataclasses.Field[Any]) -> str:
+    """Which values a field may take, in words; '' for any of its type."""
+    rule: Rule | None = field.metadata.get(RULE)
+    if rule is None:
+        return ""
+    return f"one of {', '.join(map(str, rule.choices))}" if rule.choices else rule.words
