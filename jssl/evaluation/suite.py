@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -172,9 +173,9 @@ class Suite:
 
 def has_classifier(program: Program) -> bool:
     """Whether a program's method itself can tell classes; a probe beside it does not count."""
-    method, state = program.method, program.abstract_state()
-    own = method.inner if isinstance(method, OnlineProbe) else method
-    return "logits" in output_shapes(own, state.params, state.method_state, program.views)
+    own = program.method.inner if isinstance(program.method, OnlineProbe) else program.method
+    params, state = jax.eval_shape(program.init_method)
+    return "logits" in output_shapes(own, params, state, program.views)
 
 
 def check(config: Any) -> None:
