@@ -72,6 +72,16 @@ def part(default: float) -> Any:
     return _setting(default, Rule(low=0, high=1, open_high=True, words="at least 0 and less than 1"))
 
 
+def part_above(default: float) -> Any:
+    """A number in (0, 1]."""
+    return _setting(default, Rule(low=0, open_low=True, high=1, words="above 0 and at most 1"))
+
+
+def at_least_one(default: float) -> Any:
+    """A number of at least 1."""
+    return _setting(default, Rule(low=1, high=math.inf, open_high=True, words="at least 1"))
+
+
 def choice(default: Any, choices: Sequence[Any], hint: str = "") -> Any:
     """One of some values; the hint ends the message about another one."""
     return _setting(default, Rule(choices=tuple(choices), words=hint))

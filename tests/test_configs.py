@@ -121,6 +121,7 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
 def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     """Multi-crop with crops of two sizes, a teacher, waiting prototypes, the online probe, and a picture of each."""
     config = tiny(dino.get_config("digits"))
+    config.method.local_views = ("local",)
     config.data.unlabeled.views["local"] = common.view(6, copies=2, brightness=0.4)
     config.total_steps, config.evals.online, config.log.pictures = 3, True, True
     config.evals.health.enabled, config.evals.baselines = True, False
@@ -134,11 +135,26 @@ def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     assert np.isfinite(result["knn/top1"])
 
 
-def test_global_crops_come_first_in_the_order_of_their_names(mesh8):
+def test_views_go_by_their_names_alone(mesh8):
+    """A misspelt one is told, a large local one too, and no name comes before another."""
+    info = DataInfo(1437, (8, 8, 1), 1, 10)
     config = tiny(dino.get_config("digits"))
     config.data.unlabeled.views = {"wide": recipes.digit(8, copies=2), "close": recipes.digit(4, copies=2)}
-    with pytest.raises(UserError, match=r"global crops first.*in the order of their names, have 4, 4, 8, 8"):
-        program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10), mesh8)
+    with pytest.raises(UserError, match=r"DINO needs, 'global': valid are close, wide"):
+        program.make_program(config, info, mesh8)
+    config.method.views = ("wide",)
+    with pytest.raises(
+        UserError, match=r"unlabeled\.views\.close is used by nothing: .* \(which names wide\)"
+    ):
+        program.make_program(config, info, mesh8)
+    config.method.local_views = ("close",)
+    prog = program.make_program(config, info, mesh8)
+    assert prog.size == 8
+    config.method.update({"views": ("close",), "local_views": ("wide",)})
+    with pytest.raises(
+        UserError, match=r"local crops must not be larger than global ones \(4, 4, 8, 8 pixels\)"
+    ):
+        program.make_program(config, info, mesh8)
 
 
 def test_what_only_the_networks_can_tell_is_said_before_a_folder_is_made(tmp_path):

@@ -86,8 +86,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             and config.stages[own.pseudo_labels.teacher].data.labels == "all"
         ):
             raise UserError(
-                f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to pseudo-label: "
-                "set data.labels"
+                f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to label: set data.labels"
             )
         if own.init_from in config.stages:
             check_encoders(name, own, config.stages[own.init_from])

@@ -47,15 +47,15 @@ class Clock:
         return math.ceil(value * factors[unit] - 1e-9)
 
 
-def given(config: Any, name: str) -> tuple[float, str]:
-    """The one (value, unit) of `NAME_<unit>` that is not 0."""
+def given(config: Any, name: str, prefix: str = "") -> tuple[float, str]:
+    """The one (value, unit) of `NAME_<unit>` that is not 0; the prefix stands before keys in messages."""
     values = {unit: config[f"{name}_{unit}"] for unit in UNITS if f"{name}_{unit}" in config}
     found = [(float(value), unit) for unit, value in values.items() if value]
     if len(found) > 1:
-        keys = " and ".join(f"{name}_{unit}={value:g}" for value, unit in found)
+        keys = " and ".join(f"{prefix}{name}_{unit}={value:g}" for value, unit in found)
         raise UserError(f"{keys} are given at once: set all but one to 0")
     if found and not (found[0][0] > 0 and math.isfinite(found[0][0])):
-        raise UserError(f"{name}_{found[0][1]}={found[0][0]:g} must not be negative")
+        raise UserError(f"{prefix}{name}_{found[0][1]}={found[0][0]:g} must not be negative")
     return found[0] if found else (0.0, "steps")
 
 

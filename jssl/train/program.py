@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -181,6 +182,7 @@ class Program:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         method_state = self.method.after_update(params, output.state, ctx)
+        check_contract(self.method, value, state.method_state, method_state)
         metrics = {
             "loss": value,
             "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
@@ -303,10 +305,10 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, info, streams, mesh)
-    check_all_used(method, views)
     method.check(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
+    check_all_used(method, views)
     params, state = jax.eval_shape(method.init, rng.root(0), views)
     if config.evals.classifier.enabled and "logits" not in output_shapes(method, params, state, views):
         raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
@@ -326,6 +328,19 @@ def known(
         classes=info.num_classes,
         steps_per_epoch=clock.steps_per_epoch,
     )
+
+
+def check_contract(method: Method, value: Array, before: State, after: State) -> None:
+    """Raises UserError if a step is not what the contract says; called while it is traced."""
+    try:
+        chex.assert_shape(value, ())
+        chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
+    except AssertionError as error:
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"{type(method).__name__}: `loss` must return a scalar, and `loss` and `after_update` a state of the structure, "
+            f"shapes and dtypes of `init`'s: {text[:200]}"
+        ) from error
 
 
 def check_all_used(method: Method, views: Batch) -> None:

@@ -365,7 +365,7 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
             {"stages.teacher.evals.classifier.enabled": False},
             "pseudo_labels.teacher=teacher: that stage has no classifier",
         ),
-        ({"stages.teacher.data.labels": "all"}, "student has nothing to pseudo-label: set data.labels"),
+        ({"stages.teacher.data.labels": "all"}, "student has nothing to label: set data.labels"),
         (
             {"stages.student.init_from": "teacher", "stages.teacher.encoder.convnet.width": 8},
             "whose encoder is another: give both the same encoder.convnet",

@@ -1,0 +1,600 @@
+"""The schema of a config: every key with its default, its range and a line of words. Nothing else declares keys.
+
+A section is a dataclass; the fields of methods (`jssl.methods`) and evaluators (`jssl.evaluation`) are sections, too.
+
+  defaults("simclr")        a config with every key
+  validate(config)          raises UserError for keys and values that cannot be, before anything is done
+  get_config("simclr")      a shipped config, from wherever the library is installed
+  describe(config)          what --help_config prints
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import ml_collections
+
+from jssl import evaluation, methods, models, settings
+from jssl.data.augment.view_spec import ViewSpec
+from jssl.data.sources import corrupted
+from jssl.errors import UserError, unknown
+from jssl.train import durations, optim
+from jssl.train.durations import UNITS
+
+STREAMS = ("unlabeled", "labeled")
+RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
+
+
+class Section:
+    """A section of a config: a frozen dataclass whose fields are keys; `durations` stand for four keys each."""
+
+    lengths: ClassVar[Mapping[str, tuple[str, Mapping[str, float]]]] = {}  # name -> words, default
+
+
+@dataclasses.dataclass(frozen=True)
+class Top(Section):
+    """The whole run.
+
+    Attributes:
+      name: of the run; its default folder is runs/NAME.
+      seed: of everything random.
+      dtype: of convolutions and matrix products; auto is bfloat16 on accelerators and float32 on CPUs.
+      init_from: folder of a run, or an earlier stage, whose weights this one begins with.
+      init_parts: which of its networks: encoder, classifier.
+      order: stages by name, one after the other, each a whole config; () for a run of its own.
+    """
+
+    lengths = {"total": ("length of the run", {})}
+
+    name: str = ""
+    seed: int = settings.count(0)
+    dtype: str = settings.choice("auto", ("auto", "float32", "bfloat16"))
+    init_from: str = ""
+    init_parts: tuple[str, ...] = ("encoder",)
+    order: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels(Section):
+    """Labels that an earlier stage predicts for this one.
+
+    Attributes:
+      teacher: that stage, or the folder of a run; '' for none.
+      rule: which images get one.
+      threshold: confidence from which a pseudo-label counts, with rule 'threshold'.
+      per_class: images of every class, with rule 'top_k_per_class'.
+      soft: the pseudo-label is a distribution, not a class.
+      balance: rare classes are repeated.
+      views: what the teacher sees: the centre, or the mean over five crops in four turns.
+    """
+
+    teacher: str = ""
+    rule: str = settings.choice("all", RULES)
+    threshold: float = settings.fraction(0.95)
+    per_class: int = settings.size(100)
+    soft: bool = False
+    balance: bool = False
+    views: str = settings.choice("centre", ("centre", "crops"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outliers(Section):
+    """Images that an earlier stage takes out of this one's unlabelled stream.
+
+    Attributes:
+      teacher: that stage, or the folder of a run; '' for none.
+      score: how much an image looks like the known classes.
+      inlier_quantile: part of the held-out images that would stay.
+    """
+
+    teacher: str = ""
+    score: str = settings.choice("energy", ("energy", "max_softmax"))
+    inlier_quantile: float = settings.part_above(0.95)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Section):
+    """Where images come from.
+
+    Attributes:
+      name: digits, a folder, an .npz or .npy file, or a TFDS name.
+      data_dir: of TFDS; '' takes TFDS_DATA_DIR.
+      train: the split that trains; TFDS slicing works.
+      test: the split of the final numbers; '' for none.
+      holdout: part of train that is held out, for choices and for curves during training.
+      labels: whose labels may be used: all, 10%, '25 per class', none.
+      split_seed: of holdout and labels.
+      pseudo_labels: an .npz of labels that a model predicted, which the labelled stream has beside the true ones.
+      mean: subtracted from pixels in [0, 1], one number or one a channel; 'estimate' takes the data's own.
+      std: then divided by; 'estimate' takes the data's own.
+      cache_gib: sources of one image size and at most this large are decoded into memory once.
+      max_bad_fraction: part of the images that may be unreadable.
+      workers: processes that decode; 0 for threads.
+      threads: that decode.
+      epochs_of: the stream whose images an epoch counts.
+    """
+
+    name: str = ""
+    data_dir: str = ""
+    train: str = "train"
+    test: str = "test"
+    holdout: float = settings.part(0.1)
+    labels: str = "all"
+    split_seed: int = settings.count(0)
+    pseudo_labels: str = ""
+    mean: Any = (0.0,)
+    std: Any = (1.0,)
+    cache_gib: float = settings.weight(4.0)
+    max_bad_fraction: float = settings.fraction(0.01)
+    workers: int = settings.count(0)
+    threads: int = settings.size(2)
+    epochs_of: str = settings.choice("unlabeled", STREAMS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labeled(Section):
+    """The stream of images with labels. Its `views` are sections by name.
+
+    Attributes:
+      batch_size: over all devices; 0: there is no such stream.
+      crop: where views are cropped; auto is the host if images are large or of mixed size.
+    """
+
+    batch_size: int = settings.count(0)
+    crop: str = settings.choice("auto", ("auto", "host", "device"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlabeled(Labeled):
+    """The stream of images without labels. Its `views` are sections by name.
+
+    Attributes:
+      with_labeled: holds the images with labels, too.
+      add: another data set, whose images are added.
+      inliers: an .npz of positions that are no outliers.
+      imbalance_ratio: how many times more images the first class has than the last.
+      corruption: of its pixels.
+      severity: of the corruption.
+      resolution: made smaller to so many pixels and large again; 0 for not.
+    """
+
+    batch_size: int = settings.count(256)
+    with_labeled: bool = True
+    add: str = ""
+    inliers: str = ""
+    imbalance_ratio: float = settings.at_least_one(1.0)
+    corruption: str = settings.choice("", ("", *corrupted.KINDS))
+    severity: int = settings.choice(3, (1, 2, 3, 4, 5))
+    resolution: int = settings.count(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder(Section):
+    """The network that is trained. The options of each family are sections of their own.
+
+    Attributes:
+      name: of the network.
+      head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
+    """
+
+    name: str = settings.choice("resnet18", tuple(models.ENCODERS))
+    head_layers: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim(Section):
+    """The optimiser. Its `groups` are sections by name.
+
+    Attributes:
+      name: of the update rule.
+      lr: peak of the learning rate, before it is scaled with the batch.
+      lr_scaling: of the rate with batch_size / lr_base_batch_size.
+      lr_base_batch_size: see lr_scaling.
+      schedule: after the warm-up; cosine_7_16 is FixMatch's.
+      final_lr_factor: part of the peak at the end of a cosine.
+      step_at: parts of the run at which a step schedule steps.
+      step_factor: of the rate at each.
+      weight_decay: of kernels; biases and normalisation do not decay.
+      final_weight_decay: where it goes along a cosine; 0 keeps it.
+      momentum: of sgd and lars.
+      nesterov: of sgd and lars.
+      b1, b2: of adamw and lamb.
+      eps: of adamw and lamb.
+      trust_coefficient: of lars.
+      lars_lr_first: whether lars multiplies by the rate before the momentum, as SimCLR's does.
+      lars_clip: rates adapted by lars do not exceed the learning rate, as in solo-learn.
+      clip_norm: of the whole gradient; 0 for none.
+      clip_each_norm: of every parameter's gradient on its own; 0 for none.
+      grad_accumulation: parts of a batch whose gradients are averaged; a loss sees a part.
+      grad_cache: parts in which a batch passes the encoder; a loss sees the whole batch.
+      layer_decay: of the rate from each layer of the encoder to the one below, for fine-tuning.
+    """
+
+    lengths = {"warmup": ("linear warm-up of the rate", {})}
+
+    name: str = settings.choice("sgd", optim.NAMES)
+    lr: float = settings.positive(0.1)
+    lr_scaling: str = settings.choice("linear", tuple(optim.SCALINGS))
+    lr_base_batch_size: int = settings.size(256)
+    schedule: str = settings.choice("cosine", optim.SCHEDULES)
+    final_lr_factor: float = settings.weight(0.0)
+    step_at: tuple[float, ...] = (0.6, 0.8)
+    step_factor: float = settings.weight(0.1)
+    weight_decay: float = settings.weight(1e-4)
+    final_weight_decay: float = settings.weight(0.0)
+    momentum: float = settings.part(0.9)
+    nesterov: bool = False
+    b1: float = settings.part(0.9)
+    b2: float = settings.part(0.999)
+    eps: float = settings.positive(1e-8)
+    trust_coefficient: float = settings.positive(0.001)
+    lars_lr_first: bool = True
+    lars_clip: bool = False
+    clip_norm: float = settings.weight(0.0)
+    clip_each_norm: float = settings.weight(0.0)
+    grad_accumulation: int = settings.size(1)
+    grad_cache: int = settings.size(1)
+    layer_decay: float = settings.part_above(1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group(Section):
+    """Parameters whose rate is another one, or which wait.
+
+    Attributes:
+      pattern: a regular expression that their paths begin with; groups must be disjoint.
+      lr_factor: of the common rate; 0 never trains them.
+      constant_lr: the rate keeps its peak.
+    """
+
+    lengths = {"freeze": ("until when they wait", {})}
+
+    pattern: str = ""
+    lr_factor: float = settings.weight(1.0)
+    constant_lr: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh(Section):
+    """How the state lies on the devices.
+
+    Attributes:
+      fsdp: split parameters, targets and the optimiser's state over the devices, for large ViTs.
+      fsdp_min_size: elements below which an array stays whole.
+    """
+
+    fsdp: bool = False
+    fsdp_min_size: int = settings.count(2**16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint(Section):
+    """What is saved, and how long it stays.
+
+    Attributes:
+      keep_last: how many of the newest stay.
+      keep_best: whether the best on the holdout stays, too.
+    """
+
+    lengths = {
+        "every": ("between checkpoints", {"percent": 10}),
+        "keep_every": ("between checkpoints that stay", {}),
+    }
+
+    keep_last: int = settings.size(2)
+    keep_best: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Evals(Section):
+    """What is measured. Every evaluator has a section of its own.
+
+    Attributes:
+      batch_size: images at a time, over all devices.
+      crop_fraction: of the shorter side, for images cropped on the host.
+      baselines: whether those that evaluators name are measured beside the final result.
+      online: a linear probe trained beside the method, without gradient to it.
+      supervised_baseline: folder of a finished supervised run, whose result is printed beside this one's.
+      per_class: numbers of labels of every class with which evaluators that learn from labels are tried, too.
+      draws: of so many labels.
+    """
+
+    lengths = {"every": ("between evaluations during training", {"percent": 20})}
+
+    batch_size: int = settings.size(256)
+    crop_fraction: float = settings.part_above(0.875)
+    baselines: bool = True
+    online: bool = False
+    supervised_baseline: str = ""
+    per_class: tuple[int, ...] = ()
+    draws: int = settings.size(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Log(Section):
+    """What is written and printed.
+
+    Attributes:
+      every_steps: between lines of metrics.jsonl.
+      progress: print how far it is.
+      pictures: draw views, curves, features and neighbours.
+      tensorboard: write scalars for TensorBoard, too.
+      wandb: send scalars to Weights & Biases, too.
+    """
+
+    every_steps: int = settings.size(50)
+    progress: bool = True
+    pictures: bool = True
+    tensorboard: bool = False
+    wandb: bool = False
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "pseudo_labels": PseudoLabels,
+    "outliers": Outliers,
+    "data": Data,
+    "data.unlabeled": Unlabeled,
+    "data.labeled": Labeled,
+    "encoder": Encoder,
+    "optim": Optim,
+    "mesh": Mesh,
+    "checkpoint": Checkpoint,
+    "evals": Evals,
+    "log": Log,
+}
+
+
+def duration(name: str, **given: float) -> dict[str, float | int]:
+    """The keys NAME_epochs, NAME_steps, NAME_percent, NAME_examples; 0 means not given, two at once is an error."""
+    return {
+        f"{name}_epochs": float(given.get("epochs", 0.0)),
+        f"{name}_steps": int(given.get("steps", 0)),
+        f"{name}_examples": int(given.get("examples", 0)),
+        f"{name}_percent": float(given.get("percent", 0.0)),
+    }
+
+
+def view(size: int, **options: Any) -> dict[str, Any]:
+    """A view: all of its fields with their defaults (everything off), and those given."""
+    return dataclasses.asdict(ViewSpec(size=size, **options))
+
+
+def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **freeze: float) -> dict[str, Any]:
+    """A section of `optim.groups`: see `Group`, and until when it waits."""
+    return {
+        "pattern": pattern,
+        "lr_factor": lr_factor,
+        "constant_lr": constant_lr,
+        **duration("freeze", **freeze),
+    }
+
+
+def section(kind: type[Section]) -> dict[str, Any]:
+    """The keys of a section with their defaults."""
+    found = settings.defaults(kind)
+    for name, (_, default) in kind.lengths.items():
+        found |= duration(name, **default)
+    return found
+
+
+def defaults(name: str, method: str = "", **changes: Any) -> ml_collections.ConfigDict:
+    """A config with every key.
+
+    Args:
+      name: of the run.
+      method: what it learns by; the method of the run's name if none is given.
+      changes: settings of the method.
+
+    Raises:
+      UserError: for a method that does not exist.
+    """
+    config = section(Top)
+    for path, kind in SECTIONS.items():
+        *parents, last = path.split(".")
+        place = config
+        for parent in parents:
+            place = place[parent]
+        place[last] = section(kind)
+    for stream in STREAMS:
+        config["data"][stream]["views"] = {}
+    config["encoder"] |= models.encoder_defaults()
+    config["optim"]["groups"] = {}
+    config["evals"] |= evaluation.defaults()
+    config["method"] = {**methods.default_settings(method or name), **changes}
+    config["stages"] = {}
+    config["name"] = name
+    return ml_collections.ConfigDict(config)
+
+
+def validate(config: ml_collections.ConfigDict, prefix: str = "config.", own_method: bool = False) -> None:
+    """Checks all that can be told without data or devices.
+
+    Args:
+      config: of a run, or of stages.
+      prefix: of the keys in messages.
+      own_method: whether the method is not that of the config, but a user's own object.
+
+    Raises:
+      UserError: for a key that there is not (it names the nearest), a value that cannot be, or two that exclude
+        each other.
+    """
+    if config.order:
+        _check_keys(config, ("name", "order", "stages"), prefix)
+        for name in config.order:
+            if name not in config.stages:
+                raise unknown(f"stage in {prefix}order", name, config.stages)
+            if config.stages[name].order:
+                raise UserError(f"{prefix}stages.{name}.order: stages have no stages")
+            validate(config.stages[name], f"{prefix}stages.{name}.")
+        return
+    children = {path.split(".")[0] for path in SECTIONS} | {"method", "stages"}
+    _check_section(Top, config, prefix, children)
+    for path, kind in SECTIONS.items():
+        place = config
+        for part in path.split("."):
+            place = place[part]
+        _check_section(kind, place, f"{prefix}{path}.", _children(path))
+    for stream in STREAMS:
+        for name, fields in config.data[stream].views.items():
+            ViewSpec.from_mapping(f"{prefix}data.{stream}.views.{name}", fields)
+    for name, fields in config.optim.groups.items():
+        _check_section(Group, fields, f"{prefix}optim.groups.{name}.", ())
+    encoder = models.encoder(config.encoder)
+    if not own_method:
+        methods.make_method(config.method, methods.RunInfo(encoder, classes=2, num_examples=1))
+    evaluation.evaluators(config.evals)
+    _check_together(config, prefix)
+
+
+def _children(path: str) -> tuple[str, ...]:
+    """Sections within a section."""
+    return {
+        "data": STREAMS,
+        "data.unlabeled": ("views",),
+        "data.labeled": ("views",),
+        "encoder": tuple(models.encoder_defaults()),
+        "optim": ("groups",),
+        "evals": tuple(evaluation.EVALUATORS),
+    }.get(path, ())
+
+
+def _check_section(kind: type[Section], place: Any, prefix: str, children: Any) -> None:
+    """Raises UserError for keys and values of one section."""
+    lengths = [f"{name}_{unit}" for name in kind.lengths for unit in UNITS]
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _check_keys(place, (*fields, *lengths, *children), prefix)
+    for name, field in fields.items():
+        settings.check_value(f"{prefix}{name}", place[name], field)
+    for name in kind.lengths:
+        durations.given(place, name, prefix)
+
+
+def _check_keys(place: Any, valid: Any, prefix: str) -> None:
+    for key in place:
+        if key not in valid:
+            raise unknown(f"key of {prefix.rstrip('.')}", key, valid)
+    for key in valid:
+        if key not in place:
+            raise UserError(f"{prefix}{key} is missing: begin with a config of jssl.config.defaults()")
+
+
+def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
+    """What one key alone cannot tell."""
+    data, evals = config.data, config.evals
+    for name in ("mean", "std"):
+        if data[name] != "estimate":
+            _check_numbers(f"{prefix}data.{name}", data[name])
+    _check_numbers(f"{prefix}optim.step_at", config.optim.step_at)
+    _check_numbers(f"{prefix}evals.per_class", evals.per_class)
+    if any(number < 1 for number in evals.per_class):
+        raise UserError(f"{prefix}evals.per_class={evals.per_class}: numbers must be at least 1")
+    if not (data.unlabeled.batch_size or data.labeled.batch_size):
+        raise UserError(f"{prefix}data: unlabeled.batch_size or labeled.batch_size must be more than 0")
+    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+        if config.log[name] and importlib.util.find_spec(package) is None:
+            raise UserError(f"{prefix}log.{name} needs: pip install 'jssl[{name}]'")
+
+
+def _check_numbers(key: str, values: object) -> None:
+    if not isinstance(values, tuple) or not all(type(value) in (int, float) for value in values):
+        raise UserError(f"{key}={values!r} must be numbers in parentheses: (1,) or (1, 10)")
+
+
+def configs_folder() -> pathlib.Path:
+    """Where the shipped configs lie."""
+    return pathlib.Path(__file__).parent / "configs"
+
+
+def config_file(name: str) -> pathlib.Path:
+    """The file of a shipped config.
+
+    Raises:
+      UserError: for a name that does not exist; it names the nearest.
+    """
+    shared = ("__init__", "recipes", "semi")
+    names = [path.stem for path in configs_folder().glob("*.py") if path.stem not in shared]
+    if name not in names:
+        raise unknown("config", name, names)
+    return configs_folder() / f"{name}.py"
+
+
+def get_config(spec: str) -> ml_collections.ConfigDict:
+    """A shipped config: 'simclr', or with a preset after a colon 'simclr:cifar10'.
+
+    >>> get_config("simclr:digits").method.temperature
+    0.1
+
+    Raises:
+      UserError: for a name or a preset that does not exist.
+    """
+    name, _, preset = spec.partition(":")
+    config_file(name)
+    module = importlib.import_module(f"jssl.configs.{name}")
+    config: ml_collections.ConfigDict = module.get_config(preset) if preset else module.get_config()
+    return config
+
+
+def documented() -> Iterator[tuple[str, str, Any, str, str]]:
+    """Every key of the schema: the section it stands in, its name, its default, what it may be, and what it is."""
+    kinds: dict[str, Any] = {"": Top, **SECTIONS, "optim.groups.NAME": Group}
+    kinds |= {f"data.STREAM.views.NAME": ViewSpec}
+    kinds |= {f"evals.{name}": kind for name, kind in evaluation.EVALUATORS.items()}
+    kinds |= {f"method ({name})": kind for name, kind in methods.METHODS.items()}
+    for path, kind in kinds.items():
+        words = settings.documented(kind)
+        for field in dataclasses.fields(kind):
+            if field.name in methods.INJECTED_FIELDS and path.startswith("method"):
+                continue
+            default = {
+                **settings.defaults(kind),
+                **dict.fromkeys(
+                    (field.name,)
+                    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+                    else ()
+                ),
+            }.get(field.name)
+            yield path, field.name, default, settings.allowed(field), words.get(field.name, "")
+        for name, (text, given) in getattr(kind, "lengths", {}).items():
+            shown = next((f"{value:g} {unit}" for unit, value in given.items()), "none")
+            yield path, f"{name}_epochs, _steps, _examples, _percent", shown, "one of them", text
+
+
+def describe(config: ml_collections.ConfigDict) -> str:
+    """Every key of a config with its value and what it is: what `--help_config` prints."""
+    known = {f"{path}.{name}" if path else name: (rule, words) for path, name, _, rule, words in documented()}
+    lines = []
+    for key, value in flatten(config.to_dict()).items():
+        rule, words = known.get(_generic(key, config), ("", ""))
+        lines.append(
+            f"--config.{key}={value!r}" + (f"\n    {words}" if words else "") + (f" ({rule})" if rule else "")
+        )
+    return "\n".join(lines)
+
+
+def _generic(key: str, config: ml_collections.ConfigDict) -> str:
+    """The key as the schema has it: views and groups without their names, settings of the method with its name."""
+    parts = key.split(".")
+    if parts[0] == "method" and len(parts) == 2:
+        return f"method ({config.method.name}).{parts[1]}"
+    if parts[0] == "method" and len(parts) == 4:
+        return f"method ({config.method.terms[parts[2]].name}).{parts[3]}"
+    if "views" in parts and parts[0] == "data":
+        return f"data.STREAM.views.NAME.{parts[-1]}"
+    if parts[:2] == ["optim", "groups"]:
+        return f"optim.groups.NAME.{parts[-1]}"
+    return key
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as 'a.b.c'."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
