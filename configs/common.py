@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from jssl import methods
+from jssl import evaluation, methods
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import unknown
 from jssl.models import encoder_defaults
@@ -163,31 +163,13 @@ def base(name: str, method: str = "", **settings: Any) -> ml_collections.ConfigD
         **duration("every", percent=20),
         "batch_size": 256,
         "crop_fraction": 0.875,  # of the shorter side, for images cropped on the host
-        "baselines": True,  # raw pixels and the untrained encoder beside the final result
+        "baselines": True,  # those that each evaluator names beside the final result; False: none
         "online": False,  # a linear probe trained beside the method, without gradient to it
-        "health": {"enabled": True, "images": 256},  # diagnostics of a fixed batch; no labels needed
-        # A method's own classifier: validation accuracies on the way, of which the last so many give a median.
-        "classifier": {
-            "enabled": False,
-            "median_of": 20,
-            # images without labels on which its pseudo-labels are compared with hidden labels; 0: none
-            "guesses": 1000,
-        },
         # folder of the finished supervised baseline: its result is printed beside this one's
         "supervised_baseline": "",
-        "knn": {"enabled": True, "k": 20, "temperature": 0.1, "center": False},
-        "linear": {"enabled": True, "l2": (1e-5, 1e-4, 1e-3, 1e-2), "max_iterations": 100},
-        "sgd": {
-            "enabled": False,
-            "epochs": 90.0,
-            "batch_size": 256,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "view": view(32, crop_area_min=0.08, flip_prob=0.5),
-        },
-        "per_class": (),
-        "draws": 3,
+        "per_class": (),  # labels of each class: evaluators that learn from labels are repeated with so few
+        "draws": 3,  # of those labels
+        **evaluation.defaults(),  # a section each, with the fields of its dataclass: docs/evaluation.md
     }
     config.log = {
         "every_steps": 50,

@@ -14,11 +14,12 @@ import dataclasses
 import importlib.util
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import ml_collections
 
 from jssl import evaluation, methods, models, settings
+from jssl.data import normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
 from jssl.errors import UserError, unknown
@@ -29,10 +30,18 @@ STREAMS = ("unlabeled", "labeled")
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
 
 
-class Section:
-    """A section of a config: a frozen dataclass whose fields are keys; `durations` stand for four keys each."""
+class Length(NamedTuple):
+    """A length of time: the keys NAME_epochs, NAME_steps, NAME_examples and NAME_percent, of which one is given."""
 
-    lengths: ClassVar[Mapping[str, tuple[str, Mapping[str, float]]]] = {}  # name -> words, default
+    name: str
+    words: str
+    percent: float = 0.0
+
+
+class Section:
+    """A section of a config: a frozen dataclass whose fields are keys, and lengths of time."""
+
+    lengths: ClassVar[tuple[Length, ...]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Top(Section):
       order: stages by name, one after the other, each a whole config; () for a run of its own.
     """
 
-    lengths = {"total": ("length of the run", {})}
+    lengths = (Length("total", "length of the run"),)
 
     name: str = ""
     seed: int = settings.count(0)
@@ -214,7 +223,7 @@ class Optim(Section):
       layer_decay: of the rate from each layer of the encoder to the one below, for fine-tuning.
     """
 
-    lengths = {"warmup": ("linear warm-up of the rate", {})}
+    lengths = (Length("warmup", "linear warm-up of the rate"),)
 
     name: str = settings.choice("sgd", optim.NAMES)
     lr: float = settings.positive(0.1)
@@ -251,7 +260,7 @@ class Group(Section):
       constant_lr: the rate keeps its peak.
     """
 
-    lengths = {"freeze": ("until when they wait", {})}
+    lengths = (Length("freeze", "until when they wait"),)
 
     pattern: str = ""
     lr_factor: float = settings.weight(1.0)
@@ -280,10 +289,10 @@ class Checkpoint(Section):
       keep_best: whether the best on the holdout stays, too.
     """
 
-    lengths = {
-        "every": ("between checkpoints", {"percent": 10}),
-        "keep_every": ("between checkpoints that stay", {}),
-    }
+    lengths = (
+        Length("every", "between checkpoints", percent=10),
+        Length("keep_every", "between checkpoints that stay"),
+    )
 
     keep_last: int = settings.size(2)
     keep_best: bool = True
@@ -303,7 +312,7 @@ class Evals(Section):
       draws: of so many labels.
     """
 
-    lengths = {"every": ("between evaluations during training", {"percent": 20})}
+    lengths = (Length("every", "between evaluations during training", percent=20),)
 
     batch_size: int = settings.size(256)
     crop_fraction: float = settings.part_above(0.875)
@@ -376,8 +385,8 @@ def group(pattern: str, lr_factor: float = 1.0, constant_lr: bool = False, **fre
 def section(kind: type[Section]) -> dict[str, Any]:
     """The keys of a section with their defaults."""
     found = settings.defaults(kind)
-    for name, (_, default) in kind.lengths.items():
-        found |= duration(name, **default)
+    for length in kind.lengths:
+        found |= duration(length.name, percent=length.percent)
     return found
 
 
@@ -464,13 +473,13 @@ def _children(path: str) -> tuple[str, ...]:
 
 def _check_section(kind: type[Section], place: Any, prefix: str, children: Any) -> None:
     """Raises UserError for keys and values of one section."""
-    lengths = [f"{name}_{unit}" for name in kind.lengths for unit in UNITS]
+    lengths = [f"{length.name}_{unit}" for length in kind.lengths for unit in UNITS]
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     _check_keys(place, (*fields, *lengths, *children), prefix)
     for name, field in fields.items():
         settings.check_value(f"{prefix}{name}", place[name], field)
-    for name in kind.lengths:
-        durations.given(place, name, prefix)
+    for length in kind.lengths:
+        durations.given(place, length.name, prefix)
 
 
 def _check_keys(place: Any, valid: Any, prefix: str) -> None:
@@ -485,9 +494,7 @@ def _check_keys(place: Any, valid: Any, prefix: str) -> None:
 def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
-    for name in ("mean", "std"):
-        if data[name] != "estimate":
-            _check_numbers(f"{prefix}data.{name}", data[name])
+    normalization.check(data)
     _check_numbers(f"{prefix}optim.step_at", config.optim.step_at)
     _check_numbers(f"{prefix}evals.per_class", evals.per_class)
     if any(number < 1 for number in evals.per_class):
@@ -541,26 +548,24 @@ def get_config(spec: str) -> ml_collections.ConfigDict:
 def documented() -> Iterator[tuple[str, str, Any, str, str]]:
     """Every key of the schema: the section it stands in, its name, its default, what it may be, and what it is."""
     kinds: dict[str, Any] = {"": Top, **SECTIONS, "optim.groups.NAME": Group}
-    kinds |= {f"data.STREAM.views.NAME": ViewSpec}
+    kinds |= {"data.STREAM.views.NAME": ViewSpec}
     kinds |= {f"evals.{name}": kind for name, kind in evaluation.EVALUATORS.items()}
     kinds |= {f"method ({name})": kind for name, kind in methods.METHODS.items()}
     for path, kind in kinds.items():
-        words = settings.documented(kind)
+        words, values = settings.documented(kind), settings.defaults(kind)
         for field in dataclasses.fields(kind):
-            if field.name in methods.INJECTED_FIELDS and path.startswith("method"):
+            if path.startswith("method") and field.name in methods.INJECTED_FIELDS:
                 continue
-            default = {
-                **settings.defaults(kind),
-                **dict.fromkeys(
-                    (field.name,)
-                    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-                    else ()
-                ),
-            }.get(field.name)
-            yield path, field.name, default, settings.allowed(field), words.get(field.name, "")
-        for name, (text, given) in getattr(kind, "lengths", {}).items():
-            shown = next((f"{value:g} {unit}" for unit, value in given.items()), "none")
-            yield path, f"{name}_epochs, _steps, _examples, _percent", shown, "one of them", text
+            yield path, field.name, values.get(field.name), settings.allowed(field), words.get(field.name, "")
+        for length in getattr(kind, "lengths", ()):
+            given = f"{length.percent:g} percent" if length.percent else "none"
+            yield (
+                path,
+                f"{length.name}_epochs, _steps, _examples, _percent",
+                given,
+                "one of them",
+                length.words,
+            )
 
 
 def describe(config: ml_collections.ConfigDict) -> str:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
@@ -26,7 +27,12 @@ def main(_: list[str]) -> None:
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
     control = supervised_baseline.read(program.config.evals.supervised_baseline)
-    results = {"step": int(state.step), **suite.final(state), **control, "evaluated_on": suite.query_name}
+    results = {
+        "step": int(state.step),
+        **suite.final(state).values,
+        **control,
+        "evaluated_on": suite.query_name,
+    }
     print(tables.table(results))
     print(json.dumps(results))
 
@@ -43,8 +49,18 @@ def define_flags(argv: list[str]) -> None:
     if given is None:
         raise UserError("--workdir=FOLDER is missing")
     config = workdir.read_config(epath.Path(given[1]))
+    config.evals = with_defaults(config.evals)
     check_overrides(argv, workdir.flatten(config.to_dict()))
     config_flags.DEFINE_config_dict("config", config)
+
+
+def with_defaults(evals: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A run's section `evals`, with the defaults of evaluators, and of their keys, that came later than the run."""
+    from jssl import evaluation
+
+    config = ml_collections.ConfigDict(evaluation.defaults())
+    config.update(evals)
+    return config
 
 
 def check_overrides(argv: list[str], keys: Iterable[str]) -> None:

@@ -56,7 +56,7 @@ def predictions(folders: list[str]):  # type: ignore[no-untyped-def]
     import numpy as np
     from etils import epath
 
-    from jssl.evaluation.suite import extract_source
+    from jssl.evaluation.extract import extract_source
     from jssl.runs import workdir
 
     right, labels, first = [], None, None

@@ -148,11 +148,11 @@ def test_killed_in_each_stage_a_sequence_ends_as_if_never_stopped(tmp_path):
             assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
         assert 0 < finished(folder / stage)[-1] < 60
         assert not (folder / stage / "result.json").exists()
-    guesses = (folder / "student.guesses.npz").read_bytes()
+    guesses = (folder / "student.pseudo_labels.npz").read_bytes()
     for place in (folder, tmp_path / "never_stopped"):
         status, _, err = called(command, f"--workdir={place}")
         assert status == 0, err
-    assert (folder / "student.guesses.npz").read_bytes() == guesses
+    assert (folder / "student.pseudo_labels.npz").read_bytes() == guesses
     states = [
         jax.device_get(open_run(place / "student")[2]) for place in (folder, tmp_path / "never_stopped")
     ]

@@ -1,1 +1,64 @@
-"""Evaluation: what a representation is worth."""
+"""What a representation is worth: evaluators by name, and the functions they are made of.
+
+from jssl import evaluation
+evaluation.knn(train_x, train_labels, test_x, test_labels)     # NumPy in, numbers out; no config, no run
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
+from jssl.evaluation.classifier import Classifier, classify
+from jssl.evaluation.extract import Features
+from jssl.evaluation.health import Health
+from jssl.evaluation.knn import KNN, knn
+from jssl.evaluation.linear import Linear, linear
+from jssl.evaluation.pseudo_labels import PseudoLabel, pseudo_label_quality
+from jssl.evaluation.sgd import SGD
+
+EVALUATORS: dict[str, type[Evaluator]] = {
+    evaluator.name: evaluator
+    for evaluator in (
+        Health,
+        KNN,
+        Linear,
+        SGD,
+        Classifier,
+        PseudoLabel,
+    )
+}  # in the order in which they run
+
+__all__ = [
+    "EVALUATORS",
+    "Encode",
+    "EvalContext",
+    "EvalData",
+    "Evaluation",
+    "Evaluator",
+    "Features",
+    "classify",
+    "defaults",
+    "evaluators",
+    "knn",
+    "linear",
+    "pseudo_label_quality",
+]
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+    """The sections of all evaluators with their defaults, by name: `evals.NAME`."""
+    return {name: dataclasses.asdict(evaluator()) for name, evaluator in EVALUATORS.items()}
+
+
+def evaluators(evals: Any) -> list[Evaluator]:
+    """All evaluators as a config has them, enabled or not.
+
+    Args:
+      evals: the section `evals`, with a section for each of them.
+
+    Raises:
+      UserError: for settings that cannot be; the message names the key.
+    """
+    return [evaluator.from_config(evals[name]) for name, evaluator in EVALUATORS.items()]

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features
 from jssl.metrics.classification import accuracy
 
-SURE = 0.95  # FixMatch's threshold
 TOP1 = "classifier/top1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier(Evaluator):
+    """Accuracy of the method's own classifier; see `classify`. At the end that of every class, too.
+
+    Its baseline is a run of its own: `evals.supervised_baseline`.
+
+    Attributes:
+      median_of: the result has the median of so many last accuracies on the holdout.
+    """
+
+    name = "classifier"
+    needs = frozenset({"labels", "classifier"})
+    possible_baselines = ("untrained",)
+
+    enabled: bool = False
+    median_of: int = 20
+
+    def check(self) -> None:
+        self.require("median_of", self.median_of >= 1, "must be at least 1")
+
+    def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
+        if data.query is None:
+            return Evaluation()
+        names = data.class_names if ctx.split == "test" else ()
+        return Evaluation(classify(encode(data.query, "logits"), names))
 
 
 def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, float]:
@@ -36,25 +63,6 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
         "largest_class_fraction": float(shares.max()),
         **named,
     }
-
-
-def pseudo_label_quality(scores: Features) -> dict[str, float]:
-    """Quality of pseudo-labels, over time where it is asked again and again.
-
-    Args:
-      scores: class scores float32[N, C] of images without labels, with the labels that training does not see.
-
-    Returns:
-      `top1` of all pseudo-labels, `largest_class_fraction` as in `classify`, `sure` (the part with a confidence of
-      .95 or more), and, if there are some, `sure_top1`: how many of those are right.
-    """
-    p = np.asarray(jax.nn.softmax(scores.x))
-    right = p.argmax(axis=1) == scores.labels
-    sure = p.max(axis=1) >= SURE
-    shares = np.bincount(p.argmax(axis=1)) / len(p)
-    found = {"top1": right.mean(), "largest_class_fraction": shares.max(), "confident_fraction": sure.mean()}
-    found |= {"confident_top1": right[sure].mean()} if sure.any() else {}
-    return {name: float(value) for name, value in found.items()}
 
 
 def median_of_last(history: Sequence[Mapping[str, float]], name: str, count: int) -> dict[str, float]:

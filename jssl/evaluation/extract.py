@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jssl import parallel
-from jssl.data.pipeline import BadImages, EvalBatches, read_ahead
+from jssl.data.sources import Source
 from jssl.errors import UserError
 from jssl.types import Array
+
+if TYPE_CHECKING:
+    from jssl.data.pipeline import BadImages, EvalBatches
+    from jssl.train.program import Program
 
 POOLED_PIXELS = 32  # images larger than this are shrunk before their pixels serve as features
 
@@ -45,6 +50,8 @@ def extract(
     threads: int = 2,
 ) -> Features:
     """Runs `apply` (images as they are, sharded over the mesh -> float32[B, D] on every device) over a source."""
+    from jssl.data.pipeline import read_ahead
+
     x, labels, index = [], [], []
     for host_batch in read_ahead(batches, workers=workers, threads=threads):
         bad_images.note(host_batch.pop("bad"))
@@ -57,6 +64,23 @@ def extract(
     if not sum(map(len, x)):
         raise UserError(f"no image of {batches.source.name} is readable")
     return Features(np.concatenate(x), np.concatenate(labels), np.concatenate(index))
+
+
+def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:
+    """Features of all readable images of a source, cropped on the host where the program's data are."""
+    from jssl.data.pipeline import BadImages, EvalBatches
+
+    data, evals = program.config.data, program.config.evals
+    crop = program.main.host_crops or source.image_shape is None
+    size = program.size if crop else None
+    batches = EvalBatches(source, evals.batch_size, size, evals.crop_fraction)
+    bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
+    return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)
+
+
+def num_classes(*labels: np.ndarray) -> int:
+    """One more than the largest of some labels, int[N] each."""
+    return 1 + max(int(some.max()) for some in labels)
 
 
 def pixels(images: Array) -> Array:

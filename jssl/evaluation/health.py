@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -14,32 +14,60 @@ import numpy as np
 from jssl import metrics, parallel, rng
 from jssl.data import augment
 from jssl.data.augment.view_spec import ViewSpec
-from jssl.data.pipeline import TrainBatches
 from jssl.data.sources import Source
-from jssl.errors import UserError
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.metrics import embedding
-from jssl.train.program import Program
-from jssl.train.state import TrainState
 from jssl.types import Array, Metrics, Params, PyTree, State
+
+if TYPE_CHECKING:
+    from jssl.train.program import Program
+    from jssl.train.state import TrainState
 
 MEASURED = ("features", "embedding", "assignments")
 MIN_IMAGES = 2  # of which one can say that they differ
 
 
-class Health:
-    """Diagnoses training states of one program.
+@dataclasses.dataclass(frozen=True)
+class Health(Evaluator):
+    """Diagnostics of two views of a fixed batch, see `FixedBatch`; no labels needed.
 
-    Results are flat: `health/features/*` is what evaluators see and `health/embedding/*` what the loss
-    compares, see `of_embeddings`; `health/teacher/*` are entropy, kl_from_uniform and mutual_information of
-    the method's assignments, where it has any. All but the alignment are of the first of two views.
+    Attributes:
+      images: of the batch.
+    """
+
+    name = "health"
+    on_query = False
+    possible_baselines = ("untrained",)
+
+    baselines: tuple[str, ...] = ("untrained",)
+    images: int = 256
+
+    def check(self) -> None:
+        valid = self.images >= MIN_IMAGES or not self.enabled
+        self.require("images", valid, f"must be at least {MIN_IMAGES}: pairs of images are compared")
+
+    def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
+        assert ctx.state is not None
+        if self.name not in ctx.cache:
+            ctx.cache[self.name] = FixedBatch(ctx.program, data.unlabeled, self.images)
+        return Evaluation(ctx.cache[self.name](ctx.state))
+
+
+class FixedBatch:
+    """Diagnoses training states of one program on one batch of images.
+
+    Results are flat: `features/*` is what evaluators see and `embedding/*` what the loss compares, see
+    `of_embeddings`; `teacher/*` are entropy, kl_from_uniform and mutual_information of the method's assignments,
+    where it has any. All but the alignment are of the first of two views.
 
     Args:
       program: whose method, and whose first views.
-      source: `evals.health.images` images of it, evenly spaced; labels are not read.
+      source: labels are not read.
+      count: images of it at most, evenly spaced.
     """
 
-    def __init__(self, program: Program, source: Source):
-        self.program, self.source = program, source
+    def __init__(self, program: Program, source: Source, count: int = 256):
+        self.program, self.source, self.count = program, source, count
         self.specs = two_views(program.main.views)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
@@ -47,12 +75,14 @@ class Health:
         if self._images is None:
             return {}
         values = self._measure(state.params, state.method_state, self._images)
-        return {f"health/{name}": float(value) for name, value in values.items()}
+        return {name: float(value) for name, value in values.items()}
 
     @functools.cached_property
     def _images(self) -> PyTree | None:
         """What the training pipeline would hand to the augmentation, on the devices."""
-        count = min(self.program.config.evals.health.images, len(self.source))
+        from jssl.data.pipeline import TrainBatches
+
+        count = min(self.count, len(self.source))
         some = self.source.take(np.arange(count) * len(self.source) // count)
         crops = self.specs if self.program.main.host_crops else None
         batch = TrainBatches(some, count, 0, steps=1, crop_specs=crops, process=0, processes=1)[0]
@@ -118,12 +148,3 @@ def two_views(specs: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:
     if twice:
         return {twice[0]: dataclasses.replace(same[twice[0]], copies=2)}
     return {name: same[name] for name in list(same)[:2]}
-
-
-def check(config: Any) -> None:
-    """Raises UserError for settings that cannot be."""
-    health = config.evals.health
-    if health.enabled and health.images < MIN_IMAGES:
-        raise UserError(
-            f"config.evals.health.images={health.images} must be at least {MIN_IMAGES}: pairs of images are compared"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -11,10 +12,50 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jssl import parallel
 from jssl.errors import UserError
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
+from jssl.evaluation.extract import num_classes
 from jssl.metrics import accuracy
 from jssl.types import Array
 
 QUERY_BLOCK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class KNN(Evaluator):
+    """Weighted k-nearest-neighbour accuracy; see `knn`. Without a query set every labelled image is left out in turn.
+
+    Attributes:
+      k, temperature: see `knn`.
+      center: see `knn`; raw pixels are always centred, which favours them.
+    """
+
+    name = "knn"
+    needs = frozenset({"labels"})
+    few_labels = ("top1", "top5")
+
+    baselines: tuple[str, ...] = ("pixels", "untrained")
+    k: int = 20
+    temperature: float = 0.1
+    center: bool = False
+
+    def check(self) -> None:
+        self.require("k", self.k >= 1, "must be at least 1")
+        self.require("temperature", self.temperature > 0, "must be positive")
+
+    def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
+        assert data.labeled is not None
+        train = encode(data.labeled)
+        query = train if data.query is None else encode(data.query)
+        values = knn(
+            *(train.x, train.labels, query.x, query.labels),
+            classes=data.classes,
+            mesh=ctx.mesh,
+            k=self.k,
+            temperature=self.temperature,
+            center=self.center or ctx.baseline == "pixels",
+            leave_one_out=data.query is None,
+        )
+        return Evaluation(values)
 
 
 def knn(
@@ -23,8 +64,8 @@ def knn(
     test_x: np.ndarray,
     test_labels: np.ndarray,
     *,
-    classes: int,
-    mesh: Mesh,
+    classes: int | None = None,
+    mesh: Mesh | None = None,
     k: int = 20,
     temperature: float = 0.1,
     center: bool = False,
@@ -38,6 +79,8 @@ def knn(
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
       test_x, test_labels: float[M, D] and int[M].
+      classes: their number; if it is not given, one more than the largest label.
+      mesh: the devices; all if they are not given.
       k: neighbours; cut to the number of train images.
       temperature: of the votes' weights.
       center: subtract the mean of train_x before normalising.
@@ -53,7 +96,10 @@ def knn(
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4.
       https://arxiv.org/abs/1805.01978
     """
-    check_knn(k, temperature)
+    if k < 1 or not temperature > 0:
+        raise UserError(f"knn: k={k} and temperature={temperature} must be positive")
+    mesh = parallel.make_mesh() if mesh is None else mesh
+    classes = num_classes(train_labels, test_labels) if classes is None else classes
     k = min(k, len(train_x) - leave_one_out)
     offset = train_x.mean(axis=0, keepdims=True) if center else 0.0
     bank, queries = _unit(train_x - offset), _unit(test_x - offset)
@@ -72,12 +118,6 @@ def knn(
         predictions.append(np.asarray(vote(bank_rows, label_rows, *put)))
     ranked = np.concatenate(predictions)[: len(queries)]
     return accuracy(ranked, test_labels)
-
-
-def check_knn(k: int, temperature: float) -> None:
-    """Raises UserError for settings that cannot be."""
-    if k < 1 or not temperature > 0:
-        raise UserError(f"evals.knn: k={k} and temperature={temperature} must be positive")
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ from jax.sharding import Mesh
 
 from jssl import parallel
 from jssl.data import splits
-from jssl.errors import UserError
+from jssl.errors import UserError, check_numbers
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
+from jssl.evaluation.extract import num_classes
 from jssl.metrics.classification import accuracy
 from jssl.types import Array
 
@@ -23,14 +26,50 @@ SMALLEST = 256  # rows to which fewer are padded
 TOLERANCE = 1e-4  # of the gradient's largest element
 
 
+@dataclasses.dataclass(frozen=True)
+class Linear(Evaluator):
+    """Accuracy of logistic regression on frozen features; see `linear`.
+
+    Attributes:
+      l2, max_iterations: see `linear`.
+    """
+
+    name = "linear"
+    needs = frozenset({"labels"})
+    few_labels = ("top1", "top5")
+
+    baselines: tuple[str, ...] = ("pixels", "untrained")
+    l2: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
+    max_iterations: int = 100
+
+    def check(self) -> None:
+        check_numbers("evals.linear.l2", self.l2)
+        self.require("l2", valid_penalties(self.l2), "must be one or more numbers that are not negative")
+        self.require("max_iterations", self.max_iterations >= 1, "must be at least 1")
+
+    def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
+        if data.query is None:
+            return Evaluation()
+        assert data.labeled is not None
+        train, query = encode(data.labeled), encode(data.query)
+        values = linear(
+            *(train.x, train.labels, query.x, query.labels),
+            classes=data.classes,
+            mesh=ctx.mesh,
+            l2=self.l2,
+            max_iterations=self.max_iterations,
+        )
+        return Evaluation(values)
+
+
 def linear(
     train_x: np.ndarray,
     train_labels: np.ndarray,
     test_x: np.ndarray,
     test_labels: np.ndarray,
     *,
-    classes: int,
-    mesh: Mesh,
+    classes: int | None = None,
+    mesh: Mesh | None = None,
     l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2),
     max_iterations: int = 100,
     seed: int = 0,
@@ -42,6 +81,8 @@ def linear(
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
       test_x, test_labels: float[M, D] and int[M].
+      classes: their number; if it is not given, one more than the largest label.
+      mesh: the devices; all if they are not given.
       l2: penalties to choose from; with one, or classes too small to hold a fifth of each out, the first is used.
       max_iterations: of L-BFGS; it stops when no element of the gradient exceeds 1e-4.
 
@@ -49,9 +90,14 @@ def linear(
       {'top1', 'top5', 'l2'}; accuracies in [0, 1].
 
     Raises:
-      UserError: if l2 is empty or negative.
+      UserError: if l2 is empty or negative, or max_iterations less than 1.
     """
-    check_linear(l2, max_iterations)
+    if not valid_penalties(l2) or max_iterations < 1:
+        raise UserError(
+            f"linear: l2={tuple(l2)} must not be empty or negative, max_iterations={max_iterations} not 0"
+        )
+    mesh = parallel.make_mesh() if mesh is None else mesh
+    classes = num_classes(train_labels, test_labels) if classes is None else classes
     mean, std = train_x.mean(axis=0), train_x.std(axis=0)
     scale = 1 / np.where(std > 1e-6 * max(float(std.max()), 1e-12), std, np.inf)
     train_x, test_x = (train_x - mean) * scale, (test_x - mean) * scale
@@ -73,12 +119,9 @@ def linear(
     return {**accuracy(_rank(weights, test_x), test_labels), "l2": chosen}
 
 
-def check_linear(l2: Sequence[float], max_iterations: int) -> None:
-    """Raises UserError for settings that cannot be."""
-    if not l2 or min(l2) < 0:
-        raise UserError(f"evals.linear.l2={tuple(l2)} must be one or more numbers that are not negative")
-    if max_iterations < 1:
-        raise UserError(f"evals.linear.max_iterations={max_iterations} must be at least 1")
+def valid_penalties(l2: Sequence[float]) -> bool:
+    """Whether there are penalties, and none is negative."""
+    return bool(l2) and min(l2) >= 0
 
 
 def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:

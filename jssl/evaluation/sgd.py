@@ -4,77 +4,129 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
-from jssl import models
+from jssl import parallel
 from jssl.data.augment.view_spec import ViewSpec
-from jssl.data.pipeline import TrainBatches
-from jssl.data.streams import DataInfo, Stream
-from jssl.errors import UserError
-from jssl.methods import Context, Method, Output
+from jssl.data.sources import Source
+from jssl.data.streams import Stream
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
+from jssl.evaluation.extract import extract_source
+from jssl.methods import Context, Method, OnlineProbe, Output
 from jssl.methods.base import some_images
-from jssl.train import optim
-from jssl.train.durations import Clock
-from jssl.train.loop import device_iterator
-from jssl.train.program import Program
-from jssl.train.state import TrainState
+from jssl.metrics.classification import accuracy
 from jssl.types import Array, Batch, Params, State
+
+if TYPE_CHECKING:
+    from jssl.data.datasets import Data
+    from jssl.train.durations import Clock
+    from jssl.train.program import Program
+    from jssl.train.state import TrainState
+
+VIEW = ViewSpec(32, crop_area_min=0.08, flip_prob=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
-class FrozenProbe(Method):
-    """A linear classifier on the encoder that another method trained, which lies in the state, unmoved."""
+class SGD(Evaluator):
+    """Accuracy of a linear classifier trained by SGD on augmented images, as most papers report it.
+
+    Nesterov momentum, and a rate of `lr * batch_size / 256` that falls to 0 along a cosine. It takes long: its
+    baseline, a probe of the untrained encoder, is trained only if `baselines` asks for it.
+
+    Attributes:
+      epochs: over the images with labels.
+      batch_size: over all devices.
+      lr: for 256 images.
+      momentum: of SGD.
+      weight_decay: of the kernel.
+      view: the augmentation.
+
+    References:
+      Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, appendix B.6.
+      https://arxiv.org/abs/2002.05709
+    """
+
+    name = "sgd"
+    needs = frozenset({"labels"})
+    during = False
+    possible_baselines = ("untrained",)
+
+    enabled: bool = False
+    epochs: float = 90.0
+    batch_size: int = 256
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    view: ViewSpec = VIEW
+
+    def check(self) -> None:
+        for field in ("epochs", "batch_size", "lr"):
+            self.require(field, getattr(self, field) > 0 or not self.enabled, "must be positive")
+        for field in ("momentum", "weight_decay"):
+            self.require(field, getattr(self, field) >= 0, "must not be negative")
+
+    def check_run(self, program: Program, data: Data) -> None:
+        parallel.check_batch_size(self.batch_size, program.mesh, "config.evals.sgd.batch_size")
+
+    def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
+        if data.query is None:
+            return Evaluation()
+        assert data.labeled is not None
+        assert ctx.state is not None
+        probe, state = train_probe(self, ctx.program, ctx.state, data.labeled, data.classes)
+        apply = functools.partial(probe.logits, state.params, state.method_state)
+        scores = extract_source(ctx.program, apply, data.query)
+        return Evaluation(accuracy(np.argsort(-scores.x, axis=1, kind="stable"), scores.labels))
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenEncoder(Method):
+    """The encoder that another method trained: it lies in the state, and nothing of it is learnt."""
 
     inner: Method
-    classes: int
-
-    @functools.cached_property
-    def head(self) -> models.Network:
-        """The classifier."""
-        return models.linear(self.classes)
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-        state = {"frozen": self.inner.eval_encoder(*self.inner.init(key, batch))}
-        h = self._features(state, some_images(batch))
-        return {"head": self.head.init(key, h)[0]}, state
+        return {}, {"frozen": self.inner.eval_encoder(*self.inner.init(key, batch))}
 
-    def _features(self, state: State, images: Array) -> Array:
-        params, stats = state["frozen"]
-        return self.encoder.apply(params, stats, images, train=False)[0]
+    def eval_encoder(self, params: Params, state: State) -> tuple[Params, State]:
+        return state["frozen"]
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         stream = batch["unlabeled"]
-        logits = self.head.apply(params["head"], {}, self._features(state, some_images(batch)), train=True)[0]
-        each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, stream["label"])
-        return jnp.mean(each), Output(state, {})
-
-    def outputs(
-        self, params: Params, state: State, inputs: Array, modality: str = "image"
-    ) -> dict[str, Array]:
-        """The class scores, in place of features."""
-        return {
-            "features": self.head.apply(params["head"], {}, self._features(state, inputs), train=False)[0]
-        }
+        features = self.outputs(params, state, some_images(batch))["features"]
+        return jnp.zeros(()), Output(state, {}, features, stream["label"])
 
 
 def train_probe(
-    program: Program, batches: TrainBatches, state: TrainState, classes: int
+    recipe: SGD, program: Program, state: TrainState, source: Source, classes: int
 ) -> tuple[Program, TrainState]:
-    """Trains a classifier on the run's encoder; the returned program's `features` are its logits.
+    """Trains a linear classifier on a run's encoder, which stays as it is.
 
-    `evals.sgd` holds the recipe: epochs, batch_size, lr, momentum, weight_decay, and the view's fields.
+    Args:
+      recipe: how.
+      program: of the run.
+      state: of the run; the encoder is the one that evaluators see.
+      source: images with labels.
+      classes: of the labels.
+
+    Returns:
+      A program whose `logits` are the classifier's, and its trained state.
     """
-    recipe = program.config.evals.sgd
-    info = dataclasses.replace(program.info, num_examples=len(batches.source))
-    probe = _program(program, recipe, info, classes)
-    fresh = probe.init()
+    from jssl.data.pipeline import TrainBatches
+    from jssl.train.loop import device_iterator
+
+    probe = probe_program(recipe, program, len(source), classes)
     frozen = jax.tree.map(jnp.copy, program.method.eval_encoder(state.params, state.method_state))
-    current = dataclasses.replace(fresh, method_state={"frozen": frozen})
+    current = dataclasses.replace(probe.init(), method_state={"frozen": frozen})
+    crops = {"view": recipe.view} if program.main.host_crops else None
+    seed, steps = program.config.seed, probe.clock.total_steps
+    batches = TrainBatches(source, recipe.batch_size, seed, steps, source.labels(), crops)
     step = probe.compile()
     for batch in device_iterator(program, batches):
         current, metrics = step(current, {"unlabeled": batch})
@@ -82,58 +134,41 @@ def train_probe(
     return probe, current
 
 
-def check(config: Any) -> None:
-    """Raises UserError if `evals.sgd` is no recipe."""
-    recipe = config.evals.sgd
-    if recipe.epochs <= 0 or not recipe.lr > 0 or recipe.batch_size < 1:
-        raise UserError(
-            f"evals.sgd: epochs={recipe.epochs}, lr={recipe.lr} and batch_size={recipe.batch_size} must be positive"
-        )
-    probe_views(config)
-
-
-def probe_clock(config: Any, num_examples: int) -> Clock:
-    """The length of the probe's training."""
-    recipe = config.evals.sgd
-    steps = Clock(num_examples, recipe.batch_size, 0).steps(
-        ml_collections.ConfigDict({"total_epochs": recipe.epochs}), "total"
+def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int) -> Program:
+    """The run's program with the probe as its method; of the run's optimiser it has nothing."""
+    config = ml_collections.ConfigDict(program.config.to_dict())
+    config.optim = {"grad_accumulation": 1, "grad_cache": 1}  # which is all that a step reads of it
+    info = dataclasses.replace(program.info, num_examples=num_examples)
+    clock = probe_clock(recipe, num_examples)
+    stream = Stream(
+        "unlabeled", recipe.batch_size, num_examples, {"view": recipe.view}, program.main.host_crops
     )
+    encoder = program.method.encoder
+    optimizer, schedule = probe_optimizer(recipe, clock.total_steps)
+    return dataclasses.replace(
+        program,
+        config=config,
+        info=info,
+        clock=clock,
+        streams={stream.name: stream},
+        method=OnlineProbe(encoder, FrozenEncoder(encoder, program.method), classes),
+        optimizer=optimizer,
+        schedule=schedule,
+    )
+
+
+def probe_clock(recipe: SGD, num_examples: int) -> Clock:
+    """The length of the probe's training."""
+    from jssl.train.durations import Clock
+
+    steps = Clock(num_examples, recipe.batch_size, 0).steps({"total_epochs": recipe.epochs}, "total")
     return Clock(num_examples, recipe.batch_size, steps)
 
 
-def probe_views(config: Any) -> dict[str, ViewSpec]:
-    """The one augmented view of the protocol."""
-    return {"view": ViewSpec.from_mapping("evals.sgd.view", config.evals.sgd.view)}
+def probe_optimizer(recipe: SGD, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """SGD with Nesterov momentum and weight decay of the kernel, and its schedule."""
+    from jssl.train.optim import is_matrix
 
-
-def _program(program: Program, recipe: Any, info: DataInfo, classes: int) -> Program:
-    config = ml_collections.ConfigDict(program.config.to_dict())
-    config.optim.grad_accumulation = config.optim.grad_cache = 1
-    config.optim.update(
-        {
-            "name": "sgd",
-            "lr": recipe.lr,
-            "lr_scaling": "linear",
-            "lr_base_batch_size": 256,
-            "momentum": recipe.momentum,
-            "nesterov": True,
-            "weight_decay": recipe.weight_decay,
-            "schedule": "cosine",
-            "final_lr_factor": 0.0,
-            "clip_norm": 0.0,
-            "warmup_epochs": 0.0,
-            "warmup_steps": 0,
-            "warmup_percent": 0.0,
-        }
-    )
-    config.optim.groups = ml_collections.ConfigDict()
-    clock = probe_clock(program.config, info.num_examples)
-    views = probe_views(config)
-    stream = Stream("unlabeled", recipe.batch_size, info.num_examples, views, program.main.host_crops)
-    method = FrozenProbe(program.method.encoder, program.method, classes)
-    probe = dataclasses.replace(
-        program, config=config, info=info, clock=clock, streams={stream.name: stream}, method=method
-    )
-    params = jax.eval_shape(probe.init_method)[0]
-    optimizer, schedule = optim.make_optimizer(config.optim, clock, params)
-    return dataclasses.replace(probe, optimizer=optimizer, schedule=schedule)
+    schedule = optax.cosine_decay_schedule(recipe.lr * recipe.batch_size / 256, steps)
+    decay = optax.add_decayed_weights(recipe.weight_decay, mask=is_matrix)
+    return optax.chain(decay, optax.sgd(schedule, recipe.momentum, nesterov=True)), schedule

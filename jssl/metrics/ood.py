@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import rankdata
 
 from jssl.errors import UserError, unknown
 
@@ -43,6 +42,8 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     Args:
       inside, outside: scores float[N], float[M].
     """
+    from scipy.stats import rankdata  # a second to import
+
     ranks = rankdata(np.concatenate([inside, outside]))
     n, m = len(inside), len(outside)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))

@@ -62,7 +62,7 @@ class Encoder:
         Raises:
           UserError: if they have not, or a file's bits would be lost.
         """
-        from jssl.evaluation.suite import extract_source
+        from jssl.evaluation.extract import extract_source
 
         info = self._program.info
         return extract_source(self._program, self._call, source.converted(info.channels, info.dtype))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -16,12 +18,11 @@ from jssl.train.program import Program
 from jssl.train.state import TrainState
 from jssl.types import Array, Batch, Params, State
 
+if TYPE_CHECKING:
+    from jssl.evaluation.base import Drawing
+
 PICTURED = 512  # images on the feature map
-
-
 MIN_DRAWN = 3  # images that a map and neighbours make sense for
-
-
 SHOWN = 8  # rows of the grids
 
 
@@ -42,6 +43,26 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
             for number, view in enumerate(copies, 1)
         }
         pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
+
+
+def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bool) -> None:
+    """What evaluators have to show: 'classifier/errors' becomes classifier_errors.png.
+
+    Args:
+      figures: by name; figures of matplotlib, or functions that draw into a path.
+      folder: of the run.
+      enabled: `log.pictures`.
+    """
+    if not (enabled and parallel.is_main_process()):
+        return
+    from jssl.report import pictures
+
+    for name, figure in figures.items():
+        path = folder / f"{name.replace('/', '_')}.png"
+        if callable(figure):
+            figure(path)
+        else:
+            pictures.save(figure, path)
 
 
 def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:

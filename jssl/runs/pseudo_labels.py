@@ -11,7 +11,7 @@ from etils import epath
 from jssl.data.datasets import Data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
 from jssl.errors import UserError, unknown
-from jssl.evaluation.suite import extract_source
+from jssl.evaluation.extract import extract_source
 from jssl.runs.restore import open_classifier
 
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
@@ -19,7 +19,7 @@ VIEWS = ("centre", "crops")
 
 
 def check(config: Any, name: str) -> None:
-    """Raises UserError if `pseudo` of a stage asks for something that there is not."""
+    """Raises UserError if `pseudo_labels` of a stage asks for something that there is not."""
     pseudo = config.pseudo_labels
     if pseudo.rule not in RULES:
         raise unknown(f"stages.{name}.pseudo_labels.rule", pseudo.rule, RULES)
@@ -27,7 +27,7 @@ def check(config: Any, name: str) -> None:
         raise unknown(f"stages.{name}.pseudo_labels.views", pseudo.views, VIEWS)
     if not 0 <= pseudo.threshold <= 1 or pseudo.per_class < 1:
         raise UserError(
-            f"stages.{name}.pseudo: threshold={pseudo.threshold} must be in [0, 1] and "
+            f"stages.{name}.pseudo_labels: threshold={pseudo.threshold} must be in [0, 1] and "
             f"per_class={pseudo.per_class} at least 1"
         )
 
@@ -37,12 +37,11 @@ def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]
 
     Args:
       teacher: the folder of a finished run that has a classifier.
-      config: the section `pseudo`.
+      config: the section `pseudo_labels`.
 
     Returns:
       The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of
-      classes
-      beside that of the true labels that are visible, and, where the data set knows better, how many are right.
+      classes beside that of the true labels that are visible, and, where the data set knows better, how many are right.
     """
     program, data, state = open_classifier(teacher)
     assert data.labeled_indices is not None

@@ -14,12 +14,11 @@ from jssl import parallel
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import TrainBatches
 from jssl.evaluation import classifier, suite
-from jssl.evaluation.extract import Features
-from jssl.evaluation.suite import extract_source
+from jssl.evaluation.extract import Features, extract_source
 from jssl.report.result import Result
 from jssl.runs import supervised_baseline, workdir
 from jssl.runs.init_from import begin_with
-from jssl.runs.pictures import draw_attention, draw_features, draw_views
+from jssl.runs.pictures import draw_attention, draw_features, draw_figures, draw_views
 from jssl.train import loop, monitor, program
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
@@ -86,12 +85,13 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
     if terminated.is_set():
         raise Interrupted(prog.clock.total_steps)
     with sigterm_stops(prog.clock.total_steps):
-        results = evaluator.final(trained.state)
+        found = evaluator.final(trained.state)
+        draw_figures(found.figures, folder, config.log.pictures)
         draw_features(evaluator, trained.state, folder)
         draw_attention(evaluator, trained.state, folder)
     evals = config.evals
     values = {
-        **results,
+        **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),
         **supervised_baseline.read(evals.supervised_baseline),
         **trained.totals,

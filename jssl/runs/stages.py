@@ -18,7 +18,7 @@ from jssl import parallel, storage
 from jssl.data.datasets import open_data, split_fingerprint
 from jssl.errors import UserError, unknown
 from jssl.evaluation import suite
-from jssl.evaluation.suite import extract_source
+from jssl.evaluation.extract import extract_source
 from jssl.metrics import ood
 from jssl.report.result import Result
 from jssl.runs import pseudo_labels, supervised_baseline, workdir
@@ -93,10 +93,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         pseudo_labels.check(own, name)
         if own.outliers.score not in ood.SCORES:
             raise unknown(f"stages.{name}.outliers.score", own.outliers.score, ood.SCORES)
-        quantile = own.outliers.inlier_quantile
-        if not 0 < quantile <= 1:
+        if not 0 < own.outliers.inlier_quantile <= 1:
             raise UserError(
-                f"stages.{name}.outliers.inlier_quantile={quantile} must be above 0 and at most 1"
+                f"stages.{name}.outliers.inlier_quantile={own.outliers.inlier_quantile} must be more than 0 "
+                "and at most 1"
             )
         suite.check(own)
         supervised_baseline.read(own.evals.supervised_baseline)
@@ -133,7 +133,7 @@ def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> m
     if own.pseudo_labels.teacher:
         path = folder / f"{name}.{PSEUDO_LABELS}"
         made = functools.partial(pseudo_labelled, epath.Path(place(own.pseudo_labels.teacher)), own)
-        own.data.pseudo_labels = once(path, made, f"stage {name}: guesses")
+        own.data.pseudo_labels = once(path, made, f"stage {name}: pseudo-labels")
     return own
 
 
@@ -156,11 +156,11 @@ def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
 
 
 def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
-    """Labels for a stage, as its `pseudo` says."""
+    """Labels for a stage, as its `pseudo_labels` says."""
     labels, found = pseudo_labels.make(teacher, own.pseudo_labels)
     if not len(labels.index):
         raise UserError(
-            f"no pseudo-label of {teacher} counts by rule {own.pseudo_labels.rule!r}: lower pseudo.threshold"
+            f"no pseudo-label of {teacher} counts by rule {own.pseudo_labels.rule!r}: lower pseudo_labels.threshold"
         )
     return dataclasses.asdict(labels), found
 
@@ -184,7 +184,9 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
         told |= {"auroc": ood.auroc(scores[~added], scores[added]), "added": int(added.sum())}
         told |= {"added_kept": int((kept & added).sum())}
     if not kept.any():
-        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise ood.keep")
+        raise UserError(
+            f"no unlabelled image looks like the classes of {teacher}: raise outliers.inlier_quantile"
+        )
     of = split_fingerprint(stream.train, stream.holdout_indices)
     return {
         "index": found.index[kept].astype(np.int64),

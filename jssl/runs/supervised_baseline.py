@@ -14,7 +14,7 @@ from jssl.runs.workdir import SPLITS_FILE, read_json, read_result
 
 
 def read(folder: str) -> dict[str, float]:
-    """The result of the supervised baseline in a folder, as `supervised_baseline/classifier/top1`; nothing for ''.
+    """The result of the finished run in a folder, as `supervised_baseline/classifier/top1`; nothing for ''.
 
     Raises:
       UserError: if there is no finished run, or it has no classifier.

@@ -1,10 +1,11 @@
-import json
+import dataclasses
 
 import numpy as np
 import pytest
 
 from jssl.errors import UserError
-from jssl.evaluation.classifier import CONTROL, TOP1, classify, control, hurt, median_of_last
+from jssl.evaluation.base import Encode, EvalContext, EvalData
+from jssl.evaluation.classifier import Classifier, classify, median_of_last
 from jssl.evaluation.extract import Features
 
 # Of six classes; the guesses are 0, 0, 1, 5, 1, 0, and 4 never occurs.
@@ -79,44 +80,17 @@ def test_the_median_of_the_last(name, count, expected):
     assert median_of_last([], name, count) == {}
 
 
-def test_the_control_is_read_from_a_finished_run(tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({TOP1: 0.75, "knn/top1": 0.5}))
-    assert control(str(tmp_path)) == {CONTROL: 0.75}
-    assert control("") == {}
+def test_at_the_end_every_class_is_listed_and_during_training_none():
+    encode = Encode(lambda source, output: features() if output == "logits" else None)
+    data = EvalData(None, object(), object(), classes=6, class_names=("cat", "dog"))
+    during = Classifier().run(encode, data, EvalContext(None, None, "holdout")).values
+    final = Classifier().run(encode, data, EvalContext(None, None, "test")).values
+    assert during == classify(features())
+    assert final == {**during, "of/cat": 1.0, "of/dog": 1.0}
+    nothing = dataclasses.replace(data, query=None)
+    assert Classifier().run(encode, nothing, EvalContext(None, None)).values == {}
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        (None, "no finished run with a classifier; run the supervised baseline first"),
-        ({"config.json": "{}"}, "no finished run with a classifier"),
-        ({"result.json": '{"knn/top1": 0.5}'}, "no finished run with a classifier"),
-        ({"result.json": "{"}, "not readable JSON"),
-    ],
-)
-def test_a_control_that_is_none(tmp_path, files, message):
-    folder = tmp_path / "run"
-    if files is not None:
-        folder.mkdir()
-    for name, text in (files or {}).items():
-        (folder / name).write_text(text)
-    with pytest.raises(UserError, match=message) as error:
-        control(str(folder))
-    assert str(folder) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("values", "hurts"),
-    [
-        ({TOP1: 0.7, CONTROL: 0.8}, True),
-        ({TOP1: 0.8, CONTROL: 0.8}, False),
-        ({TOP1: 0.9, CONTROL: 0.8}, False),
-        ({TOP1: 0.0}, False),
-        ({CONTROL: 0.8}, False),
-        ({}, False),
-    ],
-)
-def test_data_that_hurt_are_told(values, hurts):
-    line = hurt(values)
-    assert bool(line) == hurts
-    assert not hurts or ("70.0 % with" in line and "80.0 %" in line)
+def test_fields_that_cannot_be():
+    with pytest.raises(UserError, match=r"^evals\.classifier\.median_of=0 must be at least 1$"):
+        Classifier.from_config({"median_of": 0})

@@ -12,7 +12,7 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.datasets import Data, open_data
 from jssl.errors import UserError
 from jssl.evaluation import health, suite
-from jssl.evaluation.health import Health
+from jssl.evaluation.health import FixedBatch
 from jssl.methods import SimCLR
 from jssl.train.program import make_program
 from tests.conftest import tiny_config
@@ -24,8 +24,9 @@ IMAGES = 24
 class WithPrototypes(SimCLR):
     """A method whose targets are known."""
 
-    def assignments(self, params, state, images):
-        return jax.nn.softmax(self.embed(params, state, images))
+    def outputs(self, params, state, inputs, modality="image"):
+        found = super().outputs(params, state, inputs, modality)
+        return {**found, "assignments": jax.nn.softmax(found["embedding"])}
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,14 @@ def test_health_needs_no_labels_and_is_that_of_two_views_of_the_holdout(measured
     program = evaluator.program
     rows = np.arange(IMAGES) * len(data.val) // IMAGES
     key = rng.derive(rng.root(0), "health")
-    images = np.asarray(evaluator.health._images)  # in the pipeline's order; the set is what counts
+    images = np.asarray(evaluator._cache["health"]._images)  # in the pipeline's order; the set is what counts
     assert sorted(map(bytes, images)) == sorted(map(bytes, data.val.images[rows]))
-    views = jax.jit(lambda x: augment.views(key, x, program.main.specs, program.config.data.mean))(images)
+    views = jax.jit(lambda x: augment.views(key, x, program.main.views, program.config.data.mean))(images)
+    views = [view for copies in views.values() for view in copies]
     params, method_state = jax.device_get((state.params, state.method_state))
-    for name, function in (("features", program.method.features), ("embedding", program.method.embed)):
-        z1, z2 = (np.asarray(jax.jit(function)(params, method_state, view), np.float64) for view in views)
+    outputs = [jax.jit(program.method.outputs)(params, method_state, view) for view in views]
+    for name in ("features", "embedding"):
+        z1, z2 = (np.asarray(output[name], np.float64) for output in outputs)
         unit1, unit2 = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (z1, z2))
         cosines = (unit1 @ unit1.T)[~np.eye(IMAGES, dtype=bool)]
         sigma = np.linalg.svd(z1, compute_uv=False)
@@ -90,20 +93,23 @@ def test_one_device_says_what_eight_say(measured, data, mesh1):
     eight, state, _ = measured
     program = make(data, mesh1)
     on_one = parallel.put_replicated(jax.device_get((state.params, state.method_state)), mesh1)
-    one = Health(program, data.val)(dataclasses.replace(state, params=on_one[0], method_state=on_one[1]))
-    for name, value in eight.health(state).items():
-        np.testing.assert_allclose(one[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-    assert one["health/features/alignment"] > 1e-3  # two views, not one twice
+    moved = dataclasses.replace(state, params=on_one[0], method_state=on_one[1])
+    one = FixedBatch(program, data.val, IMAGES)(moved)
+    for name, value in eight.during(state).items():
+        np.testing.assert_allclose(
+            one[name.removeprefix("health/")], value, rtol=1e-4, atol=1e-5, err_msg=name
+        )
+    assert one["features/alignment"] > 1e-3  # two views, not one twice
 
 
 def test_the_end_has_the_untrained_encoder_beside_it(measured):
     evaluator, state, _ = measured
-    results = evaluator.final(state)  # which is untrained
+    results = evaluator.final(state).values  # which is untrained
     ours = {name: value for name, value in results.items() if name.startswith("health/")}
     assert len(ours) == 15
     assert results == ours | {f"untrained/{name}": value for name, value in ours.items()}
     evaluator.config.baselines = False
-    assert evaluator.final(state) == ours
+    assert evaluator.final(state).values == ours
 
 
 def test_photos_are_cropped_as_for_training_and_broken_ones_left_out(photos):
@@ -116,26 +122,26 @@ def test_photos_are_cropped_as_for_training_and_broken_ones_left_out(photos):
     first.update({"size": 16, "crop_area_min": 0.2, "copies": 1})
     config.data.unlabeled.views.second.update(first)
     program = make_program(config, Data(source, None, None, None, np.arange(0)).info)
-    measure = Health(program, source)
+    measure = FixedBatch(program, source, 100)
     crops = measure._images
-    assert [crop.shape for crop in crops] == [(23, 16, 16, 3)] * 2
-    assert np.any(np.asarray(crops[0]) != np.asarray(crops[1]))
+    first, second = (np.asarray(copy) for copies in crops.values() for copy in copies)
+    assert first.shape == second.shape == (23, 16, 16, 3)
+    assert np.any(first != second)
     state = program.init()
     values = measure(state)
     assert all(np.isfinite(value) for value in values.values())
-    assert {name.split("/")[1] for name in values} == {"features", "embedding"}  # no prototypes
+    assert {name.split("/")[0] for name in values} == {"features", "embedding"}  # no prototypes
     assert measure(state) == values
-    assert Health(program, source.take([6, 7]))(state) == {}  # one readable: no pair
+    assert FixedBatch(program, source.take([6, 7]))(state) == {}  # one readable: no pair
 
 
 def test_the_two_views_are_of_one_size():
     large, other = ViewSpec(32, copies=2), ViewSpec(32, flip_prob=0.5)
-    small = ViewSpec(16, copies=6)
-    single = dataclasses.replace(large, copies=1)
-    assert health.two_views((large, small)) == (single, single)
-    assert health.two_views((single, other)) == (single, other)
-    assert health.two_views((single, small, other)) == (single, other)
-    assert health.two_views((single,)) == (single, single)
+    small, single = ViewSpec(16, copies=6), ViewSpec(32)
+    assert health.two_views({"global": large, "local": small}) == {"global": large}
+    assert health.two_views({"a": single, "b": other}) == {"a": single, "b": other}
+    assert health.two_views({"a": single, "b": small, "c": other}) == {"a": single, "c": other}
+    assert health.two_views({"a": single}) == {"a": large}
 
 
 def test_settings_that_cannot_be():

@@ -100,7 +100,7 @@ def test_a_control_and_a_run_beside_it(tmp_path):
     assert [line["step"] for line in guessed] == [2, 4]
     assert result["pseudo_label/top1"] == of_hidden_labels(result.workdir)
     assert "supervised baseline" in str(result)
-    assert "\nguesses of images without labels: " in str(result)
+    assert "\npseudo-labels of unlabelled images: " in str(result)
     worse = Result(result.workdir, {**result.values, "classifier/top1": -0.1})
     assert "UNLABELLED DATA HURT" in str(worse)
     assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
@@ -146,11 +146,11 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     assert result["step"] == 3
     assert result["teacher/step"] == 6
     assert result["student/classifier/top1"] == result["classifier/top1"]
-    found = json.loads((folder / "student.guesses.json").read_text())
+    found = json.loads((folder / "student.pseudo_labels.json").read_text())
     assert found["used"] == sum(found["histogram"]) <= 50
     assert sum(found["histogram_of_visible_labels"]) == 20
     assert 0 <= found["accuracy"] <= 1
-    with np.load(folder / "student.guesses.npz") as arrays:
+    with np.load(folder / "student.pseudo_labels.npz") as arrays:
         assert arrays["confidence"].shape == arrays["index"].shape == (found["used"],)
         assert np.all((arrays["confidence"] >= 0.1) & (arrays["confidence"] <= 1))  # of ten classes
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -158,9 +158,9 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     # Killed between the stages: the first is not run again, the second begins with the same guesses.
     (folder / "result.json").unlink()
     (folder / "student" / "result.json").unlink()
-    before = (folder / "student.guesses.npz").read_bytes()
+    before = (folder / "student.pseudo_labels.npz").read_bytes()
     again = jssl.run(config, folder)
-    assert (folder / "student.guesses.npz").read_bytes() == before
+    assert (folder / "student.pseudo_labels.npz").read_bytes() == before
     assert (folder / "teacher" / "result.json").stat().st_mtime_ns == times[
         folder / "teacher" / "result.json"
     ]
@@ -172,7 +172,7 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
     ):
         open_run("run")
     program_, data, state = open_run(folder / "student")
-    assert data.info.guessed
+    assert data.info.has_pseudo_labels
     assert data.info.num_labeled == 20 + found["used"]
     assert program_.logits(state.params, state.method_state, data.train.images[:8]).shape == (8, 10)
 
@@ -265,7 +265,7 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
     noise = jax.random.normal(jax.random.key(0), classifier["kernel"].shape)
     state.params["classifier"]["dense"] = {**classifier, "kernel": noise}
     state.method_state.pop("average")
-    method = dataclasses.replace(prog.method, momentum=0.0)
+    method = dataclasses.replace(prog.method, average=0.0)
     prog = dataclasses.replace(prog, method=method)
     images = data.train.images[:6]
     total = 0.0
@@ -303,12 +303,12 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
     config = get("supervised")
     config.data.pseudo_labels = str(tmp_path / "guesses.npz")
     plain = open_data(get("supervised"))
-    hidden = np.setdiff1d(np.arange(len(plain.train)), plain.visible)[:4]
+    hidden = np.setdiff1d(np.arange(len(plain.train)), plain.labeled_indices)[:4]
     target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
     weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
-    of = split_fingerprint(plain.train, plain.held)
+    of = split_fingerprint(plain.train, plain.holdout_indices)
     # The second file has one of an image whose label is shown, too: it does not count.
-    for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.visible[0]))):
+    for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.labeled_indices[0]))):
         rows = np.arange(len(index)) % 4
         guesses = PseudoLabels(index, target[rows], weight[rows], target[rows].max(axis=1), of)
         np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(guesses))
@@ -328,11 +328,12 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
             read_guesses(config.data.pseudo_labels, other, 10)
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(
-        UserError, match=r"broken.npz cannot be read .*: it must hold index, target, weight, confidence, mark"
+        UserError,
+        match=r"broken.npz cannot be read .*: it must hold index, .*, split_fingerprint",
     ):
         read_guesses(str(tmp_path / "broken.npz"), of, 10)
     config.data.pseudo_labels = str(tmp_path / "with_shown.npz")
-    np.testing.assert_array_equal(open_data(config).guesses.index, hidden)
+    np.testing.assert_array_equal(open_data(config).pseudo_labels.index, hidden)
     config.data.pseudo_labels = str(tmp_path / "none.npz")
     with pytest.raises(UserError, match="there is no such file"):
         open_data(config)
@@ -354,7 +355,7 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
         ({"stages.student.pseudo_labels.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
         ({"stages.student.evals.draws": 0}, "evals.draws"),
         ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
-        ({"stages.student.outliers.inlier_quantile": 0.0}, "keep=0.0 must be more than 0"),
+        ({"stages.student.outliers.inlier_quantile": 0.0}, "inlier_quantile=0.0 must be more than 0"),
         ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
         (
             {"stages.student.pseudo_labels.teacher": "teachr"},
@@ -362,9 +363,9 @@ def test_guesses_come_with_their_targets_and_weights(tmp_path):
         ),
         (
             {"stages.teacher.evals.classifier.enabled": False},
-            "pseudo.teacher=teacher: that stage has no classifier",
+            "pseudo_labels.teacher=teacher: that stage has no classifier",
         ),
-        ({"stages.teacher.data.labels": "all"}, "student has nothing to guess: set data.labels"),
+        ({"stages.teacher.data.labels": "all"}, "student has nothing to label: set data.labels"),
         (
             {"stages.student.init_from": "teacher", "stages.teacher.encoder.convnet.width": 8},
             "whose encoder is another: give both the same encoder.convnet",
@@ -400,18 +401,18 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     teacher.data.labels, teacher.total_steps = "all", 60
     teacher.method.average = 0.0
     student.data.unlabeled.add = str(tmp_path / "noise.npz")
-    student.outliers.update({"teacher": "teacher", "keep": 0.9})
+    student.outliers.update({"teacher": "teacher", "inlier_quantile": 0.9})
     config = semi.staged("filtered", {"teacher": teacher, "student": student})
     result = jssl.run(config, tmp_path / "run")
     assert result["pseudo_label/top1"] > 0  # among images of the classes alone
-    found = json.loads((tmp_path / "run" / "student.kept.json").read_text())
+    found = json.loads((tmp_path / "run" / "student.inliers.json").read_text())
     whole = open_data(student)
-    assert found["images"] == len(whole.pool) == len(whole.train) + 200
+    assert found["images"] == len(whole.unlabeled_pool) == len(whole.train) + 200
     assert found["added"] == 200
     program_, known, state = open_run(tmp_path / "run" / "teacher")
     logits = [
         np.asarray(program_.logits(state.params, state.method_state, x.images))
-        for x in (whole.pool, known.val)
+        for x in (whole.unlabeled_pool, known.val)
     ]
     stream, held = (np.log(np.exp(x.astype(np.float64)).sum(axis=1)) for x in logits)
     inside = np.arange(len(stream)) < len(whole.train)
@@ -421,10 +422,10 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     _, data, _ = open_run(tmp_path / "run" / "student")
     source, labels = data.unlabeled()
     assert len(source) == len(labels) == data.info.num_examples == found["kept"]
-    np.testing.assert_array_equal(source.images, whole.pool.images[data.kept])
-    added = data.kept >= len(whole.train)
+    np.testing.assert_array_equal(source.images, whole.unlabeled_pool.images[data.inliers])
+    added = data.inliers >= len(whole.train)
     assert (labels[added] == -1).all()
-    np.testing.assert_array_equal(labels[~added], whole.train_labels()[data.kept[~added]])
+    np.testing.assert_array_equal(labels[~added], whole.train_labels()[data.inliers[~added]])
 
 
 def test_a_control_of_other_labels_is_none(tmp_path):
@@ -433,5 +434,5 @@ def test_a_control_of_other_labels_is_none(tmp_path):
     workdir.write_splits(epath.Path(tmp_path), data)
     supervised_baseline.check(str(tmp_path), data)
     config.data.labels = "3 per class"
-    with pytest.raises(UserError, match="is no control of this run: its visible_labels differ"):
+    with pytest.raises(UserError, match="is no baseline of this run: its visible_labels differ"):
         supervised_baseline.check(str(tmp_path), open_data(config))

@@ -1,0 +1,77 @@
+import jax
+import numpy as np
+import pytest
+
+from jssl import evaluation
+from jssl.errors import UserError
+from jssl.evaluation.knn import KNN, knn
+from tests.evaluation.clusters import CLASSES, TEST_X, TEST_Y, TRAIN_X, TRAIN_Y
+
+
+def knn_oracle(k, temperature, train_x=TRAIN_X, test_x=TEST_X, leave_one_out=False):
+    a = train_x / np.linalg.norm(train_x, axis=1, keepdims=True)
+    b = test_x / np.linalg.norm(test_x, axis=1, keepdims=True)
+    guesses = []
+    for row, query in enumerate(b):
+        similarity = a @ query
+        if leave_one_out:
+            similarity[row] = -np.inf
+        votes = np.zeros(CLASSES)
+        for neighbour in np.argsort(-similarity)[:k]:
+            votes[TRAIN_Y[neighbour]] += np.exp(similarity[neighbour] / temperature)
+        guesses.append(np.argsort(-votes))
+    return np.asarray(guesses)
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (20, 0.1), (200, 0.07), (10_000, 1.0)])
+def test_knn_is_its_definition_on_any_mesh(mesh1, mesh8, k, temperature):
+    ranked = knn_oracle(k, temperature)
+    top1, top5 = (ranked[:, 0] == TEST_Y).mean(), (ranked[:, :5] == TEST_Y[:, None]).any(1).mean()
+    for mesh in (mesh1, mesh8):
+        result = knn(
+            TRAIN_X, TRAIN_Y, TEST_X, TEST_Y, classes=CLASSES, mesh=mesh, k=k, temperature=temperature
+        )
+        np.testing.assert_allclose([result["top1"], result["top5"]], [top1, top5], atol=1e-6)
+    assert 0.5 < top1 < 0.99  # the task can be failed and can be passed
+
+
+def test_leave_one_out_and_centring(mesh8):
+    same = (TRAIN_X, TRAIN_Y, TRAIN_X, TRAIN_Y)
+    assert knn(*same, classes=CLASSES, mesh=mesh8, k=1)["top1"] == 1
+    result = knn(*same, classes=CLASSES, mesh=mesh8, k=5, leave_one_out=True)
+    ranked = knn_oracle(5, 0.1, test_x=TRAIN_X, leave_one_out=True)
+    np.testing.assert_allclose(result["top1"], (ranked[:, 0] == TRAIN_Y).mean(), atol=1e-6)
+
+    shifted = (TRAIN_X + 50, TRAIN_Y, TEST_X + 50, TEST_Y)
+    centred = knn(*shifted, classes=CLASSES, mesh=mesh8, center=True)["top1"]
+    mean = TRAIN_X.mean(0)
+    ranked = knn_oracle(20, 0.1, TRAIN_X - mean, TEST_X - mean)
+    np.testing.assert_allclose(centred, (ranked[:, 0] == TEST_Y).mean(), atol=0.01)
+    assert knn(*shifted, classes=CLASSES, mesh=mesh8)["top1"] < centred
+
+
+def test_without_a_mesh_all_devices_are_taken_and_classes_are_counted(mesh8):
+    arrays = (TRAIN_X, TRAIN_Y, TEST_X, TEST_Y)
+    assert len(jax.devices()) == 8
+    assert evaluation.knn(*arrays) == knn(*arrays, classes=CLASSES, mesh=mesh8)
+
+
+def test_bad_arguments(mesh1):
+    arrays = (TRAIN_X, TRAIN_Y, TEST_X, TEST_Y)
+    with pytest.raises(UserError, match="k=0"):
+        knn(*arrays, classes=CLASSES, mesh=mesh1, k=0)
+    with pytest.raises(UserError, match="temperature=0"):
+        knn(*arrays, classes=CLASSES, mesh=mesh1, temperature=0)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"k": 0}, r"^evals\.knn\.k=0 must be at least 1$"),
+        ({"temperature": 0.0}, r"^evals\.knn\.temperature=0\.0 must be positive$"),
+        ({"temperature": float("nan")}, r"evals\.knn\.temperature=nan"),
+    ],
+)
+def test_fields_that_cannot_be(section, message):
+    with pytest.raises(UserError, match=message):
+        KNN.from_config(section)
