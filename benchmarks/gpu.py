@@ -29,6 +29,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jssl.config import view
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the other library needs memory too
 
@@ -40,7 +42,6 @@ from PIL import Image
 from benchmarks import parts, speed, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
-from configs import common
 from jssl.data import sources
 
 NOT_MEASURED = "not measured"
@@ -152,7 +153,7 @@ def opened(python: str, task: dict[str, Any]) -> Iterator[tuple[versus.Peer | No
 def without_augmentation(settings: Settings) -> Any:
     """The config, with views that are the images."""
     config = versus.config_of(settings)
-    plain = common.view(settings.size)
+    plain = view(settings.size)
     config.data.unlabeled.views = {"first": plain, "second": dict(plain)}
     config.data.unlabeled.crop = "device"
     return config

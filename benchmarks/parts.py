@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.timing import Work
-from configs import simclr
 from jssl import losses, rng
+from jssl.configs import simclr
 from jssl.data import augment, pipeline, sources, streams
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.train import program

@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import parts, timing, versus
 from benchmarks.parts import Settings
 from benchmarks.timing import Line
-from configs import recipes, simclr
+from jssl.configs import recipes, simclr
 from jssl.data import pipeline, sources
 from jssl.data.sources import tfds as tfds_source
 

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import parts, timing
 from benchmarks.parts import Settings
 from benchmarks.timing import Line, Work
-from configs import common
+from jssl.config import view
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / "lightly_peer.py"
 
@@ -127,7 +127,7 @@ def _augmentation(settings: Settings) -> Work:
 
 def _train_step(settings: Settings) -> Work:
     config = config_of(settings)
-    plain = common.view(32)
+    plain = view(32)
     config.data.unlabeled.views = {"first": plain, "second": dict(plain)}
     return parts.Training(config).stepping
 

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration, group
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def barlow_twins() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("barlow_twins")
+    return defaults("barlow_twins")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -57,6 +58,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.final_lr_factor = 1e-3
-    config.optim.update(common.duration("warmup", percent=1))
-    config.optim.groups = {"biases": common.group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
+    config.optim.update(duration("warmup", percent=1))
+    config.optim.groups = {"biases": group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
     return config

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def byol() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("byol", momentum=0.99)
+    return defaults("byol", momentum=0.99)
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -55,5 +56,5 @@ def imagenet() -> ml_collections.ConfigDict:
     blur, solarize = (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.45, "weight_decay": 1e-6, "lars_lr_first": False})
-    config.optim.update(common.duration("warmup", percent=10))
+    config.optim.update(duration("warmup", percent=10))
     return config

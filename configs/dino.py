@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration, group
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def dino() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("dino", teacher_temperature=0.07, teacher_warmup=0.3)
+    return defaults("dino", teacher_temperature=0.07, teacher_warmup=0.3)
 
 
 def frozen_prototypes(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """The last layer waits for the first epoch."""
-    config.optim.groups = {"prototypes": common.group("prototypes", epochs=1)}
+    config.optim.groups = {"prototypes": group("prototypes", epochs=1)}
     return config
 
 
@@ -78,5 +79,5 @@ def imagenet() -> ml_collections.ConfigDict:
     config.method.views = ("blurred", "solarized")
     config.optim.update({"name": "adamw", "lr": 5e-4, "final_lr_factor": 5e-4, "clip_each_norm": 3.0})
     config.optim.update({"weight_decay": 0.04, "final_weight_decay": 0.4})
-    config.optim.update(common.duration("warmup", percent=10))
+    config.optim.update(duration("warmup", percent=10))
     return config

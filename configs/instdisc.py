@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def instdisc() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("instdisc")
+    return defaults("instdisc")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -51,7 +52,7 @@ def cifar10() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
     config.method.update({"temperature": 0.1, "negatives": 0})
     config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4})
-    config.optim.update({"schedule": "step", **common.duration("warmup")})
+    config.optim.update({"schedule": "step", **duration("warmup")})
     return config
 
 

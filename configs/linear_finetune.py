@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, semi, simclr
+from jssl.config import group
+from jssl.configs import semi, simclr
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
@@ -23,5 +24,5 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     config = semi.build("linear_finetune", preset, {}, presets)
     config.encoder = simclr.get_config(preset).encoder
     config.init_from = f"runs/simclr_{preset}"
-    config.optim.groups = {"encoder": common.group("encoder/", lr_factor=0.1, percent=10)}
+    config.optim.groups = {"encoder": group("encoder/", lr_factor=0.1, percent=10)}
     return config

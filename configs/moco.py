@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def moco() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("moco", version=2, temperature=0.2)
+    return defaults("moco", version=2, temperature=0.2)
 
 
 def digits() -> ml_collections.ConfigDict:

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration, group
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose(
+    return choose(
         {
             "digits": digits,
             "small": small,
@@ -36,7 +37,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
 
 def mocov3() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("mocov3")
+    return defaults("mocov3")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -65,7 +66,7 @@ def imagenet() -> ml_collections.ConfigDict:
     area, blur, solarize = (0.2, 1.0), (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", area, blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.6, "weight_decay": 1e-6, "lars_lr_first": False})
-    config.optim.update(common.duration("warmup", percent=10))
+    config.optim.update(duration("warmup", percent=10))
     return config
 
 
@@ -79,6 +80,6 @@ def imagenet_vit() -> ml_collections.ConfigDict:
     config.method.update({"layers": 3, "predictor_last_batch_norm": True, "temperature": 0.2})
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), (1.0, 0.1), (0.0, 0.2))
     config.optim.update({"name": "adamw", "lr": 1.5e-4, "weight_decay": 0.1})
-    config.optim.update(common.duration("warmup", percent=13.3))
-    config.optim.groups = {"patches": common.group("encoder/patches", lr_factor=0.0)}
+    config.optim.update(duration("warmup", percent=13.3))
+    config.optim.groups = {"patches": group("encoder/patches", lr_factor=0.0)}
     return config

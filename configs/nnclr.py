@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def nnclr() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("nnclr")
+    return defaults("nnclr")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -57,5 +58,5 @@ def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(nnclr(), batch_size=4096, epochs=1000.0)
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(common.duration("warmup", percent=1))
+    config.optim.update(duration("warmup", percent=1))
     return config

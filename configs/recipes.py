@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import common
+from jssl.config import duration, view
 
 JITTER = {  # brightness, contrast, saturation, hue
     "strong": (0.8, 0.8, 0.8, 0.2),  # SimCLR, SwAV
@@ -25,7 +25,7 @@ def crop(
 ) -> dict[str, Any]:
     """A view of the field's usual kind: crop, flip, colour jitter (p = .8), grey (p = .2), blur, solarise."""
     brightness, contrast, saturation, hue = JITTER[jitter]
-    return common.view(
+    return view(
         size,
         copies=copies,
         crop_area_min=area[0],
@@ -58,7 +58,7 @@ def pair(
 def digit(size: int = 8, **options: Any) -> dict[str, Any]:
     """A view of a handwritten digit: small shifts, turns and noise; flips would make other digits."""
     moves = {"degrees": 15.0, "translate": 0.15, "scale_min": 0.8, "scale_max": 1.2, "shear": 15.0}
-    return common.view(size, **{**moves, "brightness": 0.4, "contrast": 0.4, "noise_std": 0.1, **options})
+    return view(size, **{**moves, "brightness": 0.4, "contrast": 0.4, "noise_std": 0.1, **options})
 
 
 def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -71,7 +71,7 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.unlabeled.views = {"first": digit(), "second": digit()}
     config.evals.sgd.view = digit()
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
-    config.optim.update(common.duration("warmup", percent=5))
+    config.optim.update(duration("warmup", percent=5))
     config.evals.per_class = (1, 10)
     config.evals.linear.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
     return config
@@ -87,9 +87,9 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update(
         {"name": "lars", "trust_coefficient": 0.02, "lars_lr_first": False, "lars_clip": True}
     )
-    config.optim.update(common.duration("warmup", percent=1))
+    config.optim.update(duration("warmup", percent=1))
     config.evals.knn.k = 200
-    config.evals.sgd.view = common.view(32, crop_area_min=0.08, flip_prob=0.5)
+    config.evals.sgd.view = view(32, crop_area_min=0.08, flip_prob=0.5)
     return config
 
 
@@ -103,8 +103,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.encoder.name = "convnet"
     config.data.unlabeled.views = pair(32, "weak", (0.2, 1.0))
     config.optim.update({"name": "adamw", "lr": 2e-3, "lr_scaling": "none", "weight_decay": 1e-4})
-    config.optim.update(common.duration("warmup", percent=5))
-    config.evals.update(common.duration("every", percent=50))
+    config.optim.update(duration("warmup", percent=5))
+    config.evals.update(duration("every", percent=50))
     config.evals.linear.update({"l2": (1e-3,), "max_iterations": 60})
     return config
 
@@ -120,14 +120,14 @@ def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) 
     config.data.unlabeled.batch_size = batch_size
     config.total_epochs = epochs
     config.encoder.name = "resnet50"
-    config.checkpoint.update(common.duration("every", epochs=1))
-    config.evals.update(common.duration("every", epochs=10))
+    config.checkpoint.update(duration("every", epochs=1))
+    config.evals.update(duration("every", epochs=10))
     config.evals.batch_size = 1024
     config.evals.knn.k = 200
     config.evals.linear.enabled = False
     config.evals.sgd.enabled = True
     config.evals.sgd.batch_size = 4096
-    config.evals.sgd.view = common.view(224, crop_area_min=0.08, flip_prob=0.5)
+    config.evals.sgd.view = view(224, crop_area_min=0.08, flip_prob=0.5)
     return config
 
 
@@ -139,7 +139,16 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.total_epochs = 100.0
     config.data.unlabeled.batch_size = 128
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "sqrt", "weight_decay": 1e-4})
-    config.optim.update(common.duration("warmup", percent=5))
+    config.optim.update(duration("warmup", percent=5))
     config.evals.batch_size = 128
-    config.evals.sgd.view = common.view(96, crop_area_min=0.2, flip_prob=0.5)
+    config.evals.sgd.view = view(96, crop_area_min=0.2, flip_prob=0.5)
     return config
+
+
+def shrink(config: ml_collections.ConfigDict) -> None:
+    """Leaves out what takes long to compile, so that a run takes seconds: to see that it runs, not how well."""
+    config.encoder.convnet.strides = (2, 2)
+    for stream in (config.data.unlabeled, config.data.labeled):
+        for each in stream.views.values():
+            each.update({"affine_prob": 0.0, "contrast": 0.0, "randaug_num_ops": 0})
+    config.evals.linear.enabled = False

@@ -19,42 +19,43 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration, view
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(common.base("rotation"))
-    config.data.unlabeled.views = {"weak": common.view(8, translate=0.1, noise_std=0.05)}
+    config = recipes.digits(defaults("rotation"))
+    config.data.unlabeled.views = {"weak": view(8, translate=0.1, noise_std=0.05)}
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(common.base("rotation"))
-    config.data.unlabeled.views = {"weak": common.view(32, flip_prob=0.5, pad=4)}
+    config = recipes.small(defaults("rotation"))
+    config.data.unlabeled.views = {"weak": view(32, flip_prob=0.5, pad=4)}
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
-    config = recipes.cifar10(common.base("rotation"))
-    config.data.unlabeled.views = {"weak": common.view(32, flip_prob=0.5, pad=4)}
+    config = recipes.cifar10(defaults("rotation"))
+    config.data.unlabeled.views = {"weak": view(32, flip_prob=0.5, pad=4)}
     config.data.unlabeled.batch_size = 128
     config.total_epochs = 200.0
     config.optim.update(
         {"name": "sgd", "lr": 0.1, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )
     config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.8), "step_factor": 0.2})
-    config.optim.update(common.duration("warmup"))
+    config.optim.update(duration("warmup"))
     return config
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = recipes.imagenet(common.base("rotation"), batch_size=192, epochs=50.0)
-    config.data.unlabeled.views = {"weak": common.view(224, crop_area_min=0.08, flip_prob=0.5)}
+    config = recipes.imagenet(defaults("rotation"), batch_size=192, epochs=50.0)
+    config.data.unlabeled.views = {"weak": view(224, crop_area_min=0.08, flip_prob=0.5)}
     config.optim.update(
         {"name": "sgd", "lr": 0.01, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )

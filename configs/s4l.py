@@ -24,7 +24,8 @@ from typing import Any
 
 import ml_collections
 
-from configs import common, recipes, semi
+from jssl.config import duration, view
+from jssl.configs import recipes, semi
 from jssl.errors import unknown
 from jssl.methods import METHODS, SemiSupervised, ViewTask
 
@@ -93,11 +94,11 @@ def imagenet(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update({"name": "sgd", "lr": 0.03 if vat else 0.1, "lr_scaling": "none"})
     config.optim.update({"weight_decay": 2e-4 if mix else 1e-3, "schedule": "step"})
     config.optim.step_at = (0.5, 0.75, 0.95) if mix else (0.7, 0.8, 0.9)
-    config.optim.update(common.duration("warmup", epochs=10 if exemplar or mix else 5))
+    config.optim.update(duration("warmup", epochs=10 if exemplar or mix else 5))
     config.evals.sgd.enabled = False
     return config
 
 
 def inception(**options: Any) -> dict[str, Any]:
     """The paper's view: a random crop and a flip, with S4L's colour jitter in HSV."""
-    return common.view(224, crop_area_min=0.08, flip_prob=0.5, hsv_prob=1.0, **options)
+    return view(224, crop_area_min=0.08, flip_prob=0.5, hsv_prob=1.0, **options)

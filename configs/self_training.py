@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import semi
+from jssl.configs import semi
 from jssl.errors import unknown
 
 RULES = {"all": "all", "top_k": "top_k_per_class", "weighted": "confidence_weighted"}

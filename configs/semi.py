@@ -7,7 +7,8 @@ from typing import Any
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import defaults, duration, view
+from jssl.configs import recipes
 from jssl.errors import unknown
 from jssl.methods import default_settings
 
@@ -19,7 +20,7 @@ def term(name: str, **options: Any) -> dict[str, Any]:
 
 def s4l(name: str, terms: Mapping[str, Any], **method: Any) -> ml_collections.ConfigDict:
     """A run with a labelled stream beside the unlabelled one; without terms there is only the labelled one."""
-    config = common.base(name, "s4l", **{"terms": dict(terms), "average": 0.999, **method})
+    config = defaults(name, "s4l", **{"terms": dict(terms), "average": 0.999, **method})
     config.evals.classifier.enabled = True
     config.evals.knn.enabled = config.evals.linear.enabled = False
     if not terms:
@@ -70,7 +71,7 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def weak8() -> dict[str, Any]:
     """A weak view of a digit: a small shift and some noise."""
-    return common.view(8, translate=0.1, noise_std=0.05)
+    return view(8, translate=0.1, noise_std=0.05)
 
 
 def strong8() -> dict[str, Any]:
@@ -102,8 +103,8 @@ def sixteen_pixels(config: ml_collections.ConfigDict) -> ml_collections.ConfigDi
     """CIFAR-10 at 16 pixels, a ConvNet of 93,000 parameters, 1,000 steps: a minute or two on one CPU core."""
     config.name = config.name.replace("_small", "_tiny")
     config.encoder.convnet.update({"width": 32, "strides": (2, 2, 2)})
-    for view in config.data.unlabeled.views.values():
-        view.size = 16
+    for each in config.data.unlabeled.views.values():
+        each.size = 16
     config.total_epochs, config.total_steps = 0.0, 1000
     return config
 
@@ -117,9 +118,9 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update(
         {"name": "sgd", "lr": 0.03, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )
-    config.optim.update({"schedule": "cosine_7_16", **common.duration("warmup")})
-    config.evals.update(common.duration("every", steps=5000))
-    config.checkpoint.update(common.duration("every", steps=5000))
+    config.optim.update({"schedule": "cosine_7_16", **duration("warmup")})
+    config.evals.update(duration("every", steps=5000))
+    config.checkpoint.update(duration("every", steps=5000))
     return config
 
 
@@ -135,12 +136,12 @@ def strong16() -> dict[str, Any]:
 
 def weak32() -> dict[str, Any]:
     """FixMatch's weak view of a 32-pixel image: mirrored, and shifted by up to four pixels."""
-    return common.view(32, flip_prob=0.5, pad=4)
+    return view(32, flip_prob=0.5, pad=4)
 
 
 def strong32() -> dict[str, Any]:
     """FixMatch's strong view: the weak one, two operators of RandAugment, and a square cut out."""
-    return common.view(32, flip_prob=0.5, pad=4, randaug_num_ops=2, cutout_size=0.5)
+    return view(32, flip_prob=0.5, pad=4, randaug_num_ops=2, cutout_size=0.5)
 
 
 STRONG: dict[str, Callable[[], dict[str, Any]]] = {"digits": strong8, "tiny": strong16, "cifar10": strong32}

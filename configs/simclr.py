@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
@@ -30,12 +31,12 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
         "imagenet": imagenet,
         "folder": folder,
     }
-    return common.choose(presets, preset)
+    return choose(presets, preset)
 
 
 def simclr() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("simclr")
+    return defaults("simclr")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -65,7 +66,7 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.mean, config.data.std = (0.0,), (1.0,)  # as the official code
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(common.duration("warmup", percent=10))
+    config.optim.update(duration("warmup", percent=10))
     return config
 
 

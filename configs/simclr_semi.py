@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import semi, simclr
+from jssl.configs import semi, simclr
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:

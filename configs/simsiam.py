@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, group
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def simsiam() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("simsiam")
+    return defaults("simsiam")
 
 
 def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """The learning rate of the predictor does not decay."""
-    config.optim.groups = {"predictor": common.group("predictor", constant_lr=True)}
+    config.optim.groups = {"predictor": group("predictor", constant_lr=True)}
     return config
 
 

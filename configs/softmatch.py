@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import semi
+from jssl.configs import semi
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import s4l, semi
+from jssl.configs import s4l, semi
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:

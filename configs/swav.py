@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration, group
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def swav() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("swav", queue_size=0)
+    return defaults("swav", queue_size=0)
 
 
 def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_collections.ConfigDict:
     """The prototypes wait for the first steps."""
-    config.optim.groups = {"prototypes": common.group("prototypes", steps=steps)}
+    config.optim.groups = {"prototypes": group("prototypes", steps=steps)}
     return config
 
 
@@ -72,5 +73,5 @@ def imagenet() -> ml_collections.ConfigDict:
     }
     config.optim.update({"name": "lars", "lr": 4.8, "lr_scaling": "none", "weight_decay": 1e-6})
     config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})
-    config.optim.update(common.duration("warmup", percent=2.5))
+    config.optim.update(duration("warmup", percent=2.5))
     return config

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from configs import common, recipes
+from jssl.config import choose, defaults, duration
+from jssl.configs import recipes
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    return common.choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
+    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def vicreg() -> ml_collections.ConfigDict:
     """What the presets share."""
-    return common.base("vicreg")
+    return defaults("vicreg")
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -56,5 +57,5 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.final_lr_factor = 1e-3
-    config.optim.update(common.duration("warmup", percent=1))
+    config.optim.update(duration("warmup", percent=1))
     return config

@@ -11,9 +11,10 @@ A section is a dataclass; the fields of methods (`jssl.methods`) and evaluators 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import ml_collections
@@ -509,6 +510,19 @@ def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
 def _check_numbers(key: str, values: object) -> None:
     if not isinstance(values, tuple) or not all(type(value) in (int, float) for value in values):
         raise UserError(f"{key}={values!r} must be numbers in parentheses: (1,) or (1, 10)")
+
+
+def choose(
+    presets: Mapping[str, Callable[[], ml_collections.ConfigDict]], name: str
+) -> ml_collections.ConfigDict:
+    """Calls the preset of a name.
+
+    Raises:
+      UserError: for a name that does not exist; it names the nearest.
+    """
+    if name not in presets:
+        raise unknown("preset", name, presets)
+    return presets[name]()
 
 
 def configs_folder() -> pathlib.Path:

@@ -57,7 +57,7 @@ def environment(devices=1, **changes):
 # Children are forked from a process that has imported what they need and has done nothing else, which takes 2.5 s less
 # than beginning anew. Modules of command lines are not among it: theirs are the flags.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "configs.simclr"])
+FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "jssl.configs.simclr"])
 
 
 def run_module(module, arguments, cwd, variables, out, err):

@@ -26,8 +26,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common, simclr
 from jssl import methods, parallel
+from jssl.configs import recipes, simclr
 from jssl.data import sources
 from jssl.models import Network
 
@@ -56,7 +56,7 @@ SMALL_SIZES = {"proj_hidden_dim": 16, "proj_dim": 8, "pred_hidden_dim": 8, "prot
 
 def tiny(config):
     """A shipped digits config, shrunk: a few steps of a narrow network, few evaluations."""
-    common.shrink(config)
+    recipes.shrink(config)
     config.total_epochs, config.total_steps = 0.0, 6
     config.encoder.convnet.update({"width": 4, "strides": (2,)})
     config.method.update({key: value for key, value in SMALL_SIZES.items() if config.method.get(key)})

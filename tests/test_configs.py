@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import jssl
-from configs import common, dino, moco, recipes, simclr, vicreg
+from jssl.config import defaults, view
+from jssl.configs import dino, moco, recipes, simclr, vicreg
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.runs.restore import open_run
@@ -105,7 +106,7 @@ def built(config, info, mesh):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8):
     """One key makes a run short; warm-up and waiting groups shrink along."""
-    module = importlib.import_module(f"configs.{name}")
+    module = importlib.import_module(f"jssl.configs.{name}")
     presets = ["digits", "small", "cifar10", "imagenet"]
     for preset in presets + [p for p in ("folder", "imagenet_vit") if hasattr(module, p)]:
         config = module.get_config(preset)
@@ -122,7 +123,7 @@ def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     """Multi-crop with crops of two sizes, a teacher, waiting prototypes, the online probe, and a picture of each."""
     config = tiny(dino.get_config("digits"))
     config.method.local_views = ("local",)
-    config.data.unlabeled.views["local"] = common.view(6, copies=2, brightness=0.4)
+    config.data.unlabeled.views["local"] = view(6, copies=2, brightness=0.4)
     config.total_steps, config.evals.online, config.log.pictures = 3, True, True
     config.evals.health.enabled, config.evals.baselines = True, False
     result = jssl.run(config, tmp_path / "run")
@@ -205,6 +206,6 @@ def test_an_unknown_preset_lists_those_there_are():
 
 
 def test_every_key_is_declared():
-    config = common.base("simclr")
+    config = defaults("simclr")
     with pytest.raises(AttributeError):
         config.lock().optim.lrr = 1

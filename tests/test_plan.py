@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from configs import dino, simclr
 from jssl import parallel
+from jssl.configs import dino, simclr
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.parallel import chips, hlo

@@ -16,8 +16,9 @@ ORDER = (
     ("methods",),
     ("train",),
     ("evaluation", "report"),
+    ("config", "configs"),
     ("runs",),
-    ("cli", "main", "evaluate", "embed", "select", "plan", "configs"),
+    ("cli", "main", "evaluate", "embed", "select", "plan"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

@@ -338,8 +338,8 @@ def check_contract(method: Method, value: Array, before: State, after: State) ->
     except AssertionError as error:
         text = " ".join(str(error).split())
         raise UserError(
-            f"{type(method).__name__}: `loss` must return a scalar, `loss` and `after_update` a state like that of `init`, "
-            f"of the same shapes and dtypes: {text[:200]}"
+            f"{type(method).__name__}: `loss` must return a scalar, and `loss` and `after_update` a state like that of "
+            f"`init`, of the same shapes and dtypes: {text[:200]}"
         ) from error
 
 

@@ -5,7 +5,7 @@ import pytest
 from absl import flags as absl_flags
 from ml_collections import config_flags
 
-from configs import common
+from jssl.config import defaults
 from jssl.data import datasets, normalization, sources
 from jssl.errors import UserError
 
@@ -46,7 +46,7 @@ def test_a_channel_of_one_value_has_std_one():
 
 
 def config(**changes):
-    found = common.base("simclr")
+    found = defaults("simclr")
     found.data.update({"name": "digits", **changes})
     return found
 

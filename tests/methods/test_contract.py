@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
 from jssl import methods, models, parallel
+from jssl.config import defaults
 from jssl.methods import Context, OnlineProbe, RunInfo, make_method
 from tests.conftest import METHODS, SMALL_SIZES
 from tests.methods.reference import named
@@ -37,7 +37,7 @@ CONTEXT = Context(jax.random.key(1), jnp.zeros((), jnp.int32), jnp.zeros(()))
 def config_of(variant):
     """The method section of the method's own config, with narrow heads."""
     name = variant.split()[0]
-    config = importlib.import_module(f"configs.{name}").get_config().method
+    config = importlib.import_module(f"jssl.configs.{name}").get_config().method
     config.update({key: value for key, value in SMALL_SIZES.items() if config.get(key)})
     config.update(VARIANTS[variant])
     config.update({"local_views": ("local",)} if variant in LOCAL_CROPS else {})
@@ -225,10 +225,10 @@ def test_a_probe_beside_it_changes_nothing(started):
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_its_config_declares_every_setting_and_the_docs_have_a_row(name):
-    module = importlib.import_module(f"configs.{name}")
+    module = importlib.import_module(f"jssl.configs.{name}")
     fields = {field.name for field in dataclasses.fields(METHODS[name])} - set(methods.INJECTED_FIELDS)
     for preset in ("digits", "small", "cifar10", "imagenet"):
         assert set(module.get_config(preset).method) == fields | {"name"}
     text = (pathlib.Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     assert f"configs/{name}.py" in text
-    assert common.base("simclr").keys() == module.get_config().keys()
+    assert defaults("simclr").keys() == module.get_config().keys()

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import dino
 from jssl import models
+from jssl.configs import dino
 from jssl.errors import UserError
 from jssl.methods import DINO
 from jssl.models.network import Network

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import mocov3
+from jssl.configs import mocov3
 from jssl.errors import UserError
 from jssl.methods import MoCoV3
 from jssl.train import durations, optim

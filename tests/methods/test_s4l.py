@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common, s4l, semi
 from jssl import models, parallel
+from jssl.configs import s4l, semi
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.methods import METHODS, Context, RunInfo, ViewTask, make_method
@@ -382,7 +382,7 @@ def test_a_method_becomes_a_term_by_config_alone(name, mesh1):
     config.encoder.convnet.update({"width": 4, "strides": (2,)})
     for stream in (config.data.labeled, config.data.unlabeled):
         for view in stream.views.values():
-            view.update(common.view(8, flip_prob=0.5))
+            view.update(view(8, flip_prob=0.5))
     prog = program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10, 20), mesh1)
     shapes = jax.eval_shape(prog.step, prog.abstract_state(), prog.abstract_batch())
     assert f"{name}/loss" in shapes[1]

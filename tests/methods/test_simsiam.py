@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import simsiam
+from jssl.configs import simsiam
 from jssl.errors import UserError
 from jssl.methods import SimSiam
 from jssl.train import durations, optim

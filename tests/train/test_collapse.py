@@ -6,7 +6,7 @@ What keeps BYOL and DINO from it is tried in tests/methods/test_byol.py and test
 import logging
 
 import jssl
-from configs import byol
+from jssl.configs import byol
 from tests.conftest import tiny
 
 

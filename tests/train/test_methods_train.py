@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from etils import epath
 
-from configs import common
 from jssl.data.streams import DataInfo
 from jssl.train import program
 from jssl.train.checkpoint import Checkpointer
@@ -18,9 +17,9 @@ INFO = DataInfo(256, (8, 8, 1), 1, 10)
 
 def shrunk(name):
     """The digits preset, narrow and short, with views that cost no compilation."""
-    config = tiny(importlib.import_module(f"configs.{name}").get_config("digits"))
+    config = tiny(importlib.import_module(f"jssl.configs.{name}").get_config("digits"))
     for view in config.data.unlabeled.views.values():
-        view.update(common.view(8, copies=view.copies, flip_prob=0.5))
+        view.update(view(8, copies=view.copies, flip_prob=0.5))
     return config
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import common
+from jssl.config import defaults, duration, group
 from jssl.errors import UserError
 from jssl.train import optim
 from jssl.train.durations import Clock
@@ -18,7 +18,7 @@ GRADS = jax.tree.map(lambda p: 0.1 * p + 0.05, PARAMS)
 
 
 def config(**changes):
-    settings = common.base("simclr").optim
+    settings = defaults("simclr").optim
     settings.update({"name": "sgd", "lr": 0.5, "lr_scaling": "none", "schedule": "constant", **changes})
     return settings
 
@@ -149,7 +149,7 @@ def test_the_weight_decay_goes_to_its_end_along_a_cosine(name, final):
 
 
 def test_cosine_with_warm_up():
-    settings = config(schedule="cosine", final_lr_factor=0.1, **common.duration("warmup", steps=10))
+    settings = config(schedule="cosine", final_lr_factor=0.1, **duration("warmup", steps=10))
     schedule = optim.make_schedule(settings, CLOCK)
     values = np.asarray([schedule(step) for step in range(51)])
     np.testing.assert_allclose(values[:10], 0.5 * np.arange(1, 11) / 10, rtol=1e-6)
@@ -169,7 +169,7 @@ def test_steps_and_units_of_time():
         ("examples", 450, 5),
         ("steps", 7, 7),
     ]:
-        assert CLOCK.steps(common.duration("warmup", **{unit: value}), "warmup") == expected
+        assert CLOCK.steps(duration("warmup", **{unit: value}), "warmup") == expected
 
 
 @pytest.mark.parametrize(("scaling", "factor"), [("linear", 4), ("sqrt", 2), ("none", 1)])
@@ -180,7 +180,7 @@ def test_scaling_with_the_batch(scaling, factor):
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw", "lamb"])
 def test_groups_have_their_own_rate_and_wait(name):
     settings = config(name=name, weight_decay=0.01)
-    settings.groups = {"head": common.group("head/", lr_factor=0.1, steps=2)}
+    settings.groups = {"head": group("head/", lr_factor=0.1, steps=2)}
     still, after, free = (
         steps(settings, 2),
         steps(settings, 3),
@@ -199,7 +199,7 @@ def test_a_group_that_waited_begins_as_if_new(name):
     """The bias correction of Adam starts when the group does."""
     settings = config(name=name, weight_decay=0.01)
     fresh = steps(settings, 2)
-    settings.groups = {"head": common.group("head/", steps=5)}
+    settings.groups = {"head": group("head/", steps=5)}
     same(steps(settings, 7)["head"], fresh["head"])
 
 
@@ -216,7 +216,7 @@ def test_the_probe_does_not_decide_how_the_rest_is_clipped():
 
 def test_a_group_may_keep_the_peak_rate():
     settings = config(schedule="cosine", momentum=0.0, weight_decay=0.0)
-    settings.groups = {"head": common.group("head", constant_lr=True)}
+    settings.groups = {"head": group("head", constant_lr=True)}
     result = steps(settings, 40)
     np.testing.assert_allclose(result["head"]["kernel"], 1 - 40 * 0.5 * 0.15, rtol=1e-4)
 
@@ -227,7 +227,7 @@ def test_a_group_may_keep_the_peak_rate():
 )
 def test_a_group_that_matches_nothing_is_an_error(pattern, message):
     settings = config()
-    settings.groups = {"head": common.group(pattern)}
+    settings.groups = {"head": group(pattern)}
     with pytest.raises(UserError, match=message):
         optim.make_optimizer(settings, CLOCK, PARAMS)
 

@@ -64,7 +64,7 @@ def test_it_is_built_and_compiled_without_data(mesh8):
 
 
 def test_the_imagenet_preset_is_built_from_shapes(mesh8):
-    from configs import simclr
+    from jssl.configs import simclr
 
     config = simclr.get_config("imagenet")
     prog = program.make_program(config, DataInfo(1281167, None, 3, 1000), mesh8)

@@ -11,7 +11,7 @@ from etils import epath
 from sklearn.metrics import roc_auc_score
 
 import jssl
-from configs import self_training, semi, supervised
+from jssl.configs import self_training, semi, supervised
 from jssl.data.augment import image_ops
 from jssl.data.datasets import open_data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
@@ -45,19 +45,19 @@ def shrunk(config):
     config.data.labeled.batch_size = 8 if labeled else 0
     for stream in (config.data.labeled, config.data.unlabeled):
         for view in stream.views.values():
-            view.update(semi.common.view(8, copies=min(2, view.copies), brightness=0.4))
+            view.update(semi.view(8, copies=min(2, view.copies), brightness=0.4))
     for term in config.method.get("terms", {}).values():
         term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
     return config
 
 
 def get(name, *preset):
-    return shrunk(importlib.import_module(f"configs.{name}").get_config(*preset))
+    return shrunk(importlib.import_module(f"jssl.configs.{name}").get_config(*preset))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
-    module = importlib.import_module(f"configs.{name}")
+    module = importlib.import_module(f"jssl.configs.{name}")
     for scale in ("digits", "tiny", "cifar10"):
         config = module.get_config(f"rotation,{scale}" if name == "s4l" else scale)
         assert scale in config.name

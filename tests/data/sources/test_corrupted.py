@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from configs import common
+from jssl.config import defaults
 from jssl.data import datasets, sources
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import EvalBatches, TrainBatches
@@ -260,7 +260,7 @@ def test_a_part_of_a_shifted_source_is_shifted_as_the_whole_is(folder):
 
 
 def options(**changes):
-    config = common.base("simclr")
+    config = defaults("simclr")
     config.data.update({"name": "digits", "labels": "5 per class", "holdout": 0.0})
     config.data.unlabeled.update(changes)
     return config
