@@ -48,7 +48,13 @@ __all__ = [
 
 
 def defaults() -> dict[str, dict[str, Any]]:
-    """The sections of all evaluators with their defaults, by name: `evals.NAME`."""
+    """The sections of all evaluators with their defaults, by name: `evals.NAME`.
+
+    Example:
+      >>> from jssl import evaluation
+      >>> evaluation.defaults()["knn"]["k"]
+      20
+    """
     return {name: dataclasses.asdict(evaluator()) for name, evaluator in EVALUATORS.items()}
 
 

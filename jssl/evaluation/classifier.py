@@ -51,6 +51,13 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
     Returns:
       `top1`, `top5`, `worst_class` (of the classes that occur), `largest_class_fraction` (the part of all
       pseudo-labels that fall on one class), and `of/NAME` for every class named that occurs.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> logits, labels = np.array([[2.0, 0.0], [1.0, 0.0]]), np.array([0, 1])
+      >>> evaluation.classify(evaluation.Features(logits, labels, np.arange(2)))
+      {'top1': 0.5, 'top5': 1.0, 'worst_class': 0.0, 'largest_class_fraction': 1.0}
     """
     ranked = np.argsort(-scores.x, axis=1, kind="stable")
     right = ranked[:, 0] == scores.labels

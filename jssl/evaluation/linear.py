@@ -91,6 +91,13 @@ def linear(
 
     Raises:
       UserError: if l2 is empty or negative, or max_iterations less than 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> x, labels = np.array([[-1.0], [1.0]] * 4), np.array([0, 1] * 4)
+      >>> evaluation.linear(x, labels, x, labels, l2=(0.01,))
+      {'top1': 1.0, 'top5': 1.0, 'l2': 0.01}
     """
     if not valid_penalties(l2) or max_iterations < 1:
         raise UserError(

@@ -32,6 +32,14 @@ def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array
     References:
       Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 5.
       https://arxiv.org/abs/2006.09882
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> scores = jnp.array([[1.0, 0.0], [1.0, 0.0]])  # both samples prefer the first prototype
+      >>> print(losses.sinkhorn(scores).round(3))
+      [[0.5 0.5]
+       [0.5 0.5]]
     """
     if scores.ndim != 2:
         raise ValueError(f"sinkhorn takes scores float[B, K], not {scores.shape}")
@@ -62,6 +70,14 @@ def swapped_prediction(
     References:
       Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 2.
       https://arxiv.org/abs/2006.09882
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> scores, assignments = jnp.zeros((8, 2)), jnp.full((8, 2), 0.5)
+      >>> loss = losses.swapped_prediction([scores, scores, scores], [assignments, assignments])
+      >>> round(float(loss), 3)  # log 2: no prototype is likelier than the other
+      0.693
     """
     for scores in (*scores_by_view, *assignments_by_view):
         check_pair("swapped_prediction", scores_by_view[0], scores)

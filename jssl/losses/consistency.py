@@ -23,6 +23,12 @@ def entropy(logits: Array) -> Array:
 
     References:
       Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, 2004, eq. 8.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> round(float(losses.entropy(jnp.zeros((8, 4)))), 3)  # log 4
+      1.386
     """
     check_logits("entropy", logits)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
@@ -44,6 +50,13 @@ def softmax_mse(logits: Array, target: Array) -> Array:
 
     References:
       Tarvainen and Valpola, Mean teachers are better role models, 2017, eq. 1. https://arxiv.org/abs/1703.01780
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> logits, target = jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])
+      >>> round(float(losses.softmax_mse(logits, target)), 3)  # 0.5^2
+      0.25
     """
     check_logits("softmax_mse", logits, target)
     p = jax.nn.softmax(logits.astype(jnp.float32))
@@ -61,6 +74,13 @@ def kl_divergence(logits: Array, target_logits: Array) -> Array:
 
     Raises:
       ValueError: if the shapes differ or are not rank 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> target_logits = jnp.log(jnp.array([[0.75, 0.25]]))
+      >>> round(float(losses.kl_divergence(jnp.zeros((1, 2)), target_logits)), 3)  # log 2 - 0.562
+      0.131
     """
     check_logits("divergence", logits, target_logits)
     target = jax.nn.log_softmax(jax.lax.stop_gradient(target_logits).astype(jnp.float32))
@@ -94,6 +114,15 @@ def adversarial_direction(
 
     References:
       Miyato et al., Virtual Adversarial Training, 2017, eqs. 5 to 12. https://arxiv.org/abs/1704.03976
+
+    Example:
+      >>> import jax
+      >>> from jssl import losses
+      >>> classifier = lambda x: x[:, 0, 0] @ jax.numpy.array([[1.0, -1.0], [0.0, 0.0]])  # sees channel 0 alone
+      >>> images = jax.numpy.zeros((1, 1, 1, 2))
+      >>> change = losses.adversarial_direction(classifier, images, jax.random.key(0), size=0.5)
+      >>> print(abs(change).ravel().round(3))
+      [0.5 0. ]
     """
     check_positive(size=size, steps=steps)
     logits, push = jax.linearize(function, images)

@@ -29,6 +29,13 @@ def barlow_twins(z1: Array, z2: Array, off_diagonal_weight: float = 0.0051) -> A
 
     References:
       Zbontar et al., Barlow Twins, 2021, eq. 1 and 2. https://arxiv.org/abs/2103.03230
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> z = jnp.array([[1.0, 1.0], [-1.0, -1.0]])  # two dimensions that say the same
+      >>> round(float(losses.barlow_twins(z, z)), 4)  # 2 * 0.0051
+      0.0102
     """
     _check("barlow_twins", z1, z2)
     c = jnp.matmul(_standardized(z1).T, _standardized(z2), precision=PRECISION) / len(z1)
@@ -65,6 +72,13 @@ def vicreg(
 
     References:
       Bardes et al., VICReg, 2022, eq. 1 to 6. https://arxiv.org/abs/2105.04906
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> collapsed = jnp.ones((4, 2))
+      >>> {name: round(float(term), 2) for name, term in losses.vicreg(collapsed, collapsed).items()}
+      {'invariance': 0.0, 'variance': 24.75, 'covariance': 0.0}
     """
     _check("vicreg", z1, z2)
     z1, z2 = z1.astype(jnp.float32), z2.astype(jnp.float32)

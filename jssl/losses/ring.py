@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from jssl.errors import unknown
-from jssl.losses import DENSE, Blockwise, Similarity, similarity
+from jssl.losses import similarity
+from jssl.losses.similarity import DENSE, Blockwise, Similarity
 from jssl.parallel import DATA_AXIS
 from jssl.types import Array, PyTree
 
@@ -34,6 +35,13 @@ class Ring:
     References:
       Liu et al., Ring Attention with Blockwise Transformers for Near-Infinite Context, 2023 (the same idea for
       attention). https://arxiv.org/abs/2310.01889
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses, parallel
+      >>> z, ring = jnp.eye(8), losses.Ring(parallel.make_mesh())  # over all devices
+      >>> round(float(losses.nt_xent(z, z, temperature=1.0, similarity=ring)), 3)  # log(e + 14) - 1
+      1.816
     """
 
     mesh: Mesh

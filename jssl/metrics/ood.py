@@ -17,6 +17,12 @@ def score(logits: np.ndarray, kind: str) -> np.ndarray:
       logits: float[N, C].
       kind: 'max_softmax', the largest probability (Hendrycks and Gimpel, 2016, https://arxiv.org/abs/1610.02136), or
         'energy', the log-sum-exp of the logits (Liu et al., 2020, eq. 3, https://arxiv.org/abs/2010.03759).
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl.metrics import ood
+      >>> ood.score(np.log(np.array([[0.25, 0.75]])), "max_softmax").round(3)
+      array([0.75])
     """
     if kind not in SCORES:
         raise unknown("score", kind, SCORES)
@@ -30,6 +36,12 @@ def threshold(known: np.ndarray, keep: float) -> float:
     Args:
       known: scores of labelled images that the classifier did not learn from, float[N].
       keep: in (0, 1].
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl.metrics import ood
+      >>> round(ood.threshold(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), keep=0.75), 3)
+      1.0
     """
     if not 0 < keep <= 1:
         raise UserError(f"keep={keep} must be in (0, 1]")
@@ -41,6 +53,12 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
 
     Args:
       inside, outside: scores float[N], float[M].
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import metrics
+      >>> metrics.auroc(np.array([0.9, 0.8]), np.array([0.1, 0.85]))  # 3 of 4 pairs in the right order
+      0.75
     """
     from scipy.stats import rankdata  # a second to import
 

@@ -41,6 +41,12 @@ class ViewSpec:
 
     Raises:
       UserError: if a field is out of its range.
+
+    Example:
+      >>> from jssl.data import augment
+      >>> spec = augment.ViewSpec(size=32, copies=2, crop_area_min=0.2, flip_prob=0.5)
+      >>> spec.size, spec.blur_prob  # what is not set is off
+      (32, 0.0)
     """
 
     size: int
