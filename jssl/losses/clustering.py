@@ -37,9 +37,8 @@ def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array
       >>> import jax.numpy as jnp
       >>> from jssl import losses
       >>> scores = jnp.array([[1.0, 0.0], [1.0, 0.0]])  # both samples prefer the first prototype
-      >>> print(losses.sinkhorn(scores).round(3))
-      [[0.5 0.5]
-       [0.5 0.5]]
+      >>> [round(x, 3) for x in losses.sinkhorn(scores).ravel().tolist()]
+      [0.5, 0.5, 0.5, 0.5]
     """
     if scores.ndim != 2:
         raise ValueError(f"sinkhorn takes scores float[B, K], not {scores.shape}")

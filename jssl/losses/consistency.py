@@ -121,8 +121,8 @@ def adversarial_direction(
       >>> classifier = lambda x: x[:, 0, 0] @ jax.numpy.array([[1.0, -1.0], [0.0, 0.0]])  # sees channel 0 alone
       >>> images = jax.numpy.zeros((1, 1, 1, 2))
       >>> change = losses.adversarial_direction(classifier, images, jax.random.key(0), size=0.5)
-      >>> print(abs(change).ravel().round(3))
-      [0.5 0. ]
+      >>> [round(x, 3) for x in abs(change).ravel().tolist()]
+      [0.5, 0.0]
     """
     check_positive(size=size, steps=steps)
     logits, push = jax.linearize(function, images)

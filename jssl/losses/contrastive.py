@@ -18,9 +18,8 @@ def normalize(z: Array) -> Array:
     Example:
       >>> import jax.numpy as jnp
       >>> from jssl import losses
-      >>> print(losses.normalize(jnp.array([[3.0, 4.0], [0.0, 0.0]])).round(3))
-      [[0.6 0.8]
-       [0.  0. ]]
+      >>> [round(x, 3) for x in losses.normalize(jnp.array([[3.0, 4.0], [0.0, 0.0]])).ravel().tolist()]
+      [0.6, 0.8, 0.0, 0.0]
     """
     z = z.astype(jnp.float32)
     square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)

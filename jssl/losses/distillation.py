@@ -95,8 +95,9 @@ def sharpened(teacher_logits: Array, center: Array, temperature: float | Array) 
       >>> import jax.numpy as jnp
       >>> from jssl import losses
       >>> logits = jnp.log(jnp.array([[0.25, 0.75]]))
-      >>> print(losses.sharpened(logits, jnp.zeros(2), temperature=0.5).round(3))  # 1 : 3 becomes 1 : 9
-      [[0.1 0.9]]
+      >>> result = losses.sharpened(logits, jnp.zeros(2), temperature=0.5)  # 1 : 3 becomes 1 : 9
+      >>> [round(x, 3) for x in result.ravel().tolist()]
+      [0.1, 0.9]
     """
     centred = (teacher_logits.astype(jnp.float32) - center) / temperature
     return jax.lax.stop_gradient(jax.nn.softmax(centred, axis=-1))

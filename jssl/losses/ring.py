@@ -39,9 +39,9 @@ class Ring:
     Example:
       >>> import jax.numpy as jnp
       >>> from jssl import losses, parallel
-      >>> z, ring = jnp.eye(8), losses.Ring(parallel.make_mesh())  # over all devices
-      >>> round(float(losses.nt_xent(z, z, temperature=1.0, similarity=ring)), 3)  # log(e + 14) - 1
-      1.816
+      >>> z, ring = jnp.eye(16), losses.Ring(parallel.make_mesh())  # over all devices
+      >>> round(float(losses.nt_xent(z, z, temperature=1.0, similarity=ring)), 3)  # log(e + 30) - 1
+      2.488
     """
 
     mesh: Mesh

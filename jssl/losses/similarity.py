@@ -27,8 +27,9 @@ class Similarity(Protocol):
       >>> import jax.numpy as jnp
       >>> from jssl import losses
       >>> form: losses.Similarity = losses.DENSE
-      >>> print(form.log_sum_exp(jnp.eye(2), jnp.eye(2), scale=1.0).round(3))  # log(e + 1)
-      [1.313 1.313]
+      >>> result = form.log_sum_exp(jnp.eye(2), jnp.eye(2), scale=1.0)  # log(e + 1)
+      >>> [round(x, 3) for x in result.ravel().tolist()]
+      [1.313, 1.313]
     """
 
     def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:

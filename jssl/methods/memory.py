@@ -109,9 +109,8 @@ def update_bank(bank: Array, index: Array, z: Array, momentum: float) -> Array:
       >>> import jax.numpy as jnp
       >>> from jssl.methods import memory
       >>> bank = memory.update_bank(jnp.eye(2), jnp.array([0]), jnp.array([[0.0, 1.0]]), momentum=0.5)
-      >>> print(bank.round(3))  # row 0 turned by half
-      [[0.707 0.707]
-       [0.    1.   ]]
+      >>> [round(x, 3) for x in bank.ravel().tolist()]  # row 0 turned by half
+      [0.707, 0.707, 0.0, 1.0]
     """
     change = (1 - momentum) * (jax.lax.stop_gradient(z) - bank[index])
     bank = bank.at[index].add(change)

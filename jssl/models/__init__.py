@@ -94,11 +94,11 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     Example:
       >>> import jax
       >>> from jssl import models
-      >>> encoder = models.encoder({"name": "convnet", "convnet": {"width": 4}})
+      >>> encoder = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
       >>> images = jax.numpy.zeros((2, 32, 32, 3))
       >>> features, _ = encoder.apply(*encoder.init(jax.random.key(0), images), images, train=False)
       >>> features.shape
-      (2, 32)
+      (2, 8)
     """
     name = config["name"]
     if name not in ENCODERS:
@@ -273,11 +273,10 @@ def _hint(word: str, known: Mapping[str, Any]) -> str:
 _EXAMPLES = {
     "resnet18": """
       >>> images = jax.numpy.zeros((2, 32, 32, 3))
-      >>> encoder = models.resnet18(stem="cifar", width=0.125)
-      >>> params, stats = encoder.init(jax.random.key(0), images)
-      >>> features, stats = encoder.apply(params, stats, images, train=True)
-      >>> features.shape
-      (2, 64)""",
+      >>> encoder = models.resnet18(stem="cifar")
+      >>> params, stats = jax.eval_shape(encoder.init, jax.random.key(0), images)
+      >>> params["stem"]["kernel"].shape
+      (3, 3, 3, 64)""",
     "vit_s": """
       >>> images = jax.numpy.zeros((2, 32, 32, 3))
       >>> encoder = models.vit_s(patch_size=8, image_size=32)

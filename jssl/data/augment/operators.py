@@ -316,8 +316,8 @@ def grayscale(key: Array, image: Array, prob: float = 0.2) -> Array:
       >>> import jax
       >>> from jssl.data.augment import operators
       >>> red = jax.numpy.array([[[1.0, 0.0, 0.0]]])
-      >>> print(operators.grayscale(jax.random.key(0), red, prob=1.0).round(3))
-      [[[0.299 0.299 0.299]]]
+      >>> [round(x, 3) for x in operators.grayscale(jax.random.key(0), red, prob=1.0).ravel().tolist()]
+      [0.299, 0.299, 0.299]
     """
     if image.shape[-1] != 3:
         return image

@@ -110,8 +110,8 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
       >>> from jssl.data.augment import randaugment
       >>> image = jnp.array([[0.25, 0.75]])[..., None]
       >>> darker = randaugment.apply(image, randaugment.Operator.BRIGHTNESS, level=0.5)  # by a factor of 0.5
-      >>> print(darker[..., 0].round(3))
-      [[0.125 0.375]]
+      >>> [round(x, 3) for x in darker[..., 0].ravel().tolist()]
+      [0.125, 0.375]
     """
     signed = strength * (2.0 * level - 1.0)
     families = (

@@ -146,10 +146,10 @@ def views(
       >>> import jax
       >>> from jssl.data import augment
       >>> images = jax.numpy.zeros((8, 32, 32, 3), "uint8")
-      >>> specs = {"global": augment.ViewSpec(size=16, copies=2), "local": augment.ViewSpec(size=8, flip_prob=0.5)}
-      >>> made = augment.views(jax.random.key(0), images, specs)
+      >>> specs = {"global": augment.ViewSpec(size=24, copies=2), "local": augment.ViewSpec(size=8)}
+      >>> made = jax.jit(lambda key, images: augment.views(key, images, specs))(jax.random.key(0), images)
       >>> {name: [view.shape for view in copies] for name, copies in made.items()}
-      {'global': [(8, 16, 16, 3), (8, 16, 16, 3)], 'local': [(8, 8, 8, 3)]}
+      {'global': [(8, 24, 24, 3), (8, 24, 24, 3)], 'local': [(8, 8, 8, 3)]}
     """
     refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
     if not refs:
