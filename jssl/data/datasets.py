@@ -45,7 +45,7 @@ class Data:
 
     Attributes:
       train: what the method trains on.
-      val: holdout_indices out of train, for choices; None without a holdout.
+      val: held out of train, for choices; None without a holdout.
       test: for the final numbers; None if the data set has no such split.
       labeled_indices: positions within train whose labels may be used, or None if there are no labels.
       holdout_indices: positions of val in the split that it was cut from.
@@ -158,13 +158,13 @@ class Data:
         return self.unlabeled_pool.take(self.inliers), None if labels is None else labels[self.inliers]
 
     def labeled(self) -> tuple[Source, np.ndarray]:
-        """Source and labels of the labelled stream: what of train may show its label."""
+        """Source and labels of the labelled stream: the images of train whose labels may be used."""
         assert self.labeled_indices is not None
         source = self.train.take(self.labeled_indices)
         return source, _labels_of(source)
 
     def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
-        """Source, labels and, where there are pseudo_labels, `target` and `weight` of the labelled stream.
+        """Source, labels and, where there are pseudo-labels, `target` and `weight` of the labelled stream.
 
         True labels come first, as distributions of one class with weight 1; the label of a pseudo-label is its
         likeliest class.
@@ -202,7 +202,7 @@ class Data:
 
 
 def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
-    """Opens the sources of a config, cuts the holdout, chooses the labeled_indices labels.
+    """Opens the sources of a config, cuts the holdout, chooses whose labels may be used.
 
     Args:
       config: of a run.
@@ -241,9 +241,7 @@ def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
     pseudo_labels = None
     if data.pseudo_labels:
         if labels is None:
-            raise UserError(
-                "config.data.pseudo_labels: the images have no labels, so none can be has_pseudo_labels"
-            )
+            raise UserError("config.data.pseudo_labels: the images have no labels, so there are no classes")
         pseudo_labels = read_pseudo_labels(
             data.pseudo_labels, split_fingerprint(train, holdout_indices), len(train.class_names or ())
         )
@@ -310,7 +308,7 @@ def distribution_shift(data: Any) -> DistributionShift:
 
 
 def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:
-    """What tells one train from another, int64[3]: its size, its content, and what was holdout_indices out of it."""
+    """What tells one train split from another, int64[3]: its size, its content, and what was held out of it."""
     return np.array(
         [len(train), train.content_checksum(), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
         np.int64,

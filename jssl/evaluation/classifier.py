@@ -1,4 +1,4 @@
-"""What a method's own classifier is worth, beside that of the supervised baseline."""
+"""Accuracy of a method's own classifier, to be read beside the supervised baseline."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Classifier(Evaluator):
 
 
 def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, float]:
-    """Accuracy of class scores.
+    """Accuracies of class scores, over all images and of every class.
 
     Args:
       scores: x float32[N, C], with labels.

@@ -42,7 +42,7 @@ class PseudoLabel(Evaluator):
 
 
 def pseudo_label_quality(scores: Features) -> dict[str, float]:
-    """Quality of pseudo-labels, over time where it is asked again and again.
+    """Quality of pseudo-labels: accuracy, confidence and balance.
 
     Args:
       scores: class scores float32[N, C] of images without labels, with the labels that training does not see.

@@ -13,7 +13,7 @@ from jssl.types import Array
 
 
 def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array:
-    """Soft assignments that use all prototypes alike, by Sinkhorn-Knopp on exp(scores / epsilon).
+    """Soft assignments that use all prototypes equally, by Sinkhorn-Knopp on exp(scores / epsilon).
 
     Each iteration makes the columns' sums equal, then the rows'. In logarithms, so that no score is too large;
     under `jit` the sums are those of the global batch.
@@ -30,7 +30,7 @@ def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array
       ValueError: for scores that are not rank 2, or settings that are not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 5.
+      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 5.
       https://arxiv.org/abs/2006.09882
 
     Example:
@@ -67,7 +67,7 @@ def swapped_prediction(
       ValueError: if there is no pair, shapes differ, or the temperature is not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 2.
+      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 2.
       https://arxiv.org/abs/2006.09882
 
     Example:

@@ -29,7 +29,7 @@ def normalize(z: Array) -> Array:
 def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, similarity: Similarity = DENSE) -> Array:
     """Normalised temperature-scaled cross entropy of SimCLR.
 
-    Each of the 2N embeddings has its other view as the positive and all 2N - 1 exclude_self in the denominator.
+    Each of the 2N embeddings has its other view as the positive and all 2N - 1 others in the denominator.
     Gradients flow through both sides of every similarity. Computed in float32 whatever the input.
 
     Args:
@@ -91,7 +91,7 @@ _log_sum_exp_of_others.defvjp(_forward, _backward)
 def info_nce(
     query: Array, key: Array, queue: Array | None, temperature: float = 0.07, similarity: Similarity = DENSE
 ) -> Array:
-    """Cross entropy of picking a query's own key among exclude_self.
+    """Cross entropy of picking a query's own key among others (InfoNCE).
 
     Args:
       query: float[N, D]; need not be normalised.
@@ -181,8 +181,8 @@ def contrastive_accuracy(z1: Array, z2: Array, similarity: Similarity = DENSE) -
       similarity: how they are compared, as in nt_xent.
 
     Returns:
-      (accuracy in [0, 1], mean cosine of the similarity, mean cosine of the exclude_self), each float[] without
-      gradient.
+      (accuracy in [0, 1], mean cosine of the positive pairs, mean cosine of the negative pairs), each float[]
+      without gradient.
 
     Example:
       >>> import jax.numpy as jnp

@@ -59,7 +59,7 @@ def dino_cross_entropy(
       student_temperature, teacher_temperature: positive.
 
     Returns:
-      Mean over the batch and over the similarity, float[], at least 0.
+      Mean over the batch and over the pairs, float[], at least 0.
 
     Raises:
       ValueError: if there is no pair, shapes differ, or a number as temperature is not positive.

@@ -1,4 +1,4 @@
-"""Pseudo-labels: which pseudo-labels count, and how much."""
+"""Pseudo-labels: which of them count, how much, and the losses against them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jssl.types import Array
 
 
 class PseudoLabels(NamedTuple):
-    """What a classifier says of images without a label; nothing of it has a gradient.
+    """A classifier's predictions for images without a label; nothing of them has a gradient.
 
     Attributes:
       probabilities: float32[N, C].
       confidence: the largest of them, float32[N] in [1 / C, 1].
-      label: whose that is, int32[N].
+      label: the class that it belongs to, int32[N].
 
     Example:
       >>> import jax.numpy as jnp
@@ -34,7 +34,7 @@ class PseudoLabels(NamedTuple):
 
 
 def pseudo_labels(logits: Array, temperature: float = 1.0) -> PseudoLabels:
-    """The pseudo-label that logits float[N, C] make; a temperature, which must be positive, sharpens it if below 1.
+    """Pseudo-labels of logits float[N, C]; a temperature, which must be positive, sharpens them if below 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,7 +48,7 @@ def pseudo_labels(logits: Array, temperature: float = 1.0) -> PseudoLabels:
 
 
 def pseudo_labels_of(probabilities: Array) -> PseudoLabels:
-    """The pseudo-label of distributions float[N, C].
+    """Pseudo-labels of distributions float[N, C].
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,11 +62,11 @@ def pseudo_labels_of(probabilities: Array) -> PseudoLabels:
 
 
 def weighted_cross_entropy(logits: Array, target: Array, weight: Array) -> Array:
-    """Cross entropy with guessed targets, each times its weight: FixMatch and its kin.
+    """Cross entropy with pseudo-labels as targets, each times its weight: FixMatch and its kin.
 
     Args:
       logits: of the strong views, float[N, C].
-      target: Pseudo-labels int[N], or distributions float[N, C]; receive no gradient.
+      target: pseudo-labels int[N], or distributions float[N, C]; receive no gradient.
       weight: float[N], 0 for pseudo-labels that do not count; receives no gradient.
 
     Returns:
@@ -111,7 +111,7 @@ def sharpen(probabilities: Array, temperature: float) -> Array:
 
 
 def flexible_thresholds(learned: Array, unused: Array, threshold: float, warm_up: bool = True) -> Array:
-    """FlexMatch: a class that is predicted less often is believed earlier.
+    """FlexMatch's thresholds: lower for classes that are predicted less often.
 
     beta = counts / max(counts) and threshold * beta / (2 - beta) for every class. With `warm_up` the images that were
     never predicted with confidence count in the denominator, too.
@@ -142,7 +142,7 @@ def flexible_thresholds(learned: Array, unused: Array, threshold: float, warm_up
 
 
 def free_thresholds(mean_confidence: Array, mean_probabilities: Array) -> Array:
-    """FreeMatch: the mean confidence, times each class' mean probability over the largest of them.
+    """FreeMatch's thresholds: the mean confidence, times each class' mean probability over the largest of them.
 
     Args:
       mean_confidence: a running mean, float[].
@@ -170,8 +170,7 @@ def self_adaptive_fairness(
     """FreeMatch's self-adaptive fairness: cross entropy between two ratios of probability to frequency.
 
     The batch's mean prediction on strong views that count, divided by the histogram of its pseudo-labels, is driven
-    away from
-    what the model says on the whole, divided by its own histogram: minus their cross entropy, both normalised.
+    away from the running mean prediction, divided by its own histogram: minus their cross entropy, both normalised.
 
     Args:
       logits: of the strong views, float[N, C].
@@ -220,7 +219,7 @@ def self_adaptive_fairness(
 
 
 def softmatch_weights(confidence: Array, mean: Array, variance: Array, width: float = 2.0) -> Array:
-    """SoftMatch: 1 above the mean confidence, and below it a Gaussian of the distance to it.
+    """SoftMatch's weights: 1 above the mean confidence, and below it a Gaussian of the distance to it.
 
     Args:
       confidence: float[N].
@@ -267,6 +266,6 @@ def distribution_alignment(probabilities: Array, mean: Array, target: Array | No
       >>> [round(x, 3) for x in losses.distribution_alignment(p, mean).ravel().tolist()]
       [0.2, 0.8]
     """
-    wanted = 1 / probabilities.shape[1] if target is None else target
-    aligned = probabilities.astype(jnp.float32) * wanted / jnp.maximum(mean.astype(jnp.float32), 1e-6)
+    goal = 1 / probabilities.shape[1] if target is None else target
+    aligned = probabilities.astype(jnp.float32) * goal / jnp.maximum(mean.astype(jnp.float32), 1e-6)
     return aligned / jnp.maximum(jnp.sum(aligned, axis=-1, keepdims=True), 1e-30)

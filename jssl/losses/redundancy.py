@@ -1,4 +1,4 @@
-"""Losses that keep the dimensions of an embedding from saying the same."""
+"""Redundancy-reduction losses, which decorrelate the dimensions of an embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH_NORM_EPSILON = 1e-5  # of the batch norm that the official Barlow Twins st
 
 
 def barlow_twins(z1: Array, z2: Array, off_diagonal_weight: float = 0.0051) -> Array:
-    """Distance of the cross-correlation matrix of two views from the identity.
+    """Barlow Twins: distance of the cross-correlation matrix of two views from the identity.
 
     Every dimension is standardised over the batch, each view on its own, with the biased variance.
 
@@ -53,7 +53,7 @@ def vicreg(
     epsilon: float = 1e-4,
     as_in_paper: bool = False,
 ) -> dict[str, Array]:
-    """Invariance, variance and covariance terms, each times its weight; the loss is their sum.
+    """VICReg: invariance, variance and covariance terms, each times its weight; the loss is their sum.
 
     Variances and covariances are unbiased (divided by N - 1) and over the whole batch.
 

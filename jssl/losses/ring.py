@@ -25,7 +25,7 @@ LARGE = 2**28  # bytes of similarities on a device above which 'auto' does not h
 class Ring:
     """`losses.Similarity` over a mesh: O(N M / P^2) of the matrix and O((N + M) D / P) of rows on each of P devices.
 
-    Every device keeps its rows of a; those of b visit it one after the other, and an online log-sum-exp adds them up.
+    Every device holds its rows of a; those of b visit it one after the other, and an online log-sum-exp adds them up.
     In the backward pass they go round again, each with the gradient that it collects on its way home.
 
     Attributes:

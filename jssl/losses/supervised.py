@@ -1,4 +1,4 @@
-"""Losses of a classifier against labels, true or guessed."""
+"""Supervised losses: cross entropy with labels or distributions, and triplets."""
 
 from __future__ import annotations
 

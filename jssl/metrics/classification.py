@@ -6,7 +6,7 @@ import numpy as np
 
 
 def accuracy(ranked: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """top1 and top5 of predictions ranked by score, int[M, >=1].
+    """Top-1 and top-5 accuracy of classes ranked by falling score, int[M, >=1].
 
     Example:
       >>> import numpy as np

@@ -156,7 +156,7 @@ def kl_from_uniform(p: Array) -> Array:
 
 
 def mutual_information(p: Array) -> Array:
-    """What a class tells of the row: entropy of the mean distribution less the mean entropy.
+    """Mutual information of row and class: entropy of the mean distribution less the mean entropy.
 
     The log of the number of classes is this plus `entropy(p)` plus `kl_from_uniform(p)`.
 
@@ -177,7 +177,7 @@ def mutual_information(p: Array) -> Array:
 
 
 def alignment(z1: Array, z2: Array) -> Array:
-    """Mean squared distance of l2-normalised pairs.
+    """Alignment of positive pairs: mean squared distance after l2-normalisation.
 
     Args:
       z1, z2: embeddings of two views, float[N, D]; need not be normalised.
@@ -204,7 +204,7 @@ def alignment(z1: Array, z2: Array) -> Array:
 
 
 def uniformity(z: Array, t: float = 2.0) -> Array:
-    """Log of the mean Gaussian potential exp(-t |z_i - z_j|^2) over distinct pairs of l2-normalised rows.
+    """Uniformity: log of the mean Gaussian potential exp(-t |z_i - z_j|^2) over distinct pairs of l2-normalised rows.
 
     Args:
       z: embeddings, float[N, D], N > 1; need not be normalised.

@@ -1,4 +1,4 @@
-"""Which images belong to none of a classifier's classes? Two scores, a threshold, and how well they tell."""
+"""Detection of out-of-distribution images: two scores, a threshold, and the area under the ROC curve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCORES = ("max_softmax", "energy")
 
 
 def score(logits: np.ndarray, kind: str) -> np.ndarray:
-    """How much images look like those of the classes, float[N]; higher is more.
+    """Scores of images as in-distribution, float[N]; higher is more like the classes.
 
     Args:
       logits: float[N, C].
@@ -31,10 +31,10 @@ def score(logits: np.ndarray, kind: str) -> np.ndarray:
 
 
 def threshold(known: np.ndarray, keep: float) -> float:
-    """The score that a part `keep` of images known to be of the classes reach.
+    """The score that a part `keep` of images known to be inliers reach.
 
     Args:
-      known: scores of labelled images that the classifier did not learn from, float[N].
+      known: scores of labelled images that the classifier was not trained on, float[N].
       keep: in (0, 1].
 
     Example:
@@ -49,7 +49,7 @@ def threshold(known: np.ndarray, keep: float) -> float:
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """The chance that an image of the classes has a higher score than another; 0.5 is a coin.
+    """Area under the ROC curve: how often an inlier has a higher score than an outlier; 0.5 is chance.
 
     Args:
       inside, outside: scores float[N], float[M].

@@ -127,7 +127,7 @@ class Network:
           params, stats, x: as in `apply`.
 
         Returns:
-          float32[B, heads, N, N]: how much each token (row) looks at every token; None if nothing attends.
+          float32[B, heads, N, N]: how much each token (row) attends to every token; None if nothing attends.
         """
         variables = {"params": params, STATS: stats}
         _, sown = self.module.apply(variables, x, False, mutable=[INTERMEDIATES])

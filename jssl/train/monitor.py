@@ -43,7 +43,7 @@ class NotFinite(UserError):
 
 
 def check(config: Any) -> None:
-    """Raises UserError for a log that cannot be kept; called before any long work."""
+    """Raises UserError for a log that cannot be written; called before any long work."""
     if config.log.every_steps < 1:
         raise UserError(f"config.log.every_steps={config.log.every_steps} must be at least 1")
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
@@ -84,7 +84,7 @@ class Monitor:
         self._main = parallel.is_main_process()
         self._pending: list[tuple[int, Metrics]] = []
         self._last_finite: dict[str, float] = {}
-        self._suspects = collapse_causes
+        self._causes = collapse_causes
         history = {**NO_HISTORY, **(history or {})}
         self._ill, self._collapsed = int(history["ill"]), bool(history["collapsed"])
         self.seconds_before = float(history["seconds"])
@@ -178,7 +178,7 @@ class Monitor:
         if self._collapsed or self._ill < 2:
             return False
         self._collapsed = True
-        causes = self._suspects or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
+        causes = self._causes or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
         logging.warning(
             "step %d: the embeddings have collapsed: %s. Likely causes: %s"
             if not any("pseudo-labels" in text for text in found)

@@ -1,4 +1,4 @@
-"""Losses with labels, with guessed ones and without: against float64 oracles from the papers."""
+"""Losses with labels, with pseudo-labels and without: against float64 oracles from the papers."""
 
 import functools
 
@@ -242,7 +242,7 @@ def test_values_that_are_known(value, expected):
         (lambda x: losses.adversarial_direction(classify, x, KEY, 2.0).sum(), 0.3 * LOGITS[:, :, None, None]),
     ],
 )
-def test_what_comes_from_guesses_has_no_gradient(function, argument):
+def test_what_comes_from_pseudo_labels_has_no_gradient(function, argument):
     other = argument * (1.1 + 0.1 * np.arange(argument.size, dtype=np.float32).reshape(argument.shape))
     compute = jax.jit(jax.value_and_grad(function))
     value, gradient = compute(argument)
@@ -400,11 +400,11 @@ def test_unit_images(dtype, sizes):
     assert not np.any(unit[-1])
 
 
-# --- guesses
+# --- pseudo-labels
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
-def test_a_guess_is_the_largest_probability(temperature):
+def test_a_pseudo_label_is_the_largest_probability(temperature):
     p = softmax(LOGITS.astype(np.float64) / temperature)
     guess = losses.pseudo_labels(LOGITS, temperature)
     np.testing.assert_allclose(guess.probabilities, p, rtol=1e-4, atol=1e-9)
@@ -426,10 +426,10 @@ def test_sharpen_is_mixmatchs_equation_seven(temperature):
 
 @pytest.mark.parametrize("warm_up", [True, False])
 @pytest.mark.parametrize(
-    "guessed",  # of every image the last confident guess, -1 if there is none
+    "labels",  # of every image the last confident pseudo-label, -1 if there is none
     [[-1] * 6, [-1, -1, -1, -1, 0, 1, 1, 3], [-1, 0, 0, 0, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 3], [2] * 5],
 )
-def test_flexible_thresholds_are_flexmatchs(guessed, warm_up):
+def test_flexible_thresholds_are_flexmatchs(labels, warm_up):
     counts = [sum(g == c for g in guessed) for c in range(C)]
     most = max([*counts, sum(g < 0 for g in guessed)] if warm_up else counts)
     beta = [count / most if most else 0.0 for count in counts]
@@ -561,7 +561,7 @@ def test_half_precision_is_mixed_in_single(dtype):
         lambda x: losses.distribution_alignment(x, x[0], x[1]),
     ],
 )
-def test_guesses_of_half_precision_are_computed_in_single(function, dtype):
+def test_pseudo_labels_of_half_precision_are_computed_in_single(function, dtype):
     x = jnp.asarray(np.concatenate([ROWS["target"], np.eye(C)]), dtype)
     function = jax.jit(function)
     found, expected = function(x), function(x.astype(jnp.float32))

@@ -72,7 +72,7 @@ def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
 
 
 def test_a_control_and_a_run_beside_it(tmp_path):
-    """The control is printed beside the result, which says so if it is worse."""
+    """The supervised baseline is printed beside the result, which says so if it is worse."""
     config = get("supervised")
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
     control = jssl.run(config, tmp_path / "control")

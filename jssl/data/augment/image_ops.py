@@ -242,7 +242,7 @@ def warp(
 
 
 def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
-    """The image seen through a window of its size that has moved; beyond the border it is mirrored.
+    """The image shifted as a window of its size moves over it; beyond the border it is mirrored.
 
     The border pixels themselves are not doubled. Two small matmuls, no gather.
 

@@ -81,7 +81,7 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
     Ranges at strength 1, all uniform; a smaller one brings their ends nearer to the identity:
 
       brightness, color, contrast, sharpness: the factor, 0.05 .. 0.95
-      posterize: bits that are kept, 8 .. 4
+      posterize: bits that stay, 8 .. 4
       rotate: -30 .. 30 degrees
       shear_x, shear_y: -0.3 .. 0.3 pixels a pixel, the top and the left edge resting
       solarize: threshold, 1 .. 0

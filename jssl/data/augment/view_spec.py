@@ -1,4 +1,4 @@
-"""What a config says of a view."""
+"""The description of a view: a section of the config."""
 
 from __future__ import annotations
 
