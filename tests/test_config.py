@@ -34,6 +34,17 @@ def test_shipped_configs_pass(name):
         ({"optim__schedule": "cosin"}, r"unknown config\.optim\.schedule 'cosin': did you mean 'cosine'"),
         ({"optim__lr_scaling": "square"}, r"config\.optim\.lr_scaling 'square'"),
         ({"optim__layer_decay": 0.0}, r"layer_decay=0\.0 must be above 0 and at most 1"),
+        *[
+            ({f"optim__{name}": -3.0}, rf"config\.optim\.{name}=-3\.0 must be at least 0")
+            for name in (
+                "weight_decay",
+                "final_weight_decay",
+                "clip_norm",
+                "clip_each_norm",
+                "final_lr_factor",
+            )
+        ],
+        ({"optim__layer_decay": 1.5}, r"layer_decay=1\.5 must be above 0 and at most 1"),
         ({"optim__weight_decay": -1e-4}, r"weight_decay=-0\.0001 must be at least 0"),
         ({"optim__step_at": 0.5}, r"config\.optim\.step_at=0\.5 must be numbers in parentheses"),
         ({"optim__grad_accumulation": 0}, r"grad_accumulation=0 must be at least 1"),

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jssl import parallel, rng
 from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError
 from jssl.types import Array, Batch, PyTree
 
 LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
@@ -113,10 +113,6 @@ def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:
     streams = {
         name: _stream(name, config, info, sizes[name]) for name in NAMES if config.data[name].batch_size
     }
-    if config.data.epochs_of not in streams:
-        raise unknown(
-            "stream in config.data.epochs_of (it must have a batch size)", config.data.epochs_of, streams
-        )
     if "labeled" in streams and not info.num_labeled:
         raise UserError("config.data.labeled.batch_size is given, but there are no labels: see data.labels")
     large = streams.get("unlabeled")
