@@ -133,7 +133,7 @@ def validated_program(config, mesh):
             {"data__unlabeled__batch_size": 0},
             "unlabeled.batch_size or labeled.batch_size must be more than 0",
         ),
-        ({"data__unlabeled__batch_size": -8}, "positive multiple"),
+        ({"data__unlabeled__batch_size": -8}, "batch_size=-8 must be at least 0"),
         ({"data__epochs_of": "labeled"}, "epochs_of='labeled': that stream has no batch_size"),
         ({"data__labeled__batch_size": 8}, "labeled.views is empty"),
         ({"optim__grad_accumulation": 3}, "grad_accumulation=3 must divide"),
