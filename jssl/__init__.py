@@ -1,55 +1,107 @@
 """Self-supervised and semi-supervised representation learning in JAX.
 
 import jssl
+config = jssl.get_config("simclr:digits")  # a shipped config, with a preset after the colon
 result = jssl.run(config, "runs/mine")     # trains, or resumes, or returns the finished result
 encoder = jssl.load("runs/mine")
 features = encoder(images_uint8)           # float32[B, D]
-loss = jssl.losses.nt_xent(z1, z2)         # losses, metrics, models, methods, data, evaluation: without a config
+
+The rooms are there without a config, too: jssl.losses.nt_xent(z1, z2), jssl.evaluation.knn(...).
 """
 
 from __future__ import annotations
 
 import importlib
-import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ml_collections
+    import optax
     from etils import epath
 
-    from jssl import data, evaluation, losses, methods, metrics, models
+    from jssl.models import Network
     from jssl.report.result import Result
     from jssl.runs.encoder import Encoder
+    from jssl.runs.objects import OwnData, OwnMethod
 
-__all__ = ["data", "evaluation", "load", "losses", "methods", "metrics", "models", "run"]
+ROOMS = ("data", "evaluation", "losses", "methods", "metrics", "models")
+__all__ = ["get_config", "load", "run", *ROOMS]
 __version__ = "0.4.0"
-_LAZY = ("data", "evaluation", "losses", "methods", "metrics", "models")
 
 
-def __getattr__(name: str) -> types.ModuleType:
-    """The rooms that are usable without a config, imported (and JAX with them) when one is first asked for."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+def get_config(spec: str) -> ml_collections.ConfigDict:
+    """A shipped config: 'simclr', or with a preset after a colon 'simclr:cifar10'.
+
+    Raises:
+      UserError: for a name or a preset that does not exist; it names the nearest.
+
+    Example:
+      >>> import jssl
+      >>> config = jssl.get_config("simclr:digits")
+      >>> config.method.name, config.method.temperature
+      ('simclr', 0.1)
+    """
+    from jssl import config
+
+    return config.get_config(spec)
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
-
-
-def run(config: ml_collections.ConfigDict, workdir: str | epath.Path) -> Result:
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: str | epath.Path,
+    *,
+    method: OwnMethod | None = None,
+    encoder: Network | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    data: OwnData | None = None,
+) -> Result:
     """Trains a config in a folder to its end; resumes or returns what is there already.
+
+    Args:
+      config: of `get_config`, or one of your own.
+      workdir: the run's folder.
+      method, encoder, optimizer, data: your own objects in the place of what the config names, see
+        `jssl.runs.objects.Objects`; whoever opens the run again gives them again.
 
     Raises:
       UserError: a ValueError whose text says what to put right.
     """
     from jssl.runs import stages
+    from jssl.runs.objects import Objects
 
-    return stages.run(config, workdir)
+    return stages.run(config, workdir, objects=Objects(method, encoder, optimizer, data))
 
 
-def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
-    """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`."""
-    from jssl.runs import encoder
+def load(
+    workdir: str | epath.Path,
+    step: int | None = None,
+    *,
+    method: OwnMethod | None = None,
+    encoder: Network | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Encoder:
+    """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`.
 
-    return encoder.load(workdir, step)
+    Args:
+      workdir: the run's folder.
+      step: the checkpoint to take.
+      method, encoder, optimizer: as given to `run`, if they were.
+
+    Raises:
+      UserError: if the folder holds no run, or no checkpoint yet.
+    """
+    from jssl.runs import encoder as encoders
+    from jssl.runs.objects import Objects
+
+    return encoders.load(workdir, step, Objects(method, encoder, optimizer))
+
+
+def __getattr__(name: str) -> Any:
+    """Rooms are loaded when they are asked for: importing jssl alone stays light."""
+    if name in ROOMS:
+        return importlib.import_module(f"jssl.{name}")
+    raise AttributeError(f"module 'jssl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,7 +27,7 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
 
 def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([shipped(argument) for argument in argv])
         for name in required:
             if flags.FLAGS[name].value is None:
                 raise UserError(f"--{name} is missing; see --help")
@@ -39,6 +39,17 @@ def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}: options are written --name=value; see --help")
     return rest
+
+
+def shipped(argument: str) -> str:
+    """--config=NAME, with or without a preset, as the file of that shipped config; other arguments as they are."""
+    flag, _, value = argument.partition("=")
+    name, colon, preset = value.partition(":")
+    if flag.lstrip("-") != "config" or not value or "/" in name or name.endswith(".py"):
+        return argument
+    from jssl import config
+
+    return f"{flag}={config.config_file(name)}{colon}{preset}"
 
 
 def _load_configs() -> None:

@@ -420,13 +420,15 @@ def defaults(name: str, method: str = "", **changes: Any) -> ml_collections.Conf
     return ml_collections.ConfigDict(config)
 
 
-def validate(config: ml_collections.ConfigDict, prefix: str = "config.", own_method: bool = False) -> None:
+def validate(
+    config: ml_collections.ConfigDict, prefix: str = "config.", own: tuple[bool, bool] = (False, False)
+) -> None:
     """Checks all that can be told without data or devices.
 
     Args:
       config: of a run, or of stages.
       prefix: of the keys in messages.
-      own_method: whether the method is not that of the config, but a user's own object.
+      own: whether method and encoder are not those of the config, but a user's own objects.
 
     Raises:
       UserError: for a key that there is not (it names the nearest), a value that cannot be, or two that exclude
@@ -453,7 +455,8 @@ def validate(config: ml_collections.ConfigDict, prefix: str = "config.", own_met
             ViewSpec.from_mapping(f"{prefix}data.{stream}.views.{name}", fields)
     for name, fields in config.optim.groups.items():
         _check_section(Group, fields, f"{prefix}optim.groups.{name}.", ())
-    encoder = models.encoder(config.encoder)
+    own_method, own_encoder = own
+    encoder = models.encoder({**defaults("simclr").encoder} if own_encoder else config.encoder)
     if not own_method:
         methods.make_method(config.method, methods.RunInfo(encoder, classes=2, num_examples=1))
     evaluation.evaluators(config.evals)
@@ -502,6 +505,8 @@ def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
         raise UserError(f"{prefix}evals.per_class={evals.per_class}: numbers must be at least 1")
     if not (data.unlabeled.batch_size or data.labeled.batch_size):
         raise UserError(f"{prefix}data: unlabeled.batch_size or labeled.batch_size must be more than 0")
+    if not data[data.epochs_of].batch_size:
+        raise UserError(f"{prefix}data.epochs_of={data.epochs_of!r}: that stream has no batch_size")
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
         if config.log[name] and importlib.util.find_spec(package) is None:
             raise UserError(f"{prefix}log.{name} needs: pip install 'jssl[{name}]'")
@@ -584,9 +589,39 @@ def documented() -> Iterator[tuple[str, str, Any, str, str]]:
             )
 
 
+def page() -> str:
+    """The schema as a page of Markdown: docs/config.md."""
+    lines = [
+        "# Config keys",
+        "",
+        "Made by `python -m jssl.config > docs/config.md` from the dataclasses of `jssl/config.py`, of the methods and",
+        "of the evaluators: do not edit. `python -m jssl.main --config=simclr --help_config` prints the keys of one",
+        "config with their values.",
+    ]
+    last = None
+    for path, name, default, rule, words in documented():
+        if path != last:
+            lines += [
+                "",
+                f"## {path or 'the run'}",
+                "",
+                "| key | default | range | what it is |",
+                "|---|---|---|---|",
+            ]
+            last = path
+        cells = (f"`{name}`", "" if default is None else f"`{default!r}`", rule, words)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def describe(config: ml_collections.ConfigDict) -> str:
     """Every key of a config with its value and what it is: what `--help_config` prints."""
-    known = {f"{path}.{name}" if path else name: (rule, words) for path, name, _, rule, words in documented()}
+    known = {}
+    for path, names, _, rule, words in documented():
+        first, *units = names.split(", ")
+        stem = first.removesuffix("_epochs")
+        for name in (first, *(stem + unit for unit in units)):
+            known[f"{path}.{name}" if path else name] = (rule, words)
     lines = []
     for key, value in flatten(config.to_dict()).items():
         rule, words = known.get(_generic(key, config), ("", ""))
@@ -619,3 +654,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,4 +1,4 @@
-"""python -m jssl.main --config=configs/simclr.py [--workdir=FOLDER] [--config.KEY=VALUE ...]"""
+"""python -m jssl.main --config=simclr[:PRESET] [--workdir=FOLDER] [--config.KEY=VALUE ...] [--help_config]"""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from ml_collections import config_flags
 
 from jssl import cli
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with a preset after a colon.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A shipped config or a file, with a preset after a colon."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; default runs/NAME.")
+HELP_CONFIG = flags.DEFINE_bool("help_config", False, "Print every key of the config, and end.")
 PROFILE = flags.DEFINE_integer("profile", 0, "Write a jax.profiler trace of this many steps.")
 COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, or 'auto' on TPU VMs, GKE and SLURM; else JSSL_COORDINATOR."
@@ -23,11 +26,15 @@ PEER_TIMEOUT = flags.DEFINE_integer(
 
 def main(_: list[str]) -> None:
     """Joins the other processes, runs the config, prints the result."""
+    from jssl import config as schema
     from jssl import parallel
     from jssl.parallel import distributed
     from jssl.report import tables
     from jssl.runs import stages
 
+    if HELP_CONFIG.value:
+        print(schema.describe(CONFIG.value))
+        return
     distributed.initialize(
         COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, START_TIMEOUT.value, PEER_TIMEOUT.value
     )

@@ -13,7 +13,9 @@ from ml_collections import config_flags
 from jssl import cli
 from jssl.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with a preset after a colon.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A shipped config or a file, with a preset after a colon."
+)
 TOPOLOGY = flags.DEFINE_list("topology", [], "TPU slices, generation and shape in chips: v5e:4x4,v4:2x2x4.")
 PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cpu"], "What to compile for.")
 DEVICES = flags.DEFINE_integer("devices", 8, "With --platform=cpu: how many devices to pretend.")
@@ -36,6 +38,7 @@ def main(_: list[str]) -> None:
     import jax
     from etils import epath
 
+    from jssl import config as schema
     from jssl import parallel
     from jssl.errors import unknown
     from jssl.parallel import chips
@@ -59,6 +62,7 @@ def main(_: list[str]) -> None:
     if CHIP.value is not None and CHIP.value not in chips.CHIPS:
         raise unknown("--chip", CHIP.value, chips.CHIPS)
     config = CONFIG.value
+    schema.validate(config)
     if config.order:
         raise UserError(
             f"{config.name} has stages: plan the config of one of them ({', '.join(config.order)})"

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -201,30 +202,27 @@ class Data:
         }
 
 
-def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
+def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, Source] | None = None) -> Data:
     """Opens the sources of a config, cuts the holdout, chooses whose labels may be used.
 
     Args:
       config: of a run.
+      own: sources of a user's own by split, in the place of `data.name`.
       recorded: what the run noted of its data when it began; a mean and a std that it estimated stay what they were.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
     """
     data = config.data
-    normalization.check(data)
-    if data.workers < 0 or data.threads < 1:
-        raise UserError(
-            f"config.data: workers={data.workers} must be at least 0, threads={data.threads} at least 1"
-        )
-    whole = _open(data, data.train)
+    whole = _open(data, data.train, own)
     labels = None if data.labels == "none" or whole.class_names is None else whole
     strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
     rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
     train, val = (whole.take(rest), whole.take(holdout_indices)) if len(holdout_indices) else (whole, None)
     test = None
-    if data.test not in ("", "test") or sources.has_split(data.name, data.test):
-        test = _open(data, data.test).converted(whole.channels, whole.dtype) if data.test else None
+    has_test = data.test in own if own is not None else sources.has_split(data.name, data.test)
+    if data.test and (data.test != "test" or has_test):
+        test = _open(data, data.test, own).converted(whole.channels, whole.dtype)
     if test is not None and (test.class_names != whole.class_names and labels is not None):
         raise UserError(
             f"the classes of {data.test!r} differ from those of {data.train!r}: "
@@ -241,7 +239,7 @@ def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
     pseudo_labels = None
     if data.pseudo_labels:
         if labels is None:
-            raise UserError("config.data.pseudo_labels: the images have no labels, so there are no classes")
+            raise UserError("config.data.pseudo_labels: the images have no labels, so none can be predicted")
         pseudo_labels = read_pseudo_labels(
             data.pseudo_labels, split_fingerprint(train, holdout_indices), len(train.class_names or ())
         )
@@ -249,7 +247,7 @@ def open_data(config: Any, recorded: DataInfo | None = None) -> Data:
         pseudo_labels = pseudo_labels.without(labeled_indices)
     added = None
     if data.unlabeled.add:
-        added = _open(data, data.train, data.unlabeled.add).converted(whole.channels, whole.dtype)
+        added = _open(data, data.train, name=data.unlabeled.add).converted(whole.channels, whole.dtype)
     mean, std = _estimates(data, train, recorded)
     found = Data(
         train,
@@ -321,9 +319,12 @@ def _labels_of(source: Source) -> np.ndarray:
     return labels
 
 
-def _open(data: Any, split: str, name: str = "") -> Source:
+def _open(data: Any, split: str, own: Mapping[str, Source] | None = None, name: str = "") -> Source:
     """Opens one split (of `data.name` if no other is given) and, where it fits, decodes it into memory once."""
-    source = sources.load(name or data.name, split, data.data_dir or None)
+    if own is None:
+        source = sources.load(name or data.name, split, data.data_dir or None)
+    else:
+        source = sources.sliced(own, split)
     if not len(source):
         raise UserError(f"the split {split!r} of {name or data.name} is empty")
     shape = source.image_shape

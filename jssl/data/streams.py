@@ -12,11 +12,10 @@ from jax.sharding import Mesh
 from jssl import parallel, rng
 from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError
 from jssl.types import Array, Batch, PyTree
 
 LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
-CROPS = ("auto", "host", "device")
 NAMES = ("unlabeled", "labeled")
 
 
@@ -114,12 +113,6 @@ def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:
     streams = {
         name: _stream(name, config, info, sizes[name]) for name in NAMES if config.data[name].batch_size
     }
-    if not streams:
-        raise UserError("config.data: unlabeled.batch_size or labeled.batch_size must be more than 0")
-    if config.data.epochs_of not in streams:
-        raise unknown(
-            "stream in config.data.epochs_of (it must have a batch size)", config.data.epochs_of, streams
-        )
     if "labeled" in streams and not info.num_labeled:
         raise UserError("config.data.labeled.batch_size is given, but there are no labels: see data.labels")
     large = streams.get("unlabeled")
@@ -145,8 +138,6 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
 def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
     """Its `crop`, where 'auto' means: on the host if images are large or of mixed size."""
     where = section.crop
-    if where not in CROPS:
-        raise UserError(f"config.data.{name}.crop={where!r}: valid are {', '.join(CROPS)}")
     if info.image_shape is None and where == "device":
         raise UserError(f"images of mixed size cannot be cropped on the device: set data.{name}.crop='host'")
     too_large = info.image_shape is None or max(info.image_shape[:2]) > LARGEST_DEVICE_CROP

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jax.sharding import Mesh
 
+from jssl import settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError
 from jssl.evaluation.extract import Features
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Evaluator(abc.ABC):
         """
 
     def check(self) -> None:
-        """Raises UserError for fields that cannot be, whether it is enabled or not."""
+        """Raises UserError for what the rule of one field cannot tell; see `jssl.settings`."""
         return
 
     def check_run(self, program: Program, data: Data) -> None:
@@ -181,14 +182,13 @@ class Evaluator(abc.ABC):
         Raises:
           UserError: for unknown keys and for values that cannot be; the message names the key.
         """
-        fields = {field.name: field.default for field in dataclasses.fields(cls)}
         values = dict(section)
-        for key in values:
-            if key not in fields:
-                raise unknown(f"key of evals.{cls.name}", key, fields)
-            if isinstance(fields[key], ViewSpec):
-                values[key] = ViewSpec.from_mapping(f"evals.{cls.name}.{key}", values[key])
-        evaluator = cls(**values)
+        for field in dataclasses.fields(cls):
+            if isinstance(field.default, ViewSpec) and field.name in values:
+                values[field.name] = ViewSpec.from_mapping(
+                    f"evals.{cls.name}.{field.name}", values[field.name]
+                )
+        evaluator: Self = settings.make(cls, values, f"evals.{cls.name}")
         evaluator._check_baselines()
         evaluator.check()
         return evaluator

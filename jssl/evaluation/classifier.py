@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jssl import settings
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features
 from jssl.metrics.classification import accuracy
@@ -29,10 +30,7 @@ class Classifier(Evaluator):
     possible_baselines = ("untrained",)
 
     enabled: bool = False
-    median_of: int = 20
-
-    def check(self) -> None:
-        self.require("median_of", self.median_of >= 1, "must be at least 1")
+    median_of: int = settings.size(20)
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         if data.query is None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import metrics, parallel, rng
+from jssl import metrics, parallel, rng, settings
 from jssl.data import augment
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
@@ -40,11 +40,7 @@ class Health(Evaluator):
     possible_baselines = ("untrained",)
 
     baselines: tuple[str, ...] = ("untrained",)
-    images: int = 256
-
-    def check(self) -> None:
-        valid = self.images >= MIN_IMAGES or not self.enabled
-        self.require("images", valid, f"must be at least {MIN_IMAGES}: pairs of images are compared")
+    images: int = settings.size(256, at_least=2)
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         assert ctx.state is not None

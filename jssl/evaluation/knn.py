@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jssl import parallel
+from jssl import parallel, settings
 from jssl.errors import UserError
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import num_classes
@@ -34,13 +34,9 @@ class KNN(Evaluator):
     few_labels = ("top1", "top5")
 
     baselines: tuple[str, ...] = ("pixels", "untrained")
-    k: int = 20
-    temperature: float = 0.1
+    k: int = settings.size(20)
+    temperature: float = settings.positive(0.1)
     center: bool = False
-
-    def check(self) -> None:
-        self.require("k", self.k >= 1, "must be at least 1")
-        self.require("temperature", self.temperature > 0, "must be positive")
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         assert data.labeled is not None

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jssl import parallel
+from jssl import parallel, settings
 from jssl.data import splits
 from jssl.errors import UserError, check_numbers
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
@@ -40,12 +40,11 @@ class Linear(Evaluator):
 
     baselines: tuple[str, ...] = ("pixels", "untrained")
     l2: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
-    max_iterations: int = 100
+    max_iterations: int = settings.size(100)
 
     def check(self) -> None:
         check_numbers("evals.linear.l2", self.l2)
         self.require("l2", valid_penalties(self.l2), "must be one or more numbers that are not negative")
-        self.require("max_iterations", self.max_iterations >= 1, "must be at least 1")
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         if data.query is None:
@@ -71,7 +70,7 @@ def linear(
     classes: int | None = None,
     mesh: Mesh | None = None,
     l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2),
-    max_iterations: int = 100,
+    max_iterations: int = settings.size(100),
     seed: int = 0,
 ) -> dict[str, float]:
     """Fits W, b by L-BFGS on standardised features; the penalty is chosen on a held-out part of train.

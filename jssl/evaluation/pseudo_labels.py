@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from jssl import settings
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features
 
@@ -29,10 +30,7 @@ class PseudoLabel(Evaluator):
     on_query = False
     possible_baselines = ("untrained",)
 
-    images: int = 1000
-
-    def check(self) -> None:
-        self.require("images", self.images >= 0, "must not be negative")
+    images: int = settings.count(1000)
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         source = data.hidden(self.images)

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from jssl import parallel
+from jssl import parallel, settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
 from jssl.data.streams import Stream
@@ -58,18 +58,12 @@ class SGD(Evaluator):
     possible_baselines = ("untrained",)
 
     enabled: bool = False
-    epochs: float = 90.0
-    batch_size: int = 256
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    epochs: float = settings.positive(90.0)
+    batch_size: int = settings.size(256)
+    lr: float = settings.positive(0.1)
+    momentum: float = settings.part(0.9)
+    weight_decay: float = settings.weight(0.0)
     view: ViewSpec = VIEW
-
-    def check(self) -> None:
-        for field in ("epochs", "batch_size", "lr"):
-            self.require(field, getattr(self, field) > 0 or not self.enabled, "must be positive")
-        for field in ("momentum", "weight_decay"):
-            self.require(field, getattr(self, field) >= 0, "must not be negative")
 
     def check_run(self, program: Program, data: Data) -> None:
         parallel.check_batch_size(self.batch_size, program.mesh, "config.evals.sgd.batch_size")

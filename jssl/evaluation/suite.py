@@ -12,10 +12,10 @@ import numpy as np
 from absl import logging
 
 from jssl import parallel
-from jssl.data import normalization, splits
+from jssl.data import splits
 from jssl.data.datasets import Data
 from jssl.data.sources import Source
-from jssl.errors import UserError, check_numbers
+from jssl.errors import UserError
 from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features, extract_source, jit_pixels
@@ -176,15 +176,3 @@ def has_classifier(program: Program) -> bool:
     own = program.method.inner if isinstance(program.method, OnlineProbe) else program.method
     params, state = jax.eval_shape(program.init_method)
     return "logits" in output_shapes(own, params, state, program.views)
-
-
-def check(config: Any) -> None:
-    """Raises UserError for evaluation settings that cannot be."""
-    evals = config.evals
-    check_numbers("evals.per_class", evals.per_class)
-    normalization.check(config.data)
-    if evals.draws < 1 or any(n < 1 for n in evals.per_class):
-        raise UserError("evals.draws and the numbers in evals.per_class must be at least 1")
-    if not 0 < evals.crop_fraction <= 1:
-        raise UserError(f"evals.crop_fraction={evals.crop_fraction} must be in (0, 1]")
-    evaluators(evals)

@@ -9,6 +9,7 @@ from jssl.losses.clustering import sinkhorn, swapped_prediction
 from jssl.losses.consistency import adversarial_direction, entropy, kl_divergence, softmax_mse
 from jssl.losses.contrastive import (
     contrastive_accuracy,
+    decoupled_contrastive,
     info_nce,
     instance_discrimination,
     normalize,
@@ -44,6 +45,7 @@ __all__ = [
     "batch_hard_triplet",
     "contrastive_accuracy",
     "cross_entropy",
+    "decoupled_contrastive",
     "dino_cross_entropy",
     "distribution_alignment",
     "entropy",

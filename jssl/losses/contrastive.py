@@ -88,6 +88,44 @@ def _backward(scale: float, residuals: tuple[Array, Array], g: Array) -> tuple[A
 _log_sum_exp_of_others.defvjp(_forward, _backward)
 
 
+def decoupled_contrastive(
+    z1: Array, z2: Array, temperature: float = 0.1, similarity: Similarity = DENSE
+) -> Array:
+    """Decoupled contrastive loss: NT-Xent whose denominator leaves the positive out.
+
+    Args:
+      z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
+      temperature: positive.
+      similarity: how the N x N similarities are computed; the value and the gradient are the same.
+
+    Returns:
+      Mean over the 2N anchors, float[]; it has no lower bound of 0.
+
+    Raises:
+      ValueError: if the shapes differ or are not rank 2, or temperature is not positive.
+
+    References:
+      Yeh et al., Decoupled Contrastive Learning, 2022, eq. 6. https://arxiv.org/abs/2110.06848
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> z = jnp.eye(2)  # two images, orthogonal; the views of each agree
+      >>> round(float(losses.decoupled_contrastive(z, z, temperature=1.0)), 3)  # log(1 + 1) - 1
+      -0.307
+    """
+    check_pair("decoupled_contrastive", z1, z2)
+    check_positive(temperature=temperature)
+    z1, z2, scale = normalize(z1), normalize(z2), 1 / temperature
+
+    def repulsion(a: Array, b: Array) -> Array:
+        """Log-sum-exp over both views of all other images."""
+        within, across = (similarity.log_sum_exp(a, other, scale, exclude_self=True) for other in (a, b))
+        return jnp.mean(jnp.logaddexp(within, across))
+
+    return (repulsion(z1, z2) + repulsion(z2, z1)) / 2 - scale * jnp.mean(jnp.sum(z1 * z2, axis=-1))
+
+
 def info_nce(
     query: Array, key: Array, queue: Array | None, temperature: float = 0.07, similarity: Similarity = DENSE
 ) -> Array:

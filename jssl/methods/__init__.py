@@ -16,6 +16,7 @@ from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.methods.base import Context, Method, Output, Predictions, Refreshed, ViewRef
 from jssl.methods.clustering.swav import SwAV
+from jssl.methods.contrastive.dcl import DCL
 from jssl.methods.contrastive.instdisc import InstDisc
 from jssl.methods.contrastive.moco import MoCo
 from jssl.methods.contrastive.mocov3 import MoCoV3
@@ -46,6 +47,7 @@ from jssl.models import Network
 METHODS: dict[str, type[Method]] = {
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "dcl": DCL,
     "dino": DINO,
     "entropy_minimization": EntropyMinimization,
     "exemplar": Exemplar,

@@ -9,7 +9,6 @@ The only room that imports flax.linen; `network` is the seam that the rest of th
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jssl.errors import UserError
+from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network
@@ -102,7 +101,7 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     """
     name = config["name"]
     if name not in ENCODERS:
-        raise UserError(f"unknown encoder {name!r}; {_hint(name, ENCODERS)}")
+        raise unknown("encoder", name, ENCODERS)
     family, fixed = ENCODERS[name]
     module = _FAMILIES[family]
     options = {
@@ -229,7 +228,7 @@ def _checked(module: type[nn.Module], key: str, value: Any, where: str) -> Any:
     """Returns the value in the type of the module's option `key`, or raises a UserError."""
     options = _options(module)
     if key not in options:
-        raise UserError(f"unknown option {where}; {_hint(key, options)}")
+        raise unknown(f"option {where.rpartition('.')[0]}", key, options)
     hint = typing.get_type_hints(module)[key]
     kind = type(options[key])
     if kind is tuple:
@@ -259,14 +258,8 @@ def _checked(module: type[nn.Module], key: str, value: Any, where: str) -> Any:
 
 def _dtype(name: str) -> Any:
     if name not in _DTYPES:
-        raise UserError(f"unknown dtype {name!r}; {_hint(name, _DTYPES)}")
+        raise unknown("dtype", name, _DTYPES)
     return _DTYPES[name]
-
-
-def _hint(word: str, known: Mapping[str, Any]) -> str:
-    """`did you mean 'x'?`, or all that is known."""
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
 # Examples of the constructors below: how one of each family is used.

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.errors import UserError
-from jssl.runs.restore import restore
+from jssl.runs.objects import NONE, Objects
+from jssl.runs.restore import make_program, restore
 
 if TYPE_CHECKING:
     from etils import epath
@@ -68,7 +69,7 @@ class Encoder:
         return extract_source(self._program, self._call, source.converted(info.channels, info.dtype))
 
 
-def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
+def load(workdir: str | epath.Path, step: int | None = None, objects: Objects = NONE) -> Encoder:
     """The encoder of a run, of its newest checkpoint or of a step; the run's data are not needed.
 
     Raises:
@@ -77,9 +78,8 @@ def load(workdir: str | epath.Path, step: int | None = None) -> Encoder:
     from etils import epath
 
     from jssl.runs import workdir as workdirs
-    from jssl.train import program
 
     folder = epath.Path(workdir)
     config = workdirs.read_config(folder)
-    prog = program.make_program(config, workdirs.read_info(folder), for_training=False)
+    prog = make_program(config, workdirs.read_info(folder), objects, for_training=False)
     return Encoder(prog, restore(prog, folder, step))

@@ -10,26 +10,9 @@ from etils import epath
 
 from jssl.data.datasets import Data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError
 from jssl.evaluation.extract import extract_source
 from jssl.runs.restore import open_classifier
-
-RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
-VIEWS = ("centre", "crops")
-
-
-def check(config: Any, name: str) -> None:
-    """Raises UserError if `pseudo_labels` of a stage asks for something that there is not."""
-    pseudo = config.pseudo_labels
-    if pseudo.rule not in RULES:
-        raise unknown(f"stages.{name}.pseudo_labels.rule", pseudo.rule, RULES)
-    if pseudo.views not in VIEWS:
-        raise unknown(f"stages.{name}.pseudo_labels.views", pseudo.views, VIEWS)
-    if not 0 <= pseudo.threshold <= 1 or pseudo.per_class < 1:
-        raise UserError(
-            f"stages.{name}.pseudo_labels: threshold={pseudo.threshold} must be in [0, 1] and "
-            f"per_class={pseudo.per_class} at least 1"
-        )
 
 
 def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]]:

@@ -6,16 +6,34 @@ import ml_collections
 from etils import epath
 
 from jssl.data.datasets import Data, open_data
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.runs import workdir
+from jssl.runs.objects import NONE, OWN_DATA, Objects
 from jssl.train import program
 from jssl.train.checkpoint import Checkpointer
 from jssl.train.program import Program
 from jssl.train.state import TrainState
 
 
+def make_program(
+    config: ml_collections.ConfigDict, info: DataInfo, objects: Objects = NONE, for_training: bool = True
+) -> Program:
+    """The program of a config, or of a user's own objects in the place of what it names."""
+    for name, given in (("method", objects.method), ("encoder", objects.encoder)):
+        if given is None and "." in config[name].name:
+            raise UserError(
+                f"the run was made with {config[name].name}, a {name} of your own: give {name}=... again"
+            )
+    own = (objects.make_method, objects.encoder, objects.optimizer)
+    return program.make_program(config, info, None, for_training, *own)
+
+
 def open_run(
-    folder: str | epath.Path, config: ml_collections.ConfigDict | None = None, step: int | None = None
+    folder: str | epath.Path,
+    config: ml_collections.ConfigDict | None = None,
+    step: int | None = None,
+    objects: Objects = NONE,
 ) -> tuple[Program, Data, TrainState]:
     """The program, data and newest state (or that of a step) of a run; `config` may differ in `evals`.
 
@@ -24,8 +42,12 @@ def open_run(
     """
     folder = epath.Path(folder)
     config = workdir.read_config(folder) if config is None else config
-    data = open_data(config, workdir.recorded_info(folder))
-    prog = program.make_program(config, data.info, for_training=False)
+    if config.data.name == OWN_DATA and objects.data is None:
+        raise UserError(
+            f"the run in {folder} was made with data of your own: open it from Python, with data=..."
+        )
+    data = open_data(config, workdir.recorded_info(folder), objects.sources())
+    prog = make_program(config, data.info, objects, for_training=False)
     return prog, data, restore(prog, folder, step)
 
 

@@ -18,31 +18,37 @@ from jssl.evaluation.extract import Features, extract_source
 from jssl.report.result import Result
 from jssl.runs import supervised_baseline, workdir
 from jssl.runs.init_from import begin_with
+from jssl.runs.objects import NONE, Objects
 from jssl.runs.pictures import draw_attention, draw_features, draw_figures, draw_views
-from jssl.train import loop, monitor, program
+from jssl.runs.restore import make_program
+from jssl.train import loop
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted, sigterm_noted, sigterm_stops
 from jssl.types import Params, State
 
 
-def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
+def run_one(
+    config: ml_collections.ConfigDict,
+    folder: str | epath.Path,
+    profile_steps: int = 0,
+    objects: Objects = NONE,
+) -> Result:
     """Runs a config without stages in a folder: starts, resumes, or, if it is finished, reports.
 
     Args:
       config: from a file of configs/.
       folder: the run's workdir.
+      objects: a user's own, in the place of what the config names.
       profile_steps: a jax.profiler trace of so many steps goes there too.
 
     Raises:
       UserError: for whatever the user can put right; see jssl/runs/workdir.py for the folder's rules.
       Interrupted: after SIGTERM, with everything saved.
     """
-    folder = epath.Path(folder)
+    folder, config = epath.Path(folder), objects.named_in(config)
     started = time.time()
-    suite.check(config)
     supervised_baseline.read(config.evals.supervised_baseline)
-    monitor.check(config)
     if parallel.is_main_process():
         workdir.check(folder, config)  # before any long work
     done = workdir.read_result(folder)
@@ -51,9 +57,9 @@ def run_one(config: ml_collections.ConfigDict, folder: str | epath.Path, profile
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
     with sigterm_noted() as terminated:
-        data = open_data(config, workdir.recorded_info(folder))
+        data = open_data(config, workdir.recorded_info(folder), objects.sources())
         supervised_baseline.check(config.evals.supervised_baseline, data)
-        prog = program.make_program(config, data.info)
+        prog = make_program(config, data.info, objects)
         loop.Timer(config, prog.clock)
         evaluator = suite.Suite(prog, data)
         prog.trace()

@@ -14,23 +14,28 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from jssl import config as schema
 from jssl import parallel, storage
 from jssl.data.datasets import open_data, split_fingerprint
 from jssl.errors import UserError, unknown
-from jssl.evaluation import suite
 from jssl.evaluation.extract import extract_source
 from jssl.metrics import ood
 from jssl.report.result import Result
 from jssl.runs import pseudo_labels, supervised_baseline, workdir
+from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import open_classifier
 from jssl.runs.run import run_one
-from jssl.train import monitor
 
 PSEUDO_LABELS = "pseudo_labels.npz"
 INLIERS = "inliers.npz"
 
 
-def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_steps: int = 0) -> Result:
+def run(
+    config: ml_collections.ConfigDict,
+    folder: str | epath.Path,
+    profile_steps: int = 0,
+    objects: Objects = NONE,
+) -> Result:
     """Runs a config: itself or, if it has stages, those in their order, each in a folder of its name.
 
     A stage that is finished is not run again, one that was stopped goes on; so the same command goes on with the whole.
@@ -42,8 +47,11 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
       UserError, Interrupted: as `run_one`; what `check` finds in any stage is told before the first one runs.
     """
     folder = epath.Path(folder)
+    schema.validate(config, own=(objects.method is not None, objects.encoder is not None))
     if not config.order:
-        return run_one(config, folder, profile_steps)
+        return run_one(config, folder, profile_steps, objects)
+    if objects != NONE:
+        raise UserError("a config with stages takes no objects of your own: run its stages one by one")
     check(config)
     folder = storage.absolute(folder)  # which stages name in their configs
     if parallel.is_main_process():
@@ -64,11 +72,7 @@ def run(config: ml_collections.ConfigDict, folder: str | epath.Path, profile_ste
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises UserError for what is wrong with the order, with what stages take from others, or with evaluations."""
     for place, name in enumerate(config.order):
-        if name not in config.stages:
-            raise unknown("stage in config.order", name, config.stages)
         own = config.stages[name]
-        if own.order:
-            raise UserError(f"config.stages.{name}.order: stages have no stages")
         teachers = {f"{key}.teacher": own[key].teacher for key in (("pseudo_labels", "outliers"))}
         for key, other in {"init_from": own.init_from, **teachers}.items():
             if other in config.order[place:]:
@@ -90,17 +94,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             )
         if own.init_from in config.stages:
             check_encoders(name, own, config.stages[own.init_from])
-        pseudo_labels.check(own, name)
-        if own.outliers.score not in ood.SCORES:
-            raise unknown(f"stages.{name}.outliers.score", own.outliers.score, ood.SCORES)
-        if not 0 < own.outliers.inlier_quantile <= 1:
-            raise UserError(
-                f"stages.{name}.outliers.inlier_quantile={own.outliers.inlier_quantile} must be more than 0 "
-                "and at most 1"
-            )
-        suite.check(own)
         supervised_baseline.read(own.evals.supervised_baseline)
-        monitor.check(own)
 
 
 def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collections.ConfigDict) -> None:
@@ -184,9 +178,7 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
         told |= {"auroc": ood.auroc(scores[~added], scores[added]), "added": int(added.sum())}
         told |= {"added_kept": int((kept & added).sum())}
     if not kept.any():
-        raise UserError(
-            f"no unlabelled image looks like the classes of {teacher}: raise outliers.inlier_quantile"
-        )
+        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise ood.inlier_quantile")
     of = split_fingerprint(stream.train, stream.holdout_indices)
     return {
         "index": found.index[kept].astype(np.int64),

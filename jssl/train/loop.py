@@ -178,8 +178,6 @@ class Timer:
         self._eval = clock.steps(config.evals, "every")
         self._save = clock.steps(config.checkpoint, "every")
         self.keep_every = clock.steps(config.checkpoint, "keep_every")
-        if config.checkpoint.keep_last < 1:
-            raise UserError(f"config.checkpoint.keep_last={config.checkpoint.keep_last} must be at least 1")
         if self.keep_every and (not self._save or self.keep_every % self._save):
             raise UserError(
                 f"checkpoint.keep_every ({self.keep_every} steps) must be a multiple of "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import math
 import sys
@@ -40,15 +39,6 @@ NO_HISTORY = {
 
 class NotFinite(UserError):
     """The loss became NaN or infinite."""
-
-
-def check(config: Any) -> None:
-    """Raises UserError for a log that cannot be written; called before any long work."""
-    if config.log.every_steps < 1:
-        raise UserError(f"config.log.every_steps={config.log.every_steps} must be at least 1")
-    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
-        if config.log[name] and importlib.util.find_spec(package) is None:
-            raise UserError(f"log.{name} needs: pip install 'jssl[{name}]'")
 
 
 class Monitor:
@@ -136,7 +126,7 @@ class Monitor:
             if not math.isfinite(values["loss"]):
                 last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
                 raise NotFinite(
-                    f"the loss became {values['loss']} at step {step} (lr={values['lr']:.4g}). Last finite "
+                    f"the loss became {values['loss']} at step {step} ({rate(values)}). Last finite "
                     f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
                     "longer warm-up or optim.clip_norm, in a new --workdir"
                 )
@@ -178,7 +168,7 @@ class Monitor:
         if self._collapsed or self._ill < 2:
             return False
         self._collapsed = True
-        causes = self._causes or (f"the learning rate: try a smaller optim.lr (now {values['lr']:.3g})",)
+        causes = self._causes or (f"the learning rate: try a smaller one ({rate(values)})",)
         logging.warning(
             "step %d: the embeddings have collapsed: %s. Likely causes: %s"
             if not any("pseudo-labels" in text for text in found)
@@ -276,3 +266,8 @@ def utilisation(flops_per_second: float) -> dict[str, float]:
     if chip is not None:
         result["utilisation"] = flops_per_second / (chip.peak * jax.device_count())
     return result
+
+
+def rate(values: Mapping[str, float]) -> str:
+    """The learning rate in words, if it is known."""
+    return f"lr={values['lr']:.4g}" if "lr" in values else "of your own optimizer"

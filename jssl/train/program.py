@@ -41,7 +41,7 @@ class Program:
     views: Batch  # shapes of a batch after augmentation
     method: Method
     optimizer: optax.GradientTransformation
-    schedule: optim.Schedule
+    schedule: optim.Schedule | None  # of the learning rate; None for a user's own optimiser
 
     @property
     def main(self) -> Stream:
@@ -185,10 +185,11 @@ class Program:
         check_contract(self.method, value, state.method_state, method_state)
         metrics = {
             "loss": value,
-            "lr": jnp.asarray(self.schedule(state.step), jnp.float32),
             "grad_norm": optax.tree.norm(optim.without(grads, self.method.auxiliary)),
             **output.metrics,
         }
+        if self.schedule is not None:
+            metrics["lr"] = jnp.asarray(self.schedule(state.step), jnp.float32)
         return TrainState(state.step + 1, params, method_state, opt_state), metrics
 
     def _gradient(
@@ -281,14 +282,25 @@ class Program:
         return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
 
 
-def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_training: bool = True) -> Program:
+def make_program(
+    config: Any,
+    info: DataInfo,
+    mesh: Mesh | None = None,
+    for_training: bool = True,
+    own_method: Callable[[RunInfo], Method | None] = lambda _: None,
+    own_encoder: models.Network | None = None,
+    own_optimizer: optax.GradientTransformation | None = None,
+) -> Program:
     """Checks a config against the data's shape and builds the program.
 
     Args:
-      config: the whole config of a run.
+      config: the whole config of a run, validated.
       info: what the data look like.
       mesh: over all devices if not given.
       for_training: False for those who only look at a run: its batch need not split over their devices.
+      own_method: makes a method in the place of the config's; None for that.
+      own_encoder: in the place of the config's.
+      own_optimizer: in the place of the config's.
 
     Raises:
       UserError: for whatever in the config is wrong; nothing has been computed by then.
@@ -299,9 +311,10 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
         check_rows(stream, parts, config.optim.grad_cache, mesh)
     clock = durations.make_clock(config, streams[config.data.epochs_of].num_examples)
     dtype = compute_dtype(config, mesh)
-    encoder = models.encoder(config.encoder, dtype=dtype)
+    encoder = models.encoder(config.encoder, dtype=dtype) if own_encoder is None else own_encoder
     encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
-    method = make_method(config.method, known(config, info, streams, clock, encoder, mesh))
+    facts = run_info(config, info, streams, clock, encoder, mesh)
+    method = own_method(facts) or make_method(config.method, facts)
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
     views = view_shapes(config, info, streams, mesh)
@@ -312,11 +325,15 @@ def make_program(config: Any, info: DataInfo, mesh: Mesh | None = None, for_trai
     params, state = jax.eval_shape(method.init, rng.root(0), views)
     if config.evals.classifier.enabled and "logits" not in output_shapes(method, params, state, views):
         raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
-    optimizer, schedule = optim.make_optimizer(config.optim, clock, params, method.auxiliary)
+    schedule: optim.Schedule | None = None
+    if own_optimizer is None:
+        optimizer, schedule = optim.make_optimizer(config.optim, clock, params, method.auxiliary)
+    else:
+        optimizer = own_optimizer
     return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)
 
 
-def known(
+def run_info(
     config: Any, info: DataInfo, streams: dict[str, Stream], clock: Clock, encoder: models.Network, mesh: Mesh
 ) -> RunInfo:
     """What a method may want to know beside its settings."""
@@ -378,9 +395,6 @@ def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
 
 def compute_dtype(config: Any, mesh: Mesh) -> str:
     """'auto' is bfloat16 on accelerators and float32 on CPUs."""
-    valid = ("auto", "float32", "bfloat16")
-    if config.dtype not in valid:
-        raise UserError(f"config.dtype={config.dtype!r}: valid are {', '.join(valid)}")
     if config.dtype != "auto":
         return str(config.dtype)
     return "float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"

@@ -786,7 +786,9 @@ def test_bad_spec_values(fields, message):
 def test_spec_from_mapping():
     spec = aug.ViewSpec.from_mapping("first", {"size": 32, "blur_prob": 0.5})
     assert spec == aug.ViewSpec(size=32, blur_prob=0.5)
-    with pytest.raises(ValueError, match="view 'first': unknown key 'blur_probs'; did you mean 'blur_prob'"):
+    with pytest.raises(
+        ValueError, match="unknown key of view 'first' 'blur_probs': did you mean 'blur_prob'"
+    ):
         aug.ViewSpec.from_mapping("first", {"size": 32, "blur_probs": 0.5})
     with pytest.raises(ValueError, match="view 'first': size is missing"):
         aug.ViewSpec.from_mapping("first", {"flip_prob": 0.5})

@@ -84,4 +84,4 @@ def test_command_lines_may_say_either(given, found, monkeypatch):
 @pytest.mark.parametrize("value", [("estimated",), (0.5, "estimate"), ("0.5",)])
 def test_other_words_are_refused(name, value):
     with pytest.raises(UserError, match=rf"data.{name}=.*must be numbers in parentheses.*or 'estimate'"):
-        datasets.open_data(config(**{name: value}))
+        normalization.check(config(**{name: value}).data)

@@ -310,10 +310,10 @@ def test_defaults_are_plain_and_build_from_a_config_dict():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet81", {}, "unknown encoder 'resnet81'; did you mean 'resnet18'"),
-        ("swin", {}, "unknown encoder 'swin'; known are resnet18, .*convnet"),
-        ("resnet18", {"widht": 2}, "unknown option encoder.resnet.widht; did you mean 'width'"),
-        ("resnet18", {"dtype": 2}, "unknown option encoder.resnet.dtype; known are version, "),
+        ("resnet81", {}, "unknown encoder 'resnet81': did you mean 'resnet18'"),
+        ("swin", {}, "unknown encoder 'swin': .*valid are convnet, .*resnet18"),
+        ("resnet18", {"widht": 2}, "unknown option encoder.resnet 'widht': did you mean 'width'"),
+        ("resnet18", {"dtype": 2}, "unknown option encoder.resnet 'dtype': valid are .*version"),
         ("resnet18", {"stem": "cifr"}, "encoder.resnet.stem must be 'imagenet' or 'cifar', not 'cifr'"),
         ("resnet18", {"version": 3}, "encoder.resnet.version must be 1 or 2, not 3"),
         ("resnet18", {"width": -1}, "encoder.resnet.width must be a number from"),
@@ -332,7 +332,7 @@ def test_config_errors_name_the_way_out(name, options, message):
 
 
 def test_other_errors():
-    with pytest.raises(ValueError, match="unknown dtype 'bfloat'; did you mean 'bfloat16'"):
+    with pytest.raises(ValueError, match="unknown dtype 'bfloat': did you mean 'bfloat16'"):
         build("convnet", dtype="bfloat")
     with pytest.raises(ValueError, match="mlp sizes must be positive integers"):
         models.mlp(())

@@ -61,7 +61,7 @@ def test_what_the_alarm_says(tmp_path, caplog):
     assert "embedding/std 0.010 (healthy: near 1)" in first
     assert first.endswith("Likely causes: method.predictor=False: no; second")
     assert "effective_rank" not in first
-    assert "smaller optim.lr (now 0.3)" in second
+    assert "try a smaller one (lr=0.3)" in second
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl import config as schema
 from jssl.data import sources
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
 from jssl.data.streams import DataInfo
@@ -112,22 +113,31 @@ def test_the_online_probe_learns_and_does_not_touch_the_encoder(one_device, mesh
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(with_probe.params["probe"]))
 
 
+def validated_program(config, mesh):
+    """What a run does before anything else."""
+    schema.validate(config)
+    return program.make_program(config, INFO, mesh)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"total_steps": 0}, "no length"),
-        ({"total_epochs": 1.0}, "total_steps=6 and total_epochs=1|total_epochs=1 and total_steps=6"),
+        (
+            {"total_epochs": 1.0},
+            "total_steps=6 and config.total_epochs=1|total_epochs=1 and config.total_steps=6",
+        ),
         ({"total_steps": -5}, "must not be negative"),
         ({"data__unlabeled__batch_size": 12}, r"multiple of the 8 device.*try 16"),
         (
             {"data__unlabeled__batch_size": 0},
             "unlabeled.batch_size or labeled.batch_size must be more than 0",
         ),
-        ({"data__unlabeled__batch_size": -8}, "positive multiple"),
-        ({"data__epochs_of": "labeled"}, "it must have a batch size"),
+        ({"data__unlabeled__batch_size": -8}, "batch_size=-8 must be at least 0"),
+        ({"data__epochs_of": "labeled"}, "epochs_of='labeled': that stream has no batch_size"),
         ({"data__labeled__batch_size": 8}, "labeled.views is empty"),
         ({"optim__grad_accumulation": 3}, "grad_accumulation=3 must divide"),
-        ({"optim__name": "sdg"}, "unknown optim.name 'sdg': did you mean 'sgd'"),
+        ({"optim__name": "sdg"}, "unknown config.optim.name 'sdg': did you mean 'sgd'"),
         ({"optim__schedule": "cosin"}, "did you mean 'cosine'"),
         ({"optim__lr_scaling": "liner"}, "did you mean 'linear'"),
         ({"optim__lr": 0.0}, "lr=0.0 must be positive"),
@@ -141,7 +151,7 @@ def test_the_online_probe_learns_and_does_not_touch_the_encoder(one_device, mesh
         ({"method__version": 3}, "valid are 1, 2"),
         ({"encoder__name": "resnet19"}, "resnet19.*did you mean 'resnet18'"),
         ({"encoder__convnet__width": 0}, "width"),
-        ({"data__unlabeled__crop": "gpu"}, "crop='gpu'"),
+        ({"data__unlabeled__crop": "gpu"}, "crop 'gpu'"),
         ({"data__unlabeled__views__first__size": 9}, "views of one size, not 9 and 8"),
         ({"data__unlabeled__views__first__blur_prb": 0.5}, "blur_prb.*blur_prob"),
         ({"data__unlabeled__views__first__copies": 2}, "two views of every image.* are 3"),
@@ -159,4 +169,4 @@ def test_mistakes_are_named_before_anything_runs(mesh8, changes, message):
                 node = node[parent]
             node[last] = value
     with pytest.raises(UserError, match=message):
-        program.make_program(config, INFO, mesh8)
+        validated_program(config, mesh8)

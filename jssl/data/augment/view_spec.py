@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from jssl.data.augment import image_ops
-from jssl.errors import UserError
+from jssl.errors import UserError, unknown
 
 Range = tuple[float, float]
 
@@ -138,8 +137,7 @@ class ViewSpec:
         valid = [field.name for field in dataclasses.fields(cls)]
         for key in mapping:
             if key not in valid:
-                near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.0)[0]
-                raise UserError(f"view {name!r}: unknown key {key!r}; did you mean {near!r}?")
+                raise unknown(f"key of view {name!r}", str(key), valid)
         if "size" not in mapping:
             raise UserError(f"view {name!r}: size is missing; set it to the side in pixels")
         try:

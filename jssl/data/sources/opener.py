@@ -12,6 +12,7 @@ Folders and arrays may lie in an object store: gs://bucket/folder.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def has_split(name: str, split: str) -> bool:
     return split.partition("[")[0] in splits
 
 
-def sliced(splits: dict[str, Source], spec: str) -> Source:
+def sliced(splits: Mapping[str, Source], spec: str) -> Source:
     """Applies a TFDS slicing string to named splits."""
     base = spec.partition("[")[0]
     if base not in splits:
