@@ -67,7 +67,7 @@ def knn(
     center: bool = False,
     leave_one_out: bool = False,
 ) -> dict[str, float]:
-    """Every test image is voted on by its k most similar train images, with weight exp(cosine / temperature).
+    """Weighted kNN accuracy: the k most similar train images vote with weight exp(cosine / temperature).
 
     The train features are sharded over the mesh; each device finds its own k nearest, and the best k of
     all are chosen from those. Queries go in blocks.

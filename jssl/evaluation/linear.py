@@ -70,12 +70,12 @@ def linear(
     classes: int | None = None,
     mesh: Mesh | None = None,
     l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2),
-    max_iterations: int = settings.size(100),
+    max_iterations: int = 100,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fits W, b by L-BFGS on standardised features; the penalty is chosen on a held-out part of train.
+    """Linear accuracy: logistic regression on frozen features, whose penalty is chosen on a held-out part of train.
 
-    Minimises mean cross entropy + l2 / 2 * |W|^2. The features are sharded over the mesh.
+    L-BFGS on standardised features minimises mean cross entropy + l2 / 2 * |W|^2. The features are sharded over the mesh.
 
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
