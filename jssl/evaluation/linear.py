@@ -75,7 +75,7 @@ def linear(
 ) -> dict[str, float]:
     """Linear accuracy: logistic regression on frozen features, whose penalty is chosen on a held-out part of train.
 
-    L-BFGS on standardised features minimises mean cross entropy + l2 / 2 * |W|^2. The features are sharded over the mesh.
+    L-BFGS on standardised features minimises mean cross entropy + l2 / 2 * |W|^2. Features are sharded over the mesh.
 
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
