@@ -36,7 +36,7 @@ def sinkhorn(scores, epsilon=0.05, iterations=3):
 
 
 def by_hand(started, params=None, queues=None):
-    """(value, assignments), with the queues' embeddings under the prototypes of today if there are queues."""
+    """(value, assignments), with the queues' embeddings under the current prototypes if there are queues."""
     method, first, state = started
     params = params or first
     found, _ = forward(method, params, state["stats"], jnp.concatenate(listed(CROPS)))

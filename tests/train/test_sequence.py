@@ -324,7 +324,7 @@ def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
     assert batch["labeled"]["target"].shape == (8, 10)
     np.testing.assert_array_equal(batch["labeled"]["weight"], more["weight"][batch["labeled"]["index"]])
 
-    for place in range(3):  # of the mark: size, content, holdout
+    for place in range(3):  # of the fingerprint: size, content, holdout
         other = of + np.eye(3, dtype=np.int64)[place]
         with pytest.raises(UserError, match=r"keep data, holdout and split_seed the same"):
             read_guesses(config.data.pseudo_labels, other, 10)
