@@ -99,7 +99,7 @@ def check(settings: Any, prefix: str) -> None:
 
 
 def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
-    """As `check`, for one field."""
+    """Raises UserError if a value of one field is of the wrong type or outside of its rule."""
     rule: Rule | None = field.metadata.get(RULE)
     kind = str(field.type)
     if kind == "bool" and not isinstance(value, bool):
@@ -152,7 +152,7 @@ def defaults(kind: type[Any], without: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def documented(kind: type[Any]) -> dict[str, str]:
-    """What the docstrings of a dataclass and of those it extends say of each field, in one line each."""
+    """The description of each field in the docstrings of a dataclass and of those it extends, in one line each."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         text = base.__dict__.get("__doc__") or ""

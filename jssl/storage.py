@@ -25,7 +25,7 @@ def located(name: str) -> pathlib.Path | epath.Path:
 
 
 def absolute(path: epath.Path) -> epath.Path:
-    """Of local paths; objects have no other, and epath would take theirs for relative ones."""
+    """The absolute path; object stores have no other, and epath would take theirs for relative ones."""
     return path if is_remote(path) else path.absolute()
 
 
@@ -109,7 +109,7 @@ class LocalFolder:
                 target.write_bytes(source.read_bytes())
 
     def close(self) -> None:
-        """The last copy."""
+        """Copies for the last time."""
         self.sync()
         if self._temporary is not None:
             shutil.rmtree(self._temporary)

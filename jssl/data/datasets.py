@@ -24,7 +24,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class DistributionShift:
-    """How the unlabelled stream differs from the labelled one; see sources/corrupted.py. By default not at all.
+    """The difference of the unlabelled stream from the labelled one, by default none; see sources/corrupted.py.
 
     Attributes:
       with_labeled: whether it holds the images with labels, too.
@@ -42,7 +42,7 @@ class DistributionShift:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Sources of a run.
+    """The sources of a run, and which part of them is labelled, held out or unlabelled.
 
     Attributes:
       train: what the method trains on.
@@ -71,12 +71,12 @@ class Data:
 
     @property
     def num_classes(self) -> int:
-        """0 if unlabelled."""
+        """The number of classes; 0 if unlabelled."""
         return 0 if self.labeled_indices is None else len(self.train.class_names or ())
 
     @property
     def info(self) -> DataInfo:
-        """What a program must know."""
+        """The shapes that a program is built from."""
         train = self.train
         labeled = 0 if self.labeled_indices is None else len(self.labeled_indices)
         labeled += 0 if self.pseudo_labels is None else len(self.pseudo_labels.index)
@@ -190,7 +190,7 @@ class Data:
         return shown
 
     def describe(self) -> dict[str, Any]:
-        """What splits.json in the workdir records."""
+        """The description of the splits that splits.json in the workdir records."""
         return {
             "train": len(self.train),
             "val": 0 if self.val is None else len(self.val),
@@ -291,7 +291,7 @@ def _estimates(
 
 
 def distribution_shift(data: Any) -> DistributionShift:
-    """What `data.unlabeled` says of it.
+    """The shift that the section `data.unlabeled` of a config describes.
 
     Raises:
       UserError: for a corruption, severity or resolution that there is not.
@@ -306,7 +306,7 @@ def distribution_shift(data: Any) -> DistributionShift:
 
 
 def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:
-    """What tells one train split from another, int64[3]: its size, its content, and what was held out of it."""
+    """A fingerprint of a train split, int64[3]: its size, its content, and what was held out of it."""
     return np.array(
         [len(train), train.content_checksum(), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
         np.int64,

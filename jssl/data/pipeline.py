@@ -268,7 +268,7 @@ class DeviceIterator:
         self.seconds_waiting = 0.0
 
     def get_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON."""
+        """The iterator's state for a checkpoint, as JSON."""
         return {"step": self._step, "bad": sorted(self._bad.seen)}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -280,7 +280,7 @@ class DeviceIterator:
 
     @property
     def bad(self) -> int:
-        """Unreadable images so far."""
+        """The number of unreadable images so far."""
         return len(self._bad)
 
     def __iter__(self) -> DeviceIterator:
@@ -311,12 +311,12 @@ class DeviceStreams:
 
     @property
     def seconds_waiting(self) -> float:
-        """Until batches were there."""
+        """Seconds spent waiting for batches."""
         return sum(stream.seconds_waiting for stream in self._streams.values())
 
     @property
     def bad(self) -> int:
-        """Unreadable images so far."""
+        """The number of unreadable images so far."""
         return sum(stream.bad for stream in self._streams.values())
 
     def get_state(self) -> dict[str, Any]:

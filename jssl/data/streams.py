@@ -21,7 +21,7 @@ NAMES = ("unlabeled", "labeled")
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """What a program must know of the data.
+    """The shapes and counts of the data that a program is built from.
 
     Attributes:
       num_examples: images of the unlabelled stream (whose labels, where there are some, only probes may see).
@@ -72,11 +72,11 @@ class Stream:
         return max(spec.size for spec in self.views.values())
 
     def skipped(self, channels: int) -> tuple[str, ...]:
-        """What its views ask for that images of so many channels have no use for."""
+        """The operators of its views that images of so many channels have no use for."""
         return tuple(dict.fromkeys(name for spec in self.views.values() for name in spec.skipped(channels)))
 
     def seed(self, seed: int) -> int:
-        """Of its order: streams go round in orders of their own."""
+        """The seed of the stream's order: every stream has an order of its own."""
         return seed + (NAMES.index(self.name) << 32)
 
     def abstract(self, info: DataInfo, mesh: Mesh) -> dict[str, PyTree]:

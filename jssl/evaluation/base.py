@@ -42,7 +42,7 @@ class Evaluation:
     figures: dict[str, Drawing] = dataclasses.field(default_factory=dict)
 
     def prefixed(self, prefix: str) -> Evaluation:
-        """The same with a prefix before every name."""
+        """A copy with a prefix before every name."""
         return Evaluation(
             {prefix + name: value for name, value in self.values.items()},
             {prefix + name: figure for name, figure in self.figures.items()},
@@ -77,7 +77,7 @@ class Encode:
         return self._found[key][1]
 
     def given(self, source: Source, features: Features) -> Encode:
-        """The same model, with the features of one more source known."""
+        """A copy that already has the features of one more source."""
         other = Encode(self._extract)
         other._found = {**self._found, (id(source), "features"): (source, features)}
         return other
@@ -108,7 +108,7 @@ class EvalData:
 
 @dataclasses.dataclass(frozen=True)
 class EvalContext:
-    """What an evaluator may want to know besides a model's outputs and the images.
+    """The context of an evaluation, besides a model's outputs and the images.
 
     Attributes:
       program: of the run; evaluators that train something of their own build on it.
@@ -159,7 +159,7 @@ class Evaluator(abc.ABC):
 
     @abc.abstractmethod
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
-        """Measures one model.
+        """Measures one model: the run's own, or a baseline.
 
         Args:
           encode: the model, as a function of sources.

@@ -37,7 +37,7 @@ class Features:
     index: np.ndarray
 
     def rows(self, keep: np.ndarray) -> Features:
-        """Part of the rows."""
+        """The features of some rows, bool[N] or int[M]."""
         return Features(self.x[keep], self.labels[keep], self.index[keep])
 
 

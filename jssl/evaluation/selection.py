@@ -13,7 +13,7 @@ from jssl.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How a small validation set ranks runs, over many draws of it.
+    """Agreement of a small validation set's ranking of runs with that of the full set, over many draws of it.
 
     Attributes:
       per_class: its images of every class.

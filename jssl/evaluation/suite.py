@@ -52,13 +52,13 @@ class Suite:
         self._cache: dict[str, Any] = {}
 
     def during(self, state: TrainState) -> dict[str, float]:
-        """What is measured during training, on the holdout; and a `score`, which chooses the best checkpoint."""
+        """Results during training, on the holdout; and a `score`, which chooses the best checkpoint."""
         found = self._evaluate((e for e in self.evaluators if e.during), state, "holdout").values
         score = next((found[name] for name in SCORES if name in found), None)
         return found if score is None else {**found, "score": score}
 
     def final(self, state: TrainState) -> Evaluation:
-        """Everything, on the test set; the baselines are what any number should be read beside."""
+        """Final results on the test set, with the baselines that they should be read beside."""
         found = self._evaluate(self.evaluators, state, "test")
         for baseline in BASELINES if self.config.baselines else ():
             asked = [evaluator for evaluator in self.evaluators if baseline in evaluator.baselines]

@@ -212,7 +212,7 @@ def instance_discrimination(
 
 
 def contrastive_accuracy(z1: Array, z2: Array, similarity: Similarity = DENSE) -> tuple[Array, Array, Array]:
-    """How often the other view is the nearest of the other N - 1 images and it, from view 1 to view 2.
+    """Contrastive accuracy: how often view 2 of an image is nearer to its view 1 than those of the other N - 1 images.
 
     Args:
       z1, z2: embeddings, float[N, D]; need not be normalised.

@@ -48,11 +48,11 @@ class Ring:
     size: int | None = None
 
     def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
-        """See `losses.Similarity`."""
+        """As `losses.Similarity` says."""
         return _log_sum_exp(a, b, self, scale, exclude_self)
 
     def largest_other(self, a: Array, b: Array) -> Array:
-        """See `losses.Similarity`."""
+        """As `losses.Similarity` says."""
 
         def local(a: Array, b: Array) -> Array:
             found = similarity.largest(a, b, True, self.size)
@@ -120,7 +120,7 @@ _log_sum_exp.defvjp(_forward, _backward)
 
 
 def choose(form: str, rows: int, columns: int, size: int, mesh: Mesh | None) -> Similarity:
-    """How a loss compares `rows` with `columns`.
+    """The form in which a loss compares so many rows with so many columns.
 
     Args:
       form: 'dense', 'ring', 'blockwise'; 'auto' gathers what is small, and takes the ring, or on one device the

@@ -21,7 +21,7 @@ PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
 
 
 class Similarity(Protocol):
-    """What a form can do with rows a float32[N, D] and b float32[M, D].
+    """A form of the similarities of rows a float32[N, D] and b float32[M, D]: what losses need of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -145,7 +145,7 @@ def gradients(
     g: Array,
     size: int | None = None,
 ) -> tuple[Array, Array]:
-    """What g float32[N] times the derivative of sum_j exp(scale <a_i, b_j> - lse_i) gives a and b.
+    """The gradients of a and b of sum_i g_i sum_j exp(scale <a_i, b_j> - lse_i), lse held constant.
 
     With lse the log-sum-exp over these columns that is the gradient of it; with that over more columns, the part
     that these have in it.

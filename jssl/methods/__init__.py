@@ -94,7 +94,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-    """What the program knows and a method may want to: fields of these names are filled in.
+    """Facts of a run that a method may need: fields of these names are filled in.
 
     Attributes:
       encoder: what the method trains.

@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a loss is given besides parameters, state and batch.
+    """The context of a step: what a loss is given besides parameters, state and batch.
 
     Attributes:
       key: this step's random key.
@@ -61,7 +61,7 @@ class Context(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a loss returns besides its value.
+    """The output of a loss besides its value.
 
     Attributes:
       state: the new method state.
@@ -77,7 +77,7 @@ class Output(NamedTuple):
 
 
 class Refreshed(NamedTuple):
-    """What `Method.refresh` returns.
+    """The result of `Method.refresh`.
 
     Attributes:
       params, state: the new ones, of the same shapes.
@@ -103,7 +103,7 @@ class Method(abc.ABC):
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        """What is split over the devices: entries of the state by rows (queues, banks), networks by columns.
+        """Names of what is split over the devices: entries of the state by rows (queues, banks), networks by columns.
 
         A network's targets and its part of the optimiser's state are split with it: prototypes, say.
         """
@@ -153,7 +153,7 @@ class Method(abc.ABC):
     def outputs(
         self, params: Params, state: State, inputs: Array, modality: str = "image"
     ) -> dict[str, Array]:
-        """What evaluators and diagnostics see, in evaluation mode; what a method lacks is not there.
+        """The outputs that evaluators and diagnostics see, in evaluation mode; what a method lacks is not there.
 
         Under jit only what is used of it is computed, and `jax.eval_shape` tells what there is.
 
@@ -180,7 +180,7 @@ class Method(abc.ABC):
         return ()
 
     def collapse_causes(self) -> tuple[str, ...]:
-        """What in the settings would explain a collapse, likeliest first; for the collapse alarm."""
+        """Settings that would explain a collapse, likeliest first; for the collapse alarm."""
         return ()
 
     def check(self, batch: Batch) -> None:

@@ -28,7 +28,7 @@ def interleave(arrays: Sequence[Array]) -> Array:
 
 
 def deinterleave(x: Array, rows: Sequence[int]) -> list[Array]:
-    """What `interleave` put into one, given how many rows each had.
+    """Undoes `interleave`: the arrays, given how many rows each had.
 
     Example:
       >>> import jax.numpy as jnp

@@ -12,7 +12,7 @@ from jssl.types import Array
 
 
 class Queue(NamedTuple):
-    """First in, first out.
+    """A first-in, first-out queue of embeddings, split over the devices by rows.
 
     Attributes:
       rows: float32[K, D].

@@ -47,7 +47,7 @@ class EncoderWithHeads(Method):
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The whole chain."""
+        """The encoder and the heads, by name, in order."""
         return {"encoder": self.encoder, **self.heads}
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
@@ -149,7 +149,7 @@ class EncoderWithHeads(Method):
         return {}
 
     def output(self, state: State, batch: Batch, outputs: Outputs, metrics: Metrics | None = None) -> Output:
-        """What a loss returns: the metrics, and the health and the features of one view."""
+        """The `Output` of a loss: the metrics, and the health and the features of one view."""
         metrics = {**health(outputs["projector"]), **(metrics or {})}
         h, labels = outputs["encoder"], batch["unlabeled"]["label"]
         return Output(state, jax.lax.stop_gradient(metrics), h, labels)
@@ -238,7 +238,7 @@ def health(z: Array) -> Metrics:
 
 
 def teacher_health(probabilities: Array) -> Metrics:
-    """The same of targets over prototypes, float[N, K]."""
+    """Diagnostics of target distributions over prototypes, float[N, K]."""
     return {
         "teacher/entropy": metrics.entropy(probabilities),
         "teacher/kl_from_uniform": metrics.kl_from_uniform(probabilities),

@@ -28,7 +28,7 @@ class OnlineProbe(Method):
 
     @functools.cached_property
     def probe(self) -> models.Network:
-        """The linear layer."""
+        """The linear layer on the features."""
         return models.linear(self.classes)
 
     def check(self, batch: Batch) -> None:

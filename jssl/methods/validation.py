@@ -30,5 +30,5 @@ def check_queue(size: int, rows: int, what: str, hint: str = "") -> None:
 
 
 def unusual_temperature(value: float, low: float, high: float) -> tuple[str, ...]:
-    """What the alarm says of a temperature outside of the range that the field uses."""
+    """The alarm's hint for a temperature outside of the range that the field uses."""
     return () if low <= value <= high else (f"method.temperature={value}: try {low} to {high}",)

@@ -105,7 +105,7 @@ class ViewTask(Method):
         """The loss, of the head's parameters and of what the task keeps."""
 
     def init_state(self, params: Params) -> State:
-        """What the task keeps, given fresh parameters of encoder and classifier."""
+        """The task's own state, given fresh parameters of encoder and classifier."""
         del params
         return {}
 

@@ -59,7 +59,7 @@ class Network:
         return getattr(self.module, "batch_norm_groups", 1)
 
     def without_drop_path(self) -> Network:
-        """The same network, with the same parameters, that drops nothing in training: what targets are."""
+        """A copy, with the same parameters, that drops no paths in training, as targets must not."""
         dropping = getattr(self.module, "drop_path", 0.0)
         return dataclasses.replace(self, module=self.module.clone(drop_path=0.0)) if dropping else self
 
@@ -81,7 +81,7 @@ class Network:
     def apply(
         self, params: Params, stats: State, x: Array, train: bool, key: Array | None = None
     ) -> tuple[Array, State]:
-        """Runs the network.
+        """Runs the network on a batch.
 
         Args:
           params: as returned by `init`.

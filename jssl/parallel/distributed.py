@@ -38,7 +38,7 @@ def settings(
     process_id: int | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings | str | None:
-    """What flags and environment say, flags first: `Settings`, 'auto', or None for a single process.
+    """The settings from flags and environment, flags first: `Settings`, 'auto', or None for a single process.
 
     Raises:
       UserError: if some of the three are missing, or they do not fit together.

@@ -141,7 +141,7 @@ def watching() -> bool:
 
 
 def stop() -> None:
-    """The run is over."""
+    """Ends the heartbeat, because the run is over."""
     if _heartbeat is not None:
         _heartbeat.stop()
 

@@ -14,5 +14,5 @@ def split_microbatches(tree: PyTree, parts: int) -> PyTree:
 
 
 def join_microbatches(tree: PyTree) -> PyTree:
-    """What `split_microbatches` took apart, in the old order."""
+    """Undoes `split_microbatches`: the batch in its old order."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), tree)

@@ -148,5 +148,5 @@ def whole(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def pad_rows(x: np.ndarray, multiple: int) -> np.ndarray:
-    """Zero rows at the end, up to a multiple."""
+    """The array with rows of zeros at its end, up to a multiple."""
     return np.pad(x, [(0, -len(x) % multiple)] + [(0, 0)] * (x.ndim - 1))

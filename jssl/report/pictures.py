@@ -21,7 +21,7 @@ Limits = tuple[float, float]
 
 
 def save(figure: Figure, path: epath.Path) -> None:
-    """Writes a PNG."""
+    """Writes a figure as a PNG."""
     with path.open("wb") as file:
         figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
 

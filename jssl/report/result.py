@@ -1,4 +1,4 @@
-"""What a finished run has to show."""
+"""The result of a finished run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jssl.train.metrics_file import METRICS_FILE, read_lines
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished run has to show.
+    """The result of a finished run.
 
     Attributes:
       workdir: the run's folder.
@@ -27,7 +27,7 @@ class Result:
         return self.values[name]
 
     def metrics(self) -> list[dict[str, float]]:
-        """What was measured on the way: the lines of metrics.jsonl, each with its `step`."""
+        """Metrics during training: the lines of metrics.jsonl, each with its `step`."""
         return read_lines(self.workdir / METRICS_FILE)
 
     def __str__(self) -> str:

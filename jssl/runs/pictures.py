@@ -27,7 +27,7 @@ SHOWN = 8  # rows of the grids
 
 
 def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
-    """What the augmentation makes of the first batch's first images."""
+    """Draws the views of the first batch's first images."""
     if not prog.config.log.pictures:
         return
     views = parallel.whole(prog.first_views(batch)[prog.main.name]["views"], prog.mesh)
@@ -46,7 +46,7 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
 
 
 def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bool) -> None:
-    """What evaluators have to show: 'classifier/errors' becomes classifier_errors.png.
+    """Draws the figures of evaluators: 'classifier/errors' becomes classifier_errors.png.
 
     Args:
       figures: by name; figures of matplotlib, or functions that draw into a path.
@@ -66,7 +66,7 @@ def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bo
 
 
 def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
-    """A map of the features and the neighbours of some images."""
+    """Draws a map of the features, and the neighbours of some images."""
     if not evaluator.program.config.log.pictures:
         return
     source = evaluator.query
@@ -87,7 +87,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 
 
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
-    """The attention of the class token in the last block, head by head; nothing for encoders that have none."""
+    """Draws the attention of the class token in the last block, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
     size, main, encoder = prog.size, prog.main, prog.method.encoder
     kept = prog.method.eval_encoder(state.params, state.method_state)

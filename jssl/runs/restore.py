@@ -52,7 +52,7 @@ def open_run(
 
 
 def open_classifier(folder: str | epath.Path) -> tuple[Program, Data, TrainState]:
-    """As `open_run`, for a run that can tell classes.
+    """Opens a run that has a classifier, as `open_run` does.
 
     Raises:
       UserError: if it cannot, too.

@@ -107,7 +107,7 @@ def holds_run(workdir: epath.Path) -> bool:
 
 
 def write_splits(workdir: epath.Path, data: Data) -> None:
-    """What the run trains, chooses and tests on, and the shapes that `load` needs.
+    """Writes what the run trains, chooses and tests on, and the shapes that `load` needs.
 
     Raises:
       UserError: if it is not what the run began with.

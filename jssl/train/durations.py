@@ -14,7 +14,7 @@ UNITS = ("steps", "epochs", "examples", "percent")
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """What turns epochs and percentages into steps.
+    """Converts epochs, examples and percentages into steps.
 
     Attributes:
       num_examples: size of the stream that counts.

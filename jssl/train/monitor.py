@@ -231,7 +231,7 @@ class Monitor:
         self._lap = now
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, so that totals go on after a resume."""
+        """The monitor's state for a checkpoint, so that totals go on after a resume."""
         return {
             "train_seconds": self._train_seconds,
             "wait_seconds": self._wait_seconds,
@@ -252,7 +252,7 @@ class Monitor:
         }
 
     def close(self) -> None:
-        """Closes bar and trackers."""
+        """Closes the progress bar and the trackers."""
         self._bar.close()
         self.sync()
         for tracker in self._trackers:

@@ -226,7 +226,7 @@ def scale_by_rates(groups: PyTree, rates: dict[str, Schedule]) -> optax.Gradient
 
 
 def layer_factors(params: Params, decay: float) -> PyTree:
-    """What layer-wise decay leaves of the rate of every leaf: `decay` to the number of layers above it.
+    """The factors of layer-wise decay for every leaf: `decay` to the power of the number of layers above it.
 
     Layers are the encoder's modules that are counted in its parameters ('conv0', 'stage2_block1', 'blocks_11'), in the
     order of their numbers, modules of one number being one layer. What has no number comes before them all, but for the

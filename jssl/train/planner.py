@@ -37,7 +37,7 @@ USABLE = 0.98  # of a chip's memory, by a program; an assumption: the runtime ke
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What one step costs one device, and the run all of them.
+    """The cost of a step on one device, and of the run on all of them.
 
     Attributes:
       topology: as it was asked for.
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What each resource alone would take for a step; empty where the chip is not known."""
+        """Seconds that each resource alone would take for a step; empty where the chip is not known."""
         if self.chip is None or not self.compiled:
             return {}
         messages = sum(collective.count for collective in self.collectives.values())
@@ -114,12 +114,12 @@ class Plan:
 
     @property
     def images_per_second(self) -> float:
-        """Of all devices."""
+        """Images per second of all devices."""
         return self.batch_size / self.step_seconds
 
     @property
     def hours(self) -> float:
-        """Of the whole run, training alone."""
+        """Hours of the whole run, training alone."""
         return self.steps * self.step_seconds / 3600
 
     def as_json(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Plan:
 
 
 def hops(topology: str, devices: int) -> int:
-    """How far a message goes and comes back on the longest way of a torus; a ring where no shape is given."""
+    """The hops of a message round the longest way of a torus; round a ring where no shape is given."""
     sides = [int(side) for side in re.findall(r"\d+", topology.partition(":")[2])] or [devices]
     return max(1, sum(side for side in sides if side > 1))
 

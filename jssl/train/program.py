@@ -336,7 +336,7 @@ def make_program(
 def run_info(
     config: Any, info: DataInfo, streams: dict[str, Stream], clock: Clock, encoder: models.Network, mesh: Mesh
 ) -> RunInfo:
-    """What a method may want to know beside its settings."""
+    """The facts of a run that a method may need beside its settings."""
     return RunInfo(
         encoder=encoder,
         dtype=compute_dtype(config, mesh),
@@ -373,7 +373,7 @@ def check_all_used(method: Method, views: Batch) -> None:
 
 
 def output_shapes(method: Method, params: Params, state: State, views: Batch) -> dict[str, Any]:
-    """What a method can tell of images: the entries of `Method.outputs`, abstract."""
+    """Shapes of a method's outputs for images: the entries of `Method.outputs`, abstract."""
     return jax.eval_shape(method.outputs, params, state, some_images(views))
 
 

@@ -59,7 +59,7 @@ class Wandb:
         self._run.log(dict(values), step=step)
 
     def sync(self) -> None:
-        """It sends by itself."""
+        """Does nothing: it sends by itself."""
 
     def close(self) -> None:
         self._run.finish()

@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class ViewSpec:
-    """How one view of an image is made. Flat, so that every field is a key of the config.
+    """The description of one view of an image; flat, so that every field is a key of the config.
 
     The defaults only resize. An operator is off while its probability or its strength is 0; the
     probabilities of those that have a strength are set already.
@@ -113,7 +113,7 @@ class ViewSpec:
             raise UserError(f"size is {self.size}; set at least 2, or blur_prob to 0")
 
     def skipped(self, channels: int) -> tuple[str, ...]:
-        """What it asks for that images of so many channels have no use for: changes of colour."""
+        """The operators that images of so many channels have no use for: changes of colour."""
         if channels in (1, 3):
             return ()
         jitter, randaug = self.jitter_prob > 0, self.randaug_num_ops > 0

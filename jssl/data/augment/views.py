@@ -25,7 +25,7 @@ Specs = Mapping[str, ViewSpec]
 
 
 def copies_of(specs: Specs) -> dict[str, int]:
-    """How many copies every view has.
+    """The number of copies of every view, by name.
 
     Example:
       >>> from jssl.data.augment.views import ViewSpec, copies_of
@@ -36,7 +36,7 @@ def copies_of(specs: Specs) -> dict[str, int]:
 
 
 def draw_number(view: str, copy: int) -> int:
-    """What tells the draws of a copy of a view from those of others, uint32."""
+    """The number of a copy of a view from which its random key is derived, uint32."""
     return zlib.crc32(f"{view}/{copy}".encode())
 
 

@@ -148,7 +148,7 @@ class NpySource(Source):
         return None
 
     def content_checksum(self) -> int:
-        """Of some rows, evenly spaced: reading all may take hours."""
+        """A checksum of some rows, evenly spaced: reading all may take hours."""
         spread = np.linspace(0, len(self) - 1, min(len(self), CHECKED_ROWS)).astype(np.int64)
         return zlib.crc32(np.ascontiguousarray(self.images[self.rows[spread]]).data, len(self))
 

@@ -29,7 +29,7 @@ class BadImage(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What one named part of every example is.
+    """The kind, shape and dtype of one named part of every example.
 
     Attributes:
       kind: one of KINDS.
@@ -92,14 +92,14 @@ class Source(abc.ABC):
 
     @property
     def channels(self) -> int:
-        """Of all images."""
+        """The number of channels of all images."""
         channels = self.fields["image"].shape[-1]
         assert channels is not None
         return channels
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the pixels: uint8 or uint16."""
+        """The dtype of the pixels, uint8 or uint16."""
         return np.dtype(self.fields["image"].dtype)
 
     @property
@@ -116,7 +116,7 @@ class Source(abc.ABC):
         return self.open_handle(self.handles([index])[0], index)
 
     def open_handle(self, handle: Any, index: int) -> Opened:
-        """As `open`, for a handle that was read before."""
+        """One image from a handle that was read before; raises BadImage."""
         try:
             return images.open_image(handle)
         except Exception as error:  # a decoder may raise anything on a broken file
@@ -139,7 +139,7 @@ class Source(abc.ABC):
         return Subset(self, np.asarray(indices, np.int64))
 
     def map(self, function: PixelMap) -> Source:
-        """The same examples with changed images.
+        """A source of the same examples with changed images.
 
         Args:
           function: of pixels [H, W, C] and a position in this source, to pixels of that shape and dtype. It is
@@ -163,7 +163,7 @@ class Source(abc.ABC):
         return Concat(self, other)
 
     def converted(self, channels: int, dtype: np.dtype | str) -> Source:
-        """The same examples, whose images are decoded to so many channels and to a dtype.
+        """A source of the same examples, decoded to so many channels and to a dtype.
 
         Grey and colour become one another, and 8 bits become 16; nothing else.
 
@@ -193,7 +193,7 @@ class Source(abc.ABC):
 
 
 def pixels_of(source: Source) -> str:
-    """What its images are, for messages: 'uint8[32, 32, 3]'; a side that differs is a question mark."""
+    """The images of a source in words: 'uint8[32, 32, 3]'; a side that differs is a question mark."""
     image = source.fields["image"]
     return f"{image.dtype}[{', '.join('?' if n is None else str(n) for n in image.shape)}]"
 

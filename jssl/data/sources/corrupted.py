@@ -110,7 +110,7 @@ KINDS: dict[str, tuple[Change, Levels]] = {
 
 
 def corrupt_one(image: np.ndarray, kind: str, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Corrupts one image.
+    """Corrupts one image, as CIFAR-10-C does.
 
     Args:
       image: uint8 or uint16[H, W, C].

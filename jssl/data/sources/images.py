@@ -71,7 +71,7 @@ def describe(image: Opened) -> tuple[int, np.dtype]:
 
 
 def size_of(image: Opened) -> tuple[int, int]:
-    """Width and height."""
+    """The width and height of an opened image."""
     return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
 
 

@@ -41,7 +41,7 @@ class MixMatch(ViewTask):
 
     @property
     def labeled_ref(self) -> ViewRef:
-        """The labelled images."""
+        """The reference to the labelled images."""
         return ViewRef("labeled", self.labeled_view)
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:

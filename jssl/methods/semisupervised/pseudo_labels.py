@@ -58,7 +58,7 @@ class FixMatch(ViewTask):
         return pseudo.label
 
     def more(self, strong: Array, weight: Array, state: State) -> Array | float:
-        """What is added to the loss."""
+        """A further term, which is added to the loss."""
         return 0.0
 
 

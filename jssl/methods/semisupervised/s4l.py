@@ -261,12 +261,12 @@ class SemiSupervised(Method):
 
 
 def with_shared(params: Params, state: State, shared: Params, stats: State) -> tuple[Params, State]:
-    """What a term takes for its own: its parameters and state with those of the shared networks."""
+    """A term's parameters and state, with those of the shared networks."""
     return {**params, **shared}, {**state, "stats": {**state["stats"], "encoder": stats}}
 
 
 def without_shared(params: Params, state: State) -> tuple[Params, State]:
-    """What is a term's own."""
+    """A term's parameters and state, without those of the shared networks."""
     stats = {name: part for name, part in state["stats"].items() if name != "encoder"}
     own = {name: part for name, part in params.items() if name not in ("encoder", "classifier")}
     return own, {**state, "stats": stats}
