@@ -194,7 +194,7 @@ class Training:
         return seconds
 
     def _steps(self, count: int, next_batch: Callable[[], Batch]) -> None:
-        """As the loop of train.py: never more than IN_FLIGHT steps ahead of the devices."""
+        """As jssl/train/loop.py does: never more than IN_FLIGHT steps ahead of the devices."""
         values = []
         for _ in range(count):
             self._state, metrics = self.step(self._state, {"unlabeled": next_batch()})

@@ -1,4 +1,4 @@
-"""Semi-supervised methods under one budget: the `tiny` presets on CIFAR-10, with a control that sees the labels alone.
+"""Semi-supervised methods under one budget: the `tiny` presets on CIFAR-10, beside the supervised baseline.
 
     TFDS_DATA_DIR=... python benchmarks/semi.py --out=runs/semi4000 --seeds=0,1,2
     TFDS_DATA_DIR=... python benchmarks/semi.py --out=runs/semi250 --seeds=0,1,2 --labels="25 per class"

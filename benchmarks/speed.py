@@ -39,7 +39,7 @@ DECODED = 10_000  # images of decode_into_memory
 
 def startup(settings: Settings) -> Iterator[Line]:
     """A new process: the command line's help, and everything that a run imports."""
-    commands = {"--help": ["-m", "jssl.main", "--help"], "imports": ["-c", "from jssl import stages"]}
+    commands = {"--help": ["-m", "jssl.main", "--help"], "imports": ["-c", "from jssl.runs import stages"]}
     for name, command in commands.items():
         run = functools.partial(
             subprocess.run, [sys.executable, *command], cwd=parts.ROOT, capture_output=True, check=False

@@ -51,7 +51,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The paper's recipe for 100 epochs; for 300 and 1000: lr .3 and .2, ema .99 and .996, 1e-6 and 1.5e-6."""
+    """The paper's recipe for 100 epochs; for 300, 1000: lr .3, .2, momentum .99, .996, decay 1e-6, 1.5e-6."""
     config = recipes.imagenet(byol(), batch_size=4096, epochs=100.0)
     blur, solarize = (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)

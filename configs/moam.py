@@ -3,10 +3,10 @@
 python -m jssl.main --config=configs/moam.py           digits, two labels of each class
 python -m jssl.main --config=configs/moam.py:tiny      CIFAR-10 with 400 labels of each class
 
-Step 1 is S4L with rotation, VAT and entropy minimisation, its weights averaged. Step 2 goes on with labels that step 1
-pseudo-labels for the images without one, means over five crops and four turns. Step 3 goes on with the true labels
-alone, at
-a two hundredth of the rate. https://arxiv.org/abs/1905.03670. ImageNet: not measured; docs/benchmarks.md has CIFAR-10.
+Step 1 is S4L with rotation, VAT and entropy minimisation, its weights averaged. Step 2 goes on with step 1's
+pseudo-labels for the images without a label, means over five crops and four turns. Step 3 goes on with the true labels
+alone, at a two hundredth of the rate. https://arxiv.org/abs/1905.03670. ImageNet: not measured; docs/benchmarks.md has
+CIFAR-10.
 """
 
 from __future__ import annotations

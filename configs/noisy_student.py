@@ -1,10 +1,10 @@
-"""Noisy Student (Xie et al., 2019): students that see less than their teachers did. https://arxiv.org/abs/1911.04252
+"""Noisy Student (Xie et al., 2019): students under noise learn from clean teachers. https://arxiv.org/abs/1911.04252
 
 python -m jssl.main --config=configs/noisy_student.py             digits, two labels of each class, two rounds
 python -m jssl.main --config=configs/noisy_student.py:tiny,3     CIFAR-10, three rounds
 
-Only the student is noised (strong views, smoothed labels); the teacher pseudo-labels from the clean image.
-PseudoLabels are soft, of confidence .3 at least, and rare classes are repeated. Not measured.
+Only the student is noised (strong views, smoothed labels); the teacher predicts from clean images. Pseudo-labels are
+soft, of confidence .3 at least, and rare classes are repeated. Not measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pseudo-label (Lee, 2013), online and with a threshold; https://arxiv.org/abs/1908.02983 tells what goes wrong
+"""Pseudo-label (Lee, 2013), online and with a threshold; https://arxiv.org/abs/1908.02983 tells what goes wrong.
 
 python -m jssl.main --config=configs/pseudo_label.py            digits with two labels of each class, on a laptop
 python -m jssl.main --config=configs/pseudo_label.py:tiny       CIFAR-10 (TFDS) at 16 pixels, CPUs

@@ -94,8 +94,7 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The budget of the table of methods in docs/benchmarks.md: CIFAR-10, a ConvNet of 98,000 parameters, minutes
-    on two CPU cores."""
+    """The budget of the table in docs/benchmarks.md: CIFAR-10, a ConvNet of 98,000 parameters, minutes on two cores."""
     config = cifar10(config)
     config.name = config.name.replace("_cifar10", "_small")
     config.total_epochs = 5.0

@@ -1,4 +1,4 @@
-"""RotNet: by how many quarters of a circle was an image turned? (Gidaris et al., 2018) https://arxiv.org/abs/1803.07728
+"""RotNet: by which multiple of 90 degrees is an image turned? (Gidaris et al., 2018) https://arxiv.org/abs/1803.07728
 
 python -m jssl.main --config=configs/rotation.py             digits, embedded, on a laptop
 python -m jssl.main --config=configs/rotation.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
@@ -6,7 +6,7 @@ python -m jssl.main --config=configs/rotation.py:cifar10     ResNet-18 on CIFAR-
 python -m jssl.main --config=configs/rotation.py:imagenet    ResNet-50, 192 images in four turns each, 50 epochs
 
 No label is used: all four turns of every image are in the batch. The paper's networks are NIN and AlexNet. Digits look
-alike when turned (6 and 9), so the puzzle teaches little there.
+alike when turned (6 and 9), so the task teaches little there.
 
 preset    hardware       time           result
 digits    not measured   not measured   not measured

@@ -10,7 +10,7 @@ Before the comma: rotation, exemplar, vat, vat_entmin, all, or a method of jssl.
 Code and paper disagree; the paper's value is in the preset, the code's can be given:
   learning rate of S4L-Rotation    .1, code .03     --config.optim.lr=0.03
   weight of the rotation in `all`  .7, code .4      --config.method.terms.rotation.weight=0.4
-  warm-up of the control on 1 %    10 epochs, code 5   (see configs/supervised.py)
+  warm-up of the baseline on 1 %   10 epochs, code 5   (see configs/supervised.py)
 
 preset    hardware       time             result
 tiny      1 CPU core     1 to 5 minutes   docs/benchmarks.md, "Few labels"

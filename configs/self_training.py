@@ -1,10 +1,10 @@
-"""Self-training, offline: a teacher learns from the labels, pseudo-labels the others, a student learns from both.
+"""Self-training, offline: a teacher learns from labels and pseudo-labels the other images; a student learns from both.
 
-python -m jssl.main --config=configs/self_training.py:all            every pseudo-label (digits, two labels of each
-class) python -m jssl.main --config=configs/self_training.py:top_k,tiny     the surest of every class (CIFAR-10)
-python -m jssl.main --config=configs/self_training.py:weighted       every guess, as much as the teacher is sure
+python -m jssl.main --config=configs/self_training.py:all            every pseudo-label (digits, two labels a class)
+python -m jssl.main --config=configs/self_training.py:top_k,tiny     the most confident of every class (CIFAR-10)
+python -m jssl.main --config=configs/self_training.py:weighted       every pseudo-label, weighted by its confidence
 
-The student begins afresh: one that goes on believes its own mistakes. `tiny`: docs/benchmarks.md; digits: not measured.
+The student begins afresh: one that goes on confirms its own mistakes. `tiny`: docs/benchmarks.md; digits: not measured.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def build(
 
 
 def staged(name: str, stages: Mapping[str, ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
-    """Stages in the order given; what they learn from is in each one's `init_from` and `pseudo`.
+    """Stages in the order given; what they learn from is in each one's `init_from` and `pseudo_labels`.
 
     Nothing but stages has settings: --config.stages.NAME.seed=1.
     """
@@ -169,5 +169,5 @@ def staged(name: str, stages: Mapping[str, ml_collections.ConfigDict]) -> ml_col
 
 
 def supervised(scale: str, **method: Any) -> ml_collections.ConfigDict:
-    """A stage that learns from labels alone, true and guessed."""
+    """A stage that learns from labels alone, true ones and pseudo-labels."""
     return build("supervised", scale, {}, **method)

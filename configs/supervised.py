@@ -3,9 +3,9 @@
 python -m jssl.main --config=configs/supervised.py            digits with two labels of each class, on a laptop
 python -m jssl.main --config=configs/supervised.py:tiny       CIFAR-10 (TFDS) at 16 pixels, CPUs
 python -m jssl.main --config=configs/supervised.py:cifar10    WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
-python -m jssl.main --config=configs/supervised.py:imagenet   S4L's control: ResNet-50v2, 10 % of ImageNet's labels
+python -m jssl.main --config=configs/supervised.py:imagenet   S4L's baseline: ResNet-50v2, 10 % of ImageNet's labels
 
-S4L's control on 1 %: --config.data.labels=1% --config.optim.lr=.01 --config.optim.weight_decay=1e-2
+S4L's baseline on 1 %: --config.data.labels=1% --config.optim.lr=.01 --config.optim.weight_decay=1e-2
 --config.total_epochs=1000 --config.optim.warmup_epochs=10
 
 preset    hardware       time           result

@@ -34,6 +34,12 @@ def get_config(spec: str) -> ml_collections.ConfigDict:
 
     Raises:
       UserError: for a name or a preset that does not exist; it names the nearest.
+
+    Example:
+      >>> import jssl
+      >>> config = jssl.get_config("simclr:digits")
+      >>> config.method.name, config.method.temperature
+      ('simclr', 0.1)
     """
     from jssl import config
 

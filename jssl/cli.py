@@ -66,7 +66,7 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         main(argv)
     except UserError as error:
         if error.__cause__ is not None:
-            heartbeat.suspect()
+            heartbeat.check_others()
         heartbeat.leave(" ".join(str(error).split()), 2)
     except Interrupted as interrupted:
         from jssl import parallel
@@ -76,7 +76,7 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except Exception as error:
         if not heartbeat.watching():
             raise
-        heartbeat.suspect()
+        heartbeat.check_others()
         traceback.print_exc()
         heartbeat.leave(" ".join(f"{type(error).__name__}: {error}".split()), 1)
     heartbeat.stop()

@@ -552,11 +552,13 @@ def config_file(name: str) -> pathlib.Path:
 def get_config(spec: str) -> ml_collections.ConfigDict:
     """A shipped config: 'simclr', or with a preset after a colon 'simclr:cifar10'.
 
-    >>> get_config("simclr:digits").method.temperature
-    0.1
-
     Raises:
       UserError: for a name or a preset that does not exist.
+
+    Example:
+      >>> from jssl import config
+      >>> config.get_config("simclr:digits").method.temperature
+      0.1
     """
     name, _, preset = spec.partition(":")
     config_file(name)

@@ -135,7 +135,7 @@ def test_killed_at_eight_random_moments_a_run_ends_as_if_never_stopped(command, 
 
 
 def test_killed_in_each_stage_a_sequence_ends_as_if_never_stopped(tmp_path):
-    """A teacher, and a student of its guesses: each is killed after its first checkpoint."""
+    """A teacher, and a student of its pseudo-labels: each is killed after its first checkpoint."""
     config = get("self_training")
     for own in config.stages.values():
         own.data.name, own.total_steps, own.checkpoint.every_steps = str(DIGITS), 60, 5

@@ -226,7 +226,7 @@ def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
 
 
 def test_processes_learn_from_two_streams_as_one(tmp_path):
-    """FlexMatch remembers the guess of every unlabelled image, in rows that are split over the processes."""
+    """FlexMatch remembers the pseudo-label of every unlabelled image, in rows that are split over the processes."""
     config = get("flexmatch")
     config.data.name, config.log.every_steps = str(DIGITS), 1
     config.evals.every_steps = 3

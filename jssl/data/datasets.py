@@ -46,7 +46,7 @@ class Data:
 
     Attributes:
       train: what the method trains on.
-      val: holdout_indices out of train, for choices; None without a holdout.
+      val: held out of train, for choices; None without a holdout.
       test: for the final numbers; None if the data set has no such split.
       labeled_indices: positions within train whose labels may be used, or None if there are no labels.
       holdout_indices: positions of val in the split that it was cut from.
@@ -159,13 +159,13 @@ class Data:
         return self.unlabeled_pool.take(self.inliers), None if labels is None else labels[self.inliers]
 
     def labeled(self) -> tuple[Source, np.ndarray]:
-        """Source and labels of the labelled stream: what of train may show its label."""
+        """Source and labels of the labelled stream: the images of train whose labels may be used."""
         assert self.labeled_indices is not None
         source = self.train.take(self.labeled_indices)
         return source, _labels_of(source)
 
     def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
-        """Source, labels and, where there are pseudo_labels, `target` and `weight` of the labelled stream.
+        """Source, labels and, where there are pseudo-labels, `target` and `weight` of the labelled stream.
 
         True labels come first, as distributions of one class with weight 1; the label of a pseudo-label is its
         likeliest class.
@@ -203,7 +203,7 @@ class Data:
 
 
 def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, Source] | None = None) -> Data:
-    """Opens the sources of a config, cuts the holdout, chooses the labeled_indices labels.
+    """Opens the sources of a config, cuts the holdout, chooses whose labels may be used.
 
     Args:
       config: of a run.
@@ -306,7 +306,7 @@ def distribution_shift(data: Any) -> DistributionShift:
 
 
 def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:
-    """What tells one train from another, int64[3]: its size, its content, and what was holdout_indices out of it."""
+    """What tells one train split from another, int64[3]: its size, its content, and what was held out of it."""
     return np.array(
         [len(train), train.content_checksum(), zlib.crc32(np.asarray(holdout_indices, np.int64).tobytes())],
         np.int64,

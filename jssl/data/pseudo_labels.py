@@ -1,5 +1,4 @@
-"""What models say of a data set, as files: `data.pseudo_labels`, and which images are no outliers
-(`unlabeled.inliers`)."""
+"""Files of a model's predictions for a data set: pseudo-labels (`data.pseudo_labels`) and `unlabeled.inliers`."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from jssl.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels:
-    """Labels that nobody gave but a model.
+    """Labels that a model predicted.
 
     Attributes:
       index: positions within train, int64[M]; one may occur several times.

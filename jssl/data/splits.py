@@ -66,13 +66,13 @@ def imbalance_ratio(labels: np.ndarray, factor: float, seed: int) -> np.ndarray:
       Cui et al., Class-balanced loss, 2019, section 5.1. https://arxiv.org/abs/1901.05555
     """
     if not 1 <= factor < math.inf:
-        raise UserError(f"the long tail's factor is {factor}; set it to at least 1, where all is kept")
+        raise UserError(f"the imbalance ratio is {factor}; set it to at least 1, which leaves all images in")
     orders = class_order(labels, seed)
     most = max(map(len, orders), default=0)
     decay = factor ** (-1.0 / max(1, len(orders) - 1))
     sizes = [max(1, int(most * decay**c + 1e-6)) for c in range(len(orders))]
-    kept = [order[:size] for order, size in zip(orders, sizes)]
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))
+    chosen = [order[:size] for order, size in zip(orders, sizes)]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
 def holdout(

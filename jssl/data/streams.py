@@ -29,7 +29,7 @@ class DataInfo:
       channels: of all images.
       num_classes: 0 if unlabelled.
       num_labeled: images of the labelled stream.
-      has_pseudo_labels: whether some of its labels are pseudo_labels, distributions with weights.
+      has_pseudo_labels: whether some of its labels are pseudo-labels, distributions with weights.
       dtype: of the pixels, 'uint8' or 'uint16'.
       mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
     """

@@ -1,7 +1,9 @@
-"""What a representation is worth: evaluators by name, and the functions they are made of.
+"""Evaluators of a representation by name, and the functions that they are made of.
 
-from jssl import evaluation
-evaluation.knn(train_x, train_labels, test_x, test_labels)     # NumPy in, numbers out; no config, no run
+An evaluator is a section `evals.NAME` of the config and a line in EVALUATORS; suite runs them all. Imports train and
+what is below it.
+
+  evaluation.knn(train_x, train_labels, test_x, test_labels)     # NumPy in, numbers out; no config, no run
 """
 
 from __future__ import annotations
@@ -48,7 +50,13 @@ __all__ = [
 
 
 def defaults() -> dict[str, dict[str, Any]]:
-    """The sections of all evaluators with their defaults, by name: `evals.NAME`."""
+    """The sections of all evaluators with their defaults, by name: `evals.NAME`.
+
+    Example:
+      >>> from jssl import evaluation
+      >>> evaluation.defaults()["knn"]["k"]
+      20
+    """
     return {name: dataclasses.asdict(evaluator()) for name, evaluator in EVALUATORS.items()}
 
 

@@ -30,7 +30,7 @@ BASELINES = ("pixels", "untrained")
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator found.
+    """The result of an evaluator.
 
     Attributes:
       values: numbers by name. The suite puts the evaluator's name before them: 'top1' becomes 'knn/top1'.
@@ -115,7 +115,7 @@ class EvalContext:
       state: the training state to evaluate; None for raw pixels.
       split: 'holdout' during training, 'test' at the end.
       baseline: '' for the run's own model, else 'pixels' or 'untrained'.
-      cache: what evaluators keep from one evaluation to the next, by their names: compiled functions, say.
+      cache: what evaluators store from one evaluation to the next, by their names: compiled functions, say.
     """
 
     program: Program

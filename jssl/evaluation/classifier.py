@@ -1,4 +1,4 @@
-"""What a method's own classifier is worth, beside that of the supervised baseline."""
+"""Accuracy of a method's own classifier, to be read beside the supervised baseline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Classifier(Evaluator):
 
 
 def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, float]:
-    """Accuracy of class scores.
+    """Accuracies of class scores, over all images and of every class.
 
     Args:
       scores: x float32[N, C], with labels.
@@ -49,6 +49,13 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
     Returns:
       `top1`, `top5`, `worst_class` (of the classes that occur), `largest_class_fraction` (the part of all
       pseudo-labels that fall on one class), and `of/NAME` for every class named that occurs.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> logits, labels = np.array([[2.0, 0.0], [1.0, 0.0]]), np.array([0, 1])
+      >>> evaluation.classify(evaluation.Features(logits, labels, np.arange(2)))
+      {'top1': 0.5, 'top5': 1.0, 'worst_class': 0.0, 'largest_class_fraction': 1.0}
     """
     ranked = np.argsort(-scores.x, axis=1, kind="stable")
     right = ranked[:, 0] == scores.labels

@@ -67,7 +67,7 @@ def knn(
     center: bool = False,
     leave_one_out: bool = False,
 ) -> dict[str, float]:
-    """Every test image is voted on by its k most similar train images, with weight exp(cosine / temperature).
+    """Weighted kNN accuracy: the k most similar train images vote with weight exp(cosine / temperature).
 
     The train features are sharded over the mesh; each device finds its own k nearest, and the best k of
     all are chosen from those. Queries go in blocks.
@@ -91,6 +91,14 @@ def knn(
     References:
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4.
       https://arxiv.org/abs/1805.01978
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> train_x, train_labels = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+      >>> test_x, test_labels = np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1])
+      >>> evaluation.knn(train_x, train_labels, test_x, test_labels, k=1)
+      {'top1': 0.5, 'top5': 1.0}
     """
     if k < 1 or not temperature > 0:
         raise UserError(f"knn: k={k} and temperature={temperature} must be positive")

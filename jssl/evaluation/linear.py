@@ -70,12 +70,12 @@ def linear(
     classes: int | None = None,
     mesh: Mesh | None = None,
     l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2),
-    max_iterations: int = settings.size(100),
+    max_iterations: int = 100,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fits W, b by L-BFGS on standardised features; the penalty is chosen on a held-out part of train.
+    """Linear accuracy: logistic regression on frozen features, whose penalty is chosen on a held-out part of train.
 
-    Minimises mean cross entropy + l2 / 2 * |W|^2. The features are sharded over the mesh.
+    L-BFGS on standardised features minimises mean cross entropy + l2 / 2 * |W|^2. Features are sharded over the mesh.
 
     Args:
       train_x, train_labels: float[N, D] and int[N] in [0, classes).
@@ -90,6 +90,13 @@ def linear(
 
     Raises:
       UserError: if l2 is empty or negative, or max_iterations less than 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> x, labels = np.array([[-1.0], [1.0]] * 4), np.array([0, 1] * 4)
+      >>> evaluation.linear(x, labels, x, labels, l2=(0.01,))
+      {'top1': 1.0, 'top5': 1.0, 'l2': 0.01}
     """
     if not valid_penalties(l2) or max_iterations < 1:
         raise UserError(

@@ -40,7 +40,7 @@ class PseudoLabel(Evaluator):
 
 
 def pseudo_label_quality(scores: Features) -> dict[str, float]:
-    """Quality of pseudo-labels, over time where it is asked again and again.
+    """Quality of pseudo-labels: accuracy, confidence and balance.
 
     Args:
       scores: class scores float32[N, C] of images without labels, with the labels that training does not see.
@@ -48,6 +48,14 @@ def pseudo_label_quality(scores: Features) -> dict[str, float]:
     Returns:
       `top1` of all pseudo-labels, `largest_class_fraction` as in `classify`, `confident_fraction` (the part with a
       confidence of .95 or more), and, if there are some, `confident_top1`: how many of those are right.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import evaluation
+      >>> logits, labels = np.array([[5.0, 0.0], [0.0, 1.0]]), np.array([0, 0])
+      >>> quality = evaluation.pseudo_label_quality(evaluation.Features(logits, labels, np.arange(2)))
+      >>> quality["top1"], quality["confident_fraction"], quality["confident_top1"]
+      (0.5, 0.5, 1.0)
     """
     p = np.asarray(jax.nn.softmax(scores.x))
     right = p.argmax(axis=1) == scores.labels

@@ -1,4 +1,9 @@
-"""Pure loss functions: arrays in, scalar (or small dict) out."""
+"""Pure loss functions: arrays in, a scalar (or a small dict of terms) out.
+
+Nothing here knows of a network, a method or a config. Imports parallel, errors and types alone.
+
+  loss = jssl.losses.nt_xent(z1, z2, temperature=0.1)
+"""
 
 from jssl.losses.clustering import sinkhorn, swapped_prediction
 from jssl.losses.consistency import adversarial_direction, entropy, kl_divergence, softmax_mse
@@ -24,6 +29,7 @@ from jssl.losses.pseudo import (
     weighted_cross_entropy,
 )
 from jssl.losses.redundancy import barlow_twins, vicreg
+from jssl.losses.ring import Ring
 from jssl.losses.similarity import DENSE, Blockwise, Dense, Similarity
 from jssl.losses.supervised import batch_hard_triplet, cross_entropy
 
@@ -32,6 +38,7 @@ __all__ = [
     "Blockwise",
     "Dense",
     "PseudoLabels",
+    "Ring",
     "Similarity",
     "adversarial_direction",
     "barlow_twins",

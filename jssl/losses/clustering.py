@@ -13,7 +13,7 @@ from jssl.types import Array
 
 
 def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array:
-    """Soft assignments that use all prototypes alike, by Sinkhorn-Knopp on exp(scores / epsilon).
+    """Soft assignments that use all prototypes equally, by Sinkhorn-Knopp on exp(scores / epsilon).
 
     Each iteration makes the columns' sums equal, then the rows'. In logarithms, so that no score is too large;
     under `jit` the sums are those of the global batch.
@@ -30,8 +30,15 @@ def sinkhorn(scores: Array, epsilon: float = 0.05, iterations: int = 3) -> Array
       ValueError: for scores that are not rank 2, or settings that are not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 5.
+      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 5.
       https://arxiv.org/abs/2006.09882
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> scores = jnp.array([[1.0, 0.0], [1.0, 0.0]])  # both samples prefer the first prototype
+      >>> [round(x, 3) for x in losses.sinkhorn(scores).ravel().tolist()]
+      [0.5, 0.5, 0.5, 0.5]
     """
     if scores.ndim != 2:
         raise ValueError(f"sinkhorn takes scores float[B, K], not {scores.shape}")
@@ -60,8 +67,16 @@ def swapped_prediction(
       ValueError: if there is no pair, shapes differ, or the temperature is not positive.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020, eq. 2.
+      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, eq. 2.
       https://arxiv.org/abs/2006.09882
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> scores, assignments = jnp.zeros((8, 2)), jnp.full((8, 2), 0.5)
+      >>> loss = losses.swapped_prediction([scores, scores, scores], [assignments, assignments])
+      >>> round(float(loss), 3)  # log 2: no prototype is likelier than the other
+      0.693
     """
     for scores in (*scores_by_view, *assignments_by_view):
         check_pair("swapped_prediction", scores_by_view[0], scores)

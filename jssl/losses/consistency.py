@@ -1,4 +1,4 @@
-"""What a classifier should say of images without a label: something definite, and the same of near ones."""
+"""Consistency and confidence losses on images without a label."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def entropy(logits: Array) -> Array:
 
     References:
       Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, 2004, eq. 8.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> round(float(losses.entropy(jnp.zeros((8, 4)))), 3)  # log 4
+      1.386
     """
     check_logits("entropy", logits)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
@@ -44,6 +50,13 @@ def softmax_mse(logits: Array, target: Array) -> Array:
 
     References:
       Tarvainen and Valpola, Mean teachers are better role models, 2017, eq. 1. https://arxiv.org/abs/1703.01780
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> logits, target = jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])
+      >>> round(float(losses.softmax_mse(logits, target)), 3)  # 0.5^2
+      0.25
     """
     check_logits("softmax_mse", logits, target)
     p = jax.nn.softmax(logits.astype(jnp.float32))
@@ -51,7 +64,7 @@ def softmax_mse(logits: Array, target: Array) -> Array:
 
 
 def kl_divergence(logits: Array, target_logits: Array) -> Array:
-    """KL(softmax(target_logits) || softmax(logits)), the target without gradient.
+    """Kullback-Leibler divergence KL(softmax(target_logits) || softmax(logits)), the target without gradient.
 
     Args:
       logits, target_logits: float[N, C].
@@ -61,8 +74,15 @@ def kl_divergence(logits: Array, target_logits: Array) -> Array:
 
     Raises:
       ValueError: if the shapes differ or are not rank 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> target_logits = jnp.log(jnp.array([[0.75, 0.25]]))
+      >>> round(float(losses.kl_divergence(jnp.zeros((1, 2)), target_logits)), 3)  # log 2 - 0.562
+      0.131
     """
-    check_logits("divergence", logits, target_logits)
+    check_logits("kl_divergence", logits, target_logits)
     target = jax.nn.log_softmax(jax.lax.stop_gradient(target_logits).astype(jnp.float32))
     log_q = jax.nn.log_softmax(logits.astype(jnp.float32))
     return jnp.mean(jnp.sum(jnp.exp(target) * (target - log_q), axis=-1))
@@ -71,29 +91,38 @@ def kl_divergence(logits: Array, target_logits: Array) -> Array:
 def adversarial_direction(
     function: Callable[[Array], Array], images: Array, key: Array, size: float, steps: int = 1
 ) -> Array:
-    """The small change of every image that changes a classifier's answer most.
+    """The small change of every image that changes a classifier's prediction most (VAT).
 
-    At no change the divergence from the clean answer p has its minimum, so its second derivative decides:
+    At no change the divergence from the clean prediction p has its minimum, so its second derivative decides:
     H = J' (diag(p) - p p') J, where J is the derivative of the logits. Power iterations d <- H d / |H d| from a
     random d find the direction. H d is computed by this formula: in single precision the paper's difference of two
-    gradients drowns in rounding, and so does the gradient's derivative where the answer is sure.
+    gradients drowns in rounding, and so does the gradient's derivative where the prediction is near one-hot.
 
     Args:
       function: images float[N, H, W, C] to logits float[N, K].
-      images: where to look.
+      images: float[N, H, W, C], around which the direction is sought.
       key: of the first direction.
       size: Euclidean norm of an image's change, in units of `images`.
       steps: power iterations.
 
     Returns:
-      Like `images`, every image of norm `size`, or zeros where H d is 0 (an answer so sure that single precision has
-      no other); without gradient.
+      Like `images`, every image of norm `size`, or zeros where H d is 0 (a prediction that is one-hot in single
+      precision); without gradient.
 
     Raises:
       ValueError: if size or steps is not positive.
 
     References:
       Miyato et al., Virtual Adversarial Training, 2017, eqs. 5 to 12. https://arxiv.org/abs/1704.03976
+
+    Example:
+      >>> import jax
+      >>> from jssl import losses
+      >>> classifier = lambda x: x[:, 0, 0] @ jax.numpy.array([[1.0, -1.0], [0.0, 0.0]])  # sees channel 0 alone
+      >>> images = jax.numpy.zeros((1, 1, 1, 2))
+      >>> change = losses.adversarial_direction(classifier, images, jax.random.key(0), size=0.5)
+      >>> [round(x, 3) for x in abs(change).ravel().tolist()]
+      [0.5, 0.0]
     """
     check_positive(size=size, steps=steps)
     logits, push = jax.linearize(function, images)
@@ -103,7 +132,7 @@ def adversarial_direction(
     direction = unit_images(jax.random.normal(key, images.shape, images.dtype))
     for _ in range(steps):
         change = push(direction).astype(jnp.float32)
-        # What all logits share has no effect, but on the rounding where the answer is sure.
+        # What all logits share has no effect, but on the rounding where p is near one-hot.
         change = change - jnp.take_along_axis(change, likeliest, axis=-1)
         change = p * (change - jnp.sum(p * change, axis=-1, keepdims=True))
         direction = unit_images(pull(change.astype(logits.dtype))[0])

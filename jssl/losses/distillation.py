@@ -27,6 +27,13 @@ def normalized_mse(prediction: Array, target: Array) -> Array:
 
     References:
       Grill et al., Bootstrap Your Own Latent, 2020, eq. 2. https://arxiv.org/abs/2006.07733
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> prediction, target = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]])
+      >>> round(float(losses.normalized_mse(prediction, target)), 3)  # orthogonal
+      2.0
     """
     check_pair("normalized_mse", prediction, target)
     cosine = jnp.sum(normalize(prediction) * jax.lax.stop_gradient(normalize(target)), axis=-1)
@@ -52,7 +59,7 @@ def dino_cross_entropy(
       student_temperature, teacher_temperature: positive.
 
     Returns:
-      Mean over the batch and over the similarity, float[], at least 0.
+      Mean over the batch and over the pairs, float[], at least 0.
 
     Raises:
       ValueError: if there is no pair, shapes differ, or a number as temperature is not positive.
@@ -60,6 +67,14 @@ def dino_cross_entropy(
     References:
       Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021, eq. 3 and algorithm 1.
       https://arxiv.org/abs/2104.14294
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> logits = jnp.zeros((8, 4))
+      >>> loss = losses.dino_cross_entropy([logits, logits, logits], [logits, logits], center=jnp.zeros(4))
+      >>> round(float(loss), 3)  # log 4: student and teacher are uniform
+      1.386
     """
     for logits in (*student_logits, *teacher_logits):
         check_pair("dino_cross_entropy", student_logits[0], logits)
@@ -74,7 +89,16 @@ def dino_cross_entropy(
 
 
 def sharpened(teacher_logits: Array, center: Array, temperature: float | Array) -> Array:
-    """DINO's targets softmax((logits - center) / temperature), float32[N, K] without gradient."""
+    """DINO's targets softmax((logits - center) / temperature), float32[N, K] without gradient.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> logits = jnp.log(jnp.array([[0.25, 0.75]]))
+      >>> result = losses.sharpened(logits, jnp.zeros(2), temperature=0.5)  # 1 : 3 becomes 1 : 9
+      >>> [round(x, 3) for x in result.ravel().tolist()]
+      [0.1, 0.9]
+    """
     centred = (teacher_logits.astype(jnp.float32) - center) / temperature
     return jax.lax.stop_gradient(jax.nn.softmax(centred, axis=-1))
 

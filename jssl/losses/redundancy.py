@@ -1,4 +1,4 @@
-"""Losses that keep the dimensions of an embedding from saying the same."""
+"""Redundancy-reduction losses, which decorrelate the dimensions of an embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH_NORM_EPSILON = 1e-5  # of the batch norm that the official Barlow Twins st
 
 
 def barlow_twins(z1: Array, z2: Array, off_diagonal_weight: float = 0.0051) -> Array:
-    """Distance of the cross-correlation matrix of two views from the identity.
+    """Barlow Twins: distance of the cross-correlation matrix of two views from the identity.
 
     Every dimension is standardised over the batch, each view on its own, with the biased variance.
 
@@ -29,6 +29,13 @@ def barlow_twins(z1: Array, z2: Array, off_diagonal_weight: float = 0.0051) -> A
 
     References:
       Zbontar et al., Barlow Twins, 2021, eq. 1 and 2. https://arxiv.org/abs/2103.03230
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> z = jnp.array([[1.0, 1.0], [-1.0, -1.0]])  # two dimensions that say the same
+      >>> round(float(losses.barlow_twins(z, z)), 4)  # 2 * 0.0051
+      0.0102
     """
     _check("barlow_twins", z1, z2)
     c = jnp.matmul(_standardized(z1).T, _standardized(z2), precision=PRECISION) / len(z1)
@@ -46,7 +53,7 @@ def vicreg(
     epsilon: float = 1e-4,
     as_in_paper: bool = False,
 ) -> dict[str, Array]:
-    """Invariance, variance and covariance terms, each times its weight; the loss is their sum.
+    """VICReg: invariance, variance and covariance terms, each times its weight; the loss is their sum.
 
     Variances and covariances are unbiased (divided by N - 1) and over the whole batch.
 
@@ -65,6 +72,13 @@ def vicreg(
 
     References:
       Bardes et al., VICReg, 2022, eq. 1 to 6. https://arxiv.org/abs/2105.04906
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> collapsed = jnp.ones((4, 2))
+      >>> {name: round(float(term), 2) for name, term in losses.vicreg(collapsed, collapsed).items()}
+      {'invariance': 0.0, 'variance': 24.75, 'covariance': 0.0}
     """
     _check("vicreg", z1, z2)
     z1, z2 = z1.astype(jnp.float32), z2.astype(jnp.float32)

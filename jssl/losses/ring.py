@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from jssl.errors import unknown
-from jssl.losses import DENSE, Blockwise, Similarity, similarity
+from jssl.losses import similarity
+from jssl.losses.similarity import DENSE, Blockwise, Similarity
 from jssl.parallel import DATA_AXIS
 from jssl.types import Array, PyTree
 
@@ -24,7 +25,7 @@ LARGE = 2**28  # bytes of similarities on a device above which 'auto' does not h
 class Ring:
     """`losses.Similarity` over a mesh: O(N M / P^2) of the matrix and O((N + M) D / P) of rows on each of P devices.
 
-    Every device keeps its rows of a; those of b visit it one after the other, and an online log-sum-exp adds them up.
+    Every device holds its rows of a; those of b visit it one after the other, and an online log-sum-exp adds them up.
     In the backward pass they go round again, each with the gradient that it collects on its way home.
 
     Attributes:
@@ -34,6 +35,13 @@ class Ring:
     References:
       Liu et al., Ring Attention with Blockwise Transformers for Near-Infinite Context, 2023 (the same idea for
       attention). https://arxiv.org/abs/2310.01889
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses, parallel
+      >>> z, ring = jnp.eye(16), losses.Ring(parallel.make_mesh())  # over all devices
+      >>> round(float(losses.nt_xent(z, z, temperature=1.0, similarity=ring)), 3)  # log(e + 30) - 1
+      2.488
     """
 
     mesh: Mesh

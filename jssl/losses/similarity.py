@@ -1,8 +1,7 @@
-"""Comparing every row with every other: the log-sum-exp below all contrastive losses, in forms that differ in memory.
+"""Comparing every row with every other: the log-sum-exp in all contrastive losses, in forms that differ in memory.
 
-A loss takes one as `pairs`. `Dense` holds the whole matrix of similarities (under a mesh: a device's rows of it),
-`Blockwise` some rows at a time; `jssl.ring.Ring` passes the columns from device to device. Values and gradients are
-equal.
+A loss takes one as `similarity`. `Dense` holds the whole matrix of similarities (under a mesh: a device's rows of it),
+`Blockwise` some rows at a time; `ring.Ring` passes the columns from device to device. Values and gradients are equal.
 """
 
 from __future__ import annotations
@@ -22,7 +21,16 @@ PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
 
 
 class Similarity(Protocol):
-    """What a form can do with rows a float32[N, D] and b float32[M, D]."""
+    """What a form can do with rows a float32[N, D] and b float32[M, D].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> form: losses.Similarity = losses.DENSE
+      >>> result = form.log_sum_exp(jnp.eye(2), jnp.eye(2), scale=1.0)  # log(e + 1)
+      >>> [round(x, 3) for x in result.ravel().tolist()]
+      [1.313, 1.313]
+    """
 
     def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
         """log sum_j exp(scale <a_i, b_j>), float32[N]; with `exclude_self` (then N = M) without j = i."""
@@ -35,7 +43,14 @@ class Similarity(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """The whole matrix at once, O(N M) memory: fastest where it fits."""
+    """The whole matrix at once, O(N M) memory: fastest where it fits.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> print(losses.Dense().largest_other(jnp.eye(2), jnp.eye(2)))
+      [0. 0.]
+    """
 
     def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
         return jax.nn.logsumexp(similarities(a, b, scale, exclude_self), axis=-1)
@@ -46,7 +61,15 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class Blockwise:
-    """`size` rows of the matrix at a time, O(size M) memory; the backward pass computes them again."""
+    """`size` rows of the matrix at a time, O(size M) memory; the backward pass computes them again.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> z = jnp.eye(2)
+      >>> round(float(losses.nt_xent(z, z, temperature=1.0, similarity=losses.Blockwise(size=1))), 3)
+      0.551
+    """
 
     size: int
 

@@ -1,4 +1,4 @@
-"""Losses of a classifier against labels, true or guessed."""
+"""Supervised losses: cross entropy with labels or distributions, and triplets."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def cross_entropy(
     References:
       Szegedy et al., Rethinking the Inception Architecture, 2015, section 7 (label smoothing).
       https://arxiv.org/abs/1512.00567
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> logits, labels = jnp.zeros((2, 4)), jnp.array([3, -1])  # the second row has no label
+      >>> round(float(losses.cross_entropy(logits, labels)), 3)  # log 4
+      1.386
     """
     check_logits("cross_entropy", logits)
     if not 0 <= label_smoothing < 1:
@@ -65,6 +72,13 @@ def batch_hard_triplet(embeddings: Array, labels: Array, margin: float | str = "
     References:
       Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017, eq. 5 and section 2.2.
       https://arxiv.org/abs/1703.07737
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> embeddings, labels = jnp.array([[0.0], [1.0], [3.0], [4.0]]), jnp.array([0, 0, 1, 1])
+      >>> round(float(losses.batch_hard_triplet(embeddings, labels, margin=2.0)), 3)  # (0 + 1 + 1 + 0) / 4
+      0.5
     """
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(

@@ -1,6 +1,7 @@
-"""What is learned, and how: the contract (`base`), what methods share, and one file a method in rooms by family.
+"""Self-supervised and semi-supervised methods: the contract (`base`), what methods share, and a file a method.
 
-A method imports losses, metrics, models and the files of this floor; nothing of train, evaluation or runs.
+The files lie in folders by family; METHODS is the table of their names. A method imports losses, metrics, models, data
+and the files that methods share; nothing of train, evaluation or runs.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class RunInfo:
       encoder: what the method trains.
       dtype: of matrix products outside the encoder.
       num_examples: size of the unlabelled stream, for methods with a memory of every image.
-      mesh: for methods whose losses speak of devices; None is one device.
+      mesh: for methods whose losses depend on the devices; None is one device.
       classes: of the data set; 0 if there are no labels.
       steps_per_epoch: of the run.
     """

@@ -16,7 +16,7 @@ from jssl.types import Array, Batch, Metrics, Params, State
 
 
 class ViewRef(NamedTuple):
-    """Names the images of one view of one stream, float32[B, H, W, C].
+    """A reference to the images of one view of one stream, float32[B, H, W, C].
 
     Attributes:
       stream: 'unlabeled' or 'labeled'.
@@ -32,7 +32,7 @@ class ViewRef(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What encoder and classifier make of a view.
+    """The outputs of encoder and classifier for one view.
 
     Attributes:
       features: float32[B, D].
@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a step knows besides its data.
+    """What a loss is given besides parameters, state and batch.
 
     Attributes:
       key: this step's random key.
@@ -91,7 +91,7 @@ class Refreshed(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
-    """What a method computes. Hyper-parameters are fields, with the paper's values as defaults.
+    """A method: a loss and its state. Hyper-parameters are fields, with the paper's values as defaults.
 
     params   pytree trained by gradient; `params['encoder']` is what the user keeps, the rest is thrown away
     state    pytree not trained by gradient; `state['stats'][name]` are the running statistics of a network
@@ -170,7 +170,7 @@ class Method(abc.ABC):
         return {"features": self.encoder.apply(*self.eval_encoder(params, state), inputs, train=False)[0]}
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
-        """Names of the views that the loss looks at, by stream; `check` wants them there, and no others."""
+        """Names of the views that the loss uses, by stream; `check` requires them, and no others may be there."""
         del batch
         return {}
 
@@ -180,7 +180,7 @@ class Method(abc.ABC):
         return ()
 
     def collapse_causes(self) -> tuple[str, ...]:
-        """What in the settings would explain a collapse, likeliest first; for the alarm."""
+        """What in the settings would explain a collapse, likeliest first; for the collapse alarm."""
         return ()
 
     def check(self, batch: Batch) -> None:

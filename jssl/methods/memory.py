@@ -18,6 +18,13 @@ class Queue(NamedTuple):
       rows: float32[K, D].
       position: where the next key goes, int32[] in [0, K).
       filled: rows that hold keys, int32[] in [0, K]; the others are what the queue began with.
+
+    Example:
+      >>> import jax
+      >>> from jssl.methods import memory
+      >>> queue = memory.make_queue(jax.random.key(0), size=4, dim=8)
+      >>> queue.rows.shape, int(queue.position), int(queue.filled)
+      ((4, 8), 0, 0)
     """
 
     rows: Array
@@ -26,7 +33,14 @@ class Queue(NamedTuple):
 
 
 def make_queue(key: Array, size: int, dim: int) -> Queue:
-    """A queue that begins with random unit rows float32[size, dim], as MoCo's does."""
+    """A queue that begins with random unit rows float32[size, dim], as MoCo's does.
+
+    Example:
+      >>> import jax
+      >>> from jssl.methods import memory
+      >>> memory.make_queue(jax.random.key(0), size=4, dim=8).rows.shape
+      (4, 8)
+    """
     rows = normalize(jax.random.normal(key, (size, dim)))
     return Queue(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
@@ -42,6 +56,14 @@ def enqueue(queue: Queue, keys: Array) -> Queue:
 
     Raises:
       ValueError: if there are more keys than rows, or their width differs.
+
+    Example:
+      >>> import jax
+      >>> from jssl.methods import memory
+      >>> queue = memory.make_queue(jax.random.key(0), size=4, dim=2)
+      >>> queue = memory.enqueue(memory.enqueue(queue, jax.numpy.ones((3, 2))), jax.numpy.zeros((3, 2)))
+      >>> int(queue.position), int(queue.filled), queue.rows[:, 0].tolist()  # the oldest are overwritten
+      (2, 4, [0.0, 0.0, 1.0, 0.0])
     """
     size, dim = queue.rows.shape
     if keys.ndim != 2 or keys.shape[1] != dim or len(keys) > size:
@@ -60,6 +82,12 @@ def make_bank(key: Array, num_examples: int, dim: int, multiple: int = 256) -> A
 
     M is num_examples rounded up to a multiple, so that the rows split over any usual number of devices; the
     last M - num_examples rows belong to no image.
+
+    Example:
+      >>> import jax
+      >>> from jssl.methods import memory
+      >>> memory.make_bank(jax.random.key(0), num_examples=1000, dim=8).shape
+      (1024, 8)
     """
     return normalize(jax.random.normal(key, (-(-num_examples // multiple) * multiple, dim)))
 
@@ -76,6 +104,13 @@ def update_bank(bank: Array, index: Array, z: Array, momentum: float) -> Array:
     References:
       Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.1.
       https://arxiv.org/abs/1805.01978
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.methods import memory
+      >>> bank = memory.update_bank(jnp.eye(2), jnp.array([0]), jnp.array([[0.0, 1.0]]), momentum=0.5)
+      >>> [round(x, 3) for x in bank.ravel().tolist()]  # row 0 turned by half
+      [0.707, 0.707, 0.0, 1.0]
     """
     change = (1 - momentum) * (jax.lax.stop_gradient(z) - bank[index])
     bank = bank.at[index].add(change)

@@ -24,6 +24,13 @@ def ema(target: PyTree, online: PyTree, decay: float | Array) -> PyTree:
 
     Returns:
       The new average, float32 leaves: bfloat16 has too few bits for a decay near 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.methods import momentum
+      >>> target = momentum.ema({"w": jnp.array(0.0)}, {"w": jnp.array(1.0)}, decay=0.75)
+      >>> float(target["w"])
+      0.25
     """
     return jax.tree.map(
         lambda t, o: decay * t.astype(jnp.float32) + (1 - decay) * o.astype(jnp.float32), target, online

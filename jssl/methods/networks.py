@@ -1,4 +1,4 @@
-"""What most methods share: an encoder with heads, and how views pass it."""
+"""What most methods share: an encoder with heads, and the forward passes of views."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class EncoderWithHeads(Method):
     def forward_multicrop(
         self, params: Params, stats: State, views: Sequence[Array], key: Array | None = None
     ) -> tuple[list[Outputs], State]:
-        """Crops of one size in one batch through the encoder, then all of them together through the heads.
+        """Passes crops of one size through the encoder in one batch, then all crops together through the heads.
 
         As SwAV and DINO do it; a head's batch statistics are those of all crops.
         """
@@ -206,7 +206,7 @@ class InBatchContrastive(EncoderWithHeads):
     mesh: Mesh | None = None
 
     def similarity_form(self, rows: int) -> losses.Similarity:
-        """The form for so many rows with as many."""
+        """The form in which so many rows are compared with as many."""
         return ring.choose(self.similarity, rows, rows, self.block_size, self.mesh)
 
 
@@ -230,7 +230,7 @@ def replace_network(
 
 
 def health(z: Array) -> Metrics:
-    """What every method logs of its embedding at every step; the collapse alarm reads it."""
+    """Diagnostics of the embedding that every method logs at every step; the collapse alarm reads them."""
     return {
         "embedding/std": metrics.relative_std(z),
         "embedding/effective_rank": metrics.participation_ratio(z),

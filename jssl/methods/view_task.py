@@ -1,4 +1,4 @@
-"""Losses on what encoder and classifier make of views: pretext tasks, consistency, pseudo-labels.
+"""Losses on the features and class scores of views: pretext tasks, consistency, pseudo-labels.
 
 Each is a method that can run alone. As terms of a semi-supervised loss they share one pass through the encoder.
 """
@@ -33,7 +33,7 @@ from jssl.types import Array, Batch, Metrics, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class TermInputs:
-    """What the loss of a view task may look at.
+    """The inputs of the loss of a view task.
 
     Attributes:
       predictions: of the views that the task requested, and perhaps of others.
@@ -63,7 +63,7 @@ class TaskLoss(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ViewTask(Method):
-    """A loss on predictions of views.
+    """A loss on the features or class scores of views.
 
     params  {'encoder', 'classifier' if the task uses one, 'head' if it has one}
     state   {'stats': {'encoder'}, and what the task keeps}
@@ -79,7 +79,7 @@ class ViewTask(Method):
 
     @property
     def uses_classifier(self) -> bool:
-        """Whether the loss looks at class scores; such a task learns nothing of use without a class loss beside it."""
+        """Whether the loss uses class scores; such a task learns nothing of use without a class loss beside it."""
         return True
 
     @functools.cached_property
@@ -97,7 +97,7 @@ class ViewTask(Method):
         """Views whose predictions the loss needs."""
 
     def needed_views(self, batch: Batch) -> tuple[ViewRef, ...]:
-        """All views that the loss looks at, whether it needs predictions of them or passes them itself."""
+        """All views that the loss uses, whether it needs predictions of them or passes them itself."""
         return self.requested_views(batch)
 
     @abc.abstractmethod
@@ -124,7 +124,7 @@ class ViewTask(Method):
         return params, {"stats": {"encoder": stats}, **self.init_state(params)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
-        kept = {name: part for name, part in state.items() if name != "stats"}
+        own_state = {name: part for name, part in state.items() if name != "stats"}
         stats, predictions = state["stats"]["encoder"], ctx.predictions
         alone = predictions is None
         if predictions is None:
@@ -133,7 +133,7 @@ class ViewTask(Method):
         needed = {ref: get_view(batch, ref) for ref in self.needed_views(batch)}
         classify = functools.partial(self._classify, params, stats, ctx.key)
         inputs = TermInputs(predictions, needed, batch, classify, params, ctx)
-        found = self.task_loss(params.get("head", {}), kept, inputs)
+        found = self.task_loss(params.get("head", {}), own_state, inputs)
         first = self.requested_views(batch)[0]
         features = predictions[first].features
         metrics = {**health(features), **found.metrics} if alone else found.metrics
@@ -195,7 +195,7 @@ def forward_views(
       by_stream: whether every stream passes on its own, with batch statistics of its own.
 
     Returns:
-      What was found of every view, and the encoder's new statistics.
+      The predictions for every view, and the encoder's new statistics.
     """
     groups: dict[tuple[object, ...], list[ViewRef]] = {}
     for ref, x in images.items():
@@ -221,7 +221,7 @@ def copies(batch: Batch, stream: str, view: str) -> tuple[ViewRef, ...]:
 
 
 def streams_of(batch: Batch, with_labeled: bool) -> tuple[str, ...]:
-    """The streams that a task looks at: the unlabelled one, and the labelled one if that is wanted and there."""
+    """The streams that a task uses: the unlabelled one, and the labelled one if it is asked for and there."""
     return tuple(
         name for name in ("unlabeled", "labeled") if name in batch and (with_labeled or name == "unlabeled")
     )

@@ -21,6 +21,13 @@ def relative_std(z: Array) -> Array:
 
     Returns:
       float[] in [0, 1]: about 1 if the rows spread over the sphere, 0 if all are the same (SimSiam, section 4.1).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+      >>> round(float(metrics.relative_std(z)), 3)
+      1.0
     """
     return jnp.mean(jnp.std(normalize(z), axis=0)) * jnp.sqrt(z.shape[-1])
 
@@ -35,6 +42,13 @@ def participation_ratio(z: Array) -> Array:
 
     Returns:
       float[] in [0, min(N - 1, D)]; 0 only for a constant z.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+      >>> round(float(metrics.participation_ratio(z)), 3)  # two directions of equal variance
+      2.0
     """
     centred = z.astype(jnp.float32) - jnp.mean(z, axis=0)
     n, d = centred.shape
@@ -55,6 +69,12 @@ def rank_me(z: Array, epsilon: float = 1e-7) -> Array:
     References:
       Garrido et al., RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations
       by Their Rank, 2023, eq. 1. https://arxiv.org/abs/2210.02885
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.rank_me(jnp.eye(4))), 3)
+      4.0
     """
     sigma = jnp.linalg.svd(z.astype(jnp.float32), compute_uv=False)
     p = sigma / jnp.maximum(jnp.sum(sigma), 1e-30) + epsilon
@@ -72,6 +92,12 @@ def mean_cosine(z: Array) -> Array:
 
     Raises:
       ValueError: if there is no pair.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.mean_cosine(jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))), 3)  # (1 + 0 + 0) / 3
+      0.333
     """
     n = len(z)
     if n < 2:
@@ -82,7 +108,14 @@ def mean_cosine(z: Array) -> Array:
 
 
 def mean_norm(z: Array) -> Array:
-    """Mean Euclidean norm of the rows of float[N, D], float[] at least 0."""
+    """Mean Euclidean norm of the rows of float[N, D], float[] at least 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> float(metrics.mean_norm(jnp.array([[3.0, 4.0], [0.0, 1.0]])))
+      3.0
+    """
     return jnp.mean(jnp.linalg.norm(z.astype(jnp.float32), axis=-1))
 
 
@@ -94,6 +127,12 @@ def entropy(p: Array) -> Array:
 
     Returns:
       float[] in [0, log K], in nats: 0 if every row is one-hot.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]]))), 3)  # log(2) / 2
+      0.347
     """
     return jnp.mean(jnp.sum(jax.scipy.special.entr(p.astype(jnp.float32)), axis=-1))
 
@@ -106,12 +145,18 @@ def kl_from_uniform(p: Array) -> Array:
 
     Returns:
       float[] in [0, log K], in nats: 0 if all classes are used alike, log K if one takes everything.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.kl_from_uniform(jnp.array([[1.0, 0.0], [1.0, 0.0]]))), 3)  # log 2: one class takes all
+      0.693
     """
     return jnp.log(p.shape[-1]) - entropy(jnp.mean(p.astype(jnp.float32), axis=0, keepdims=True))
 
 
 def mutual_information(p: Array) -> Array:
-    """What a class tells of the row: entropy of the mean distribution less the mean entropy.
+    """Mutual information of row and class: entropy of the mean distribution less the mean entropy.
 
     The log of the number of classes is this plus `entropy(p)` plus `kl_from_uniform(p)`.
 
@@ -121,12 +166,18 @@ def mutual_information(p: Array) -> Array:
     Returns:
       float[] in [0, log min(N, K)], in nats: 0 exactly if all rows are the same, be they one-hot or uniform,
       which are the two collapses of methods with prototypes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.mutual_information(jnp.eye(2))), 3)  # log 2: each row is sure of another class
+      0.693
     """
     return entropy(jnp.mean(p.astype(jnp.float32), axis=0, keepdims=True)) - entropy(p)
 
 
 def alignment(z1: Array, z2: Array) -> Array:
-    """Mean squared distance of l2-normalised pairs.
+    """Alignment of positive pairs: mean squared distance after l2-normalisation.
 
     Args:
       z1, z2: embeddings of two views, float[N, D]; need not be normalised.
@@ -140,13 +191,20 @@ def alignment(z1: Array, z2: Array) -> Array:
     References:
       Wang and Isola, Understanding Contrastive Representation Learning, 2020, eq. 6 with alpha = 2.
       https://arxiv.org/abs/2005.10242
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> z1, z2 = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]])
+      >>> round(float(metrics.alignment(z1, z2)), 3)
+      2.0
     """
     check_pair("alignment", z1, z2)
     return jnp.mean(jnp.sum(jnp.square(normalize(z1) - normalize(z2)), axis=-1))
 
 
 def uniformity(z: Array, t: float = 2.0) -> Array:
-    """Log of the mean Gaussian potential exp(-t |z_i - z_j|^2) over distinct pairs of l2-normalised rows.
+    """Uniformity: log of the mean Gaussian potential exp(-t |z_i - z_j|^2) over distinct pairs of l2-normalised rows.
 
     Args:
       z: embeddings, float[N, D], N > 1; need not be normalised.
@@ -161,6 +219,12 @@ def uniformity(z: Array, t: float = 2.0) -> Array:
     References:
       Wang and Isola, Understanding Contrastive Representation Learning, 2020, eq. 7.
       https://arxiv.org/abs/2005.10242
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.uniformity(jnp.array([[1.0, 0.0], [-1.0, 0.0]]))), 3)  # -2 * 2^2
+      -8.0
     """
     if z.ndim != 2 or len(z) < 2:
         raise ValueError(f"uniformity takes float[N, D] with N > 1, not {z.shape}")
@@ -188,6 +252,12 @@ def mutual_information_bound(nt_xent_value: Array, n: int) -> Array:
     References:
       van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018, section 2.3.
       https://arxiv.org/abs/1807.03748
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> round(float(metrics.mutual_information_bound(jnp.array(0.5), n=8)), 3)  # log 8 - 0.5
+      1.579
     """
     if n < 1:
         raise ValueError(f"n={n} must be positive")

@@ -1,10 +1,17 @@
-"""Networks by name. This folder is the only one that imports flax.linen."""
+"""Encoders and heads by name, as networks of two pure functions: `init` and `apply`.
+
+The only room that imports flax.linen; `network` is the seam that the rest of the library sees. Imports losses (for
+`normalize`), parallel and what is below them.
+
+  encoder = jssl.models.resnet18(stem="cifar")
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -18,7 +25,27 @@ from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
 
-__all__ = ["ENCODERS", "Network", "encoder", "encoder_defaults", "linear", "mlp", "prototypes"]
+__all__ = [
+    "ENCODERS",
+    "Network",
+    "convnet",
+    "encoder",
+    "encoder_defaults",
+    "linear",
+    "mlp",
+    "prototypes",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vit_b",
+    "vit_l",
+    "vit_s",
+    "vit_ti",
+    "wrn_28_2",
+    "wrn_28_8",
+]
 
 _FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -41,7 +68,13 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def encoder_defaults() -> dict[str, dict[str, Any]]:
-    """Every option of every family with its default, `{'resnet': {'width': 1.0, ...}, ...}`."""
+    """Every option of every family with its default, `{'resnet': {'width': 1.0, ...}, ...}`.
+
+    Example:
+      >>> from jssl import models
+      >>> models.encoder_defaults()["convnet"]["width"]
+      16
+    """
     return {family: _options(module) for family, module in _FAMILIES.items()}
 
 
@@ -56,6 +89,15 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
 
     Raises:
       UserError: for an unknown name, option or dtype, and for a value that an option cannot take.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> encoder = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}})
+      >>> images = jax.numpy.zeros((2, 32, 32, 3))
+      >>> features, _ = encoder.apply(*encoder.init(jax.random.key(0), images), images, train=False)
+      >>> features.shape
+      (2, 8)
     """
     name = config["name"]
     if name not in ENCODERS:
@@ -92,6 +134,14 @@ def mlp(
 
     Raises:
       UserError: if sizes is empty or not positive, or for an unknown activation or dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> projector, features = models.mlp((64, 16)), jax.numpy.zeros((2, 32))
+      >>> z, stats = projector.apply(*projector.init(jax.random.key(0), features), features, train=True)
+      >>> z.shape, sorted(stats)  # the last layer has no batch norm
+      ((2, 16), ['bn0'])
     """
     if not sizes or min(sizes) < 1:
         raise UserError(f"mlp sizes must be positive integers, at least one, not {tuple(sizes)}")
@@ -122,6 +172,14 @@ def linear(
 
     Raises:
       UserError: for less than one feature, an unknown initialiser or an unknown dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> classifier, features = models.linear(10), jax.numpy.ones((2, 32))
+      >>> logits, _ = classifier.apply(*classifier.init(jax.random.key(0), features), features, train=True)
+      >>> logits.shape, float(abs(logits).max())  # it begins with zeros
+      ((2, 10), 0.0)
     """
     if features < 1:
         raise UserError(f"a linear head needs at least one feature, not {features}")
@@ -134,6 +192,14 @@ def prototypes(count: int) -> Network:
 
     Raises:
       UserError: for less than one prototype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> head, z = models.prototypes(100), jax.numpy.ones((2, 16))
+      >>> scores, _ = head.apply(*head.init(jax.random.key(0), z), z, train=True)
+      >>> scores.shape, bool((abs(scores) <= 1.0001).all())  # cosines
+      ((2, 100), True)
     """
     if count < 1:
         raise UserError(f"at least one prototype is needed, not {count}")
@@ -194,3 +260,89 @@ def _dtype(name: str) -> Any:
     if name not in _DTYPES:
         raise unknown("dtype", name, _DTYPES)
     return _DTYPES[name]
+
+
+# Examples of the constructors below: how one of each family is used.
+_EXAMPLES = {
+    "resnet18": """
+      >>> images = jax.numpy.zeros((2, 32, 32, 3))
+      >>> encoder = models.resnet18(stem="cifar")
+      >>> params, stats = jax.eval_shape(encoder.init, jax.random.key(0), images)
+      >>> params["stem"]["kernel"].shape
+      (3, 3, 3, 64)""",
+    "vit_s": """
+      >>> images = jax.numpy.zeros((2, 32, 32, 3))
+      >>> encoder = models.vit_s(patch_size=8, image_size=32)
+      >>> params, _ = jax.eval_shape(encoder.init, jax.random.key(0), images)
+      >>> params["position"].shape  # the class token and 16 patches
+      (1, 17, 384)""",
+    "convnet": """
+      >>> images = jax.numpy.zeros((2, 8, 8, 1))
+      >>> encoder = models.convnet(width=4, strides=(2, 2))
+      >>> params, stats = encoder.init(jax.random.key(0), images)
+      >>> features, _ = encoder.apply(params, stats, images, train=False)
+      >>> features.shape
+      (2, 8)""",
+    "wrn_28_2": """
+      >>> images = jax.numpy.zeros((2, 32, 32, 3))
+      >>> encoder = models.wrn_28_2(slope=0.0)
+      >>> params, _ = jax.eval_shape(encoder.init, jax.random.key(0), images)
+      >>> params["final_bn"]["scale"].shape
+      (128,)""",
+}
+
+
+def _named(name: str, title: str, features: str) -> Callable[..., Network]:
+    """The constructor of an encoder of the table, whose keyword arguments are the options of its family."""
+    family, _ = ENCODERS[name]
+    module = _FAMILIES[family]
+
+    def construct(*, head_layers: Sequence[int] = (), dtype: str = "float32", **options: Any) -> Network:
+        return encoder({"name": name, family: options, "head_layers": head_layers}, dtype)
+
+    hints = typing.get_type_hints(module)
+    own = {**_options(module), "head_layers": (), "dtype": "float32"}
+    hints |= {"head_layers": Sequence[int], "dtype": str}
+    construct.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hints[key])
+            for key, value in own.items()
+        ],
+        return_annotation=Network,
+    )
+    construct.__name__ = construct.__qualname__ = name
+    example = _EXAMPLES.get(
+        name,
+        f"""
+      >>> models.{name}() == models.encoder({{"name": "{name}"}})
+      True""",
+    )
+    construct.__doc__ = f"""{title}: images [B, H, W, C] to features float32 [B, {features}].
+
+    Args:
+      {", ".join(_options(module))}: see `{module.__module__.rpartition(".")[2]}.{module.__name__}`.
+      head_layers: sizes of layers of a head on top, see `heads.Topped`.
+      dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
+
+    Raises:
+      UserError: for an unknown option, and for a value that an option cannot take.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models{example}
+    """
+    return construct
+
+
+resnet18 = _named("resnet18", "ResNet-18 without its classifier", "512 * width")
+resnet34 = _named("resnet34", "ResNet-34 without its classifier", "512 * width")
+resnet50 = _named("resnet50", "ResNet-50 without its classifier", "2048 * width")
+resnet101 = _named("resnet101", "ResNet-101 without its classifier", "2048 * width")
+resnet152 = _named("resnet152", "ResNet-152 without its classifier", "2048 * width")
+vit_ti = _named("vit_ti", "Vision transformer ViT-Ti of 12 blocks", "192")
+vit_s = _named("vit_s", "Vision transformer ViT-S of 12 blocks", "384")
+vit_b = _named("vit_b", "Vision transformer ViT-B of 12 blocks", "768")
+vit_l = _named("vit_l", "Vision transformer ViT-L of 24 blocks", "1024")
+convnet = _named("convnet", "A small convolutional network, fast on CPUs", "width * 2 ** (len(strides) - 1)")
+wrn_28_2 = _named("wrn_28_2", "Wide residual network WRN-28-2 without its classifier", "128")
+wrn_28_8 = _named("wrn_28_8", "Wide residual network WRN-28-8 without its classifier", "512")

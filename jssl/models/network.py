@@ -36,6 +36,18 @@ class Network:
     References:
       Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021.
       https://arxiv.org/abs/2101.06983
+
+    Example:
+      >>> import flax.linen as nn
+      >>> import jax
+      >>> from jssl import models
+      >>> class Mean(nn.Module):
+      ...     def __call__(self, x, train):
+      ...         return x.mean(axis=(1, 2))
+      >>> encoder, images = models.Network(Mean()), jax.numpy.ones((2, 8, 8, 3))  # any Flax module
+      >>> params, stats = encoder.init(jax.random.key(0), images)
+      >>> encoder.apply(params, stats, images, train=False)[0].shape
+      (2, 3)
     """
 
     module: nn.Module
@@ -115,7 +127,7 @@ class Network:
           params, stats, x: as in `apply`.
 
         Returns:
-          float32[B, heads, N, N]: how much each token (row) looks at every token; None if nothing attends.
+          float32[B, heads, N, N]: how much each token (row) attends to every token; None if nothing attends.
         """
         variables = {"params": params, STATS: stats}
         _, sown = self.module.apply(variables, x, False, mutable=[INTERMEDIATES])

@@ -151,7 +151,7 @@ class ViT(nn.Module):
             side = self.image_size // self.patch_size
             count = side**2 + (self.pool == "cls")
             self.position = self.param("position", _normal, (1, count, self.features), jnp.float32)
-        # Remat changes what is kept for the backward pass, and neither names nor values.
+        # Remat changes what is stored for the backward pass, and neither names nor values.
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         self.rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
         self.blocks = [block(self.heads, rate, self.dtype) for rate in self.rates]

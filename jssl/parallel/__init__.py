@@ -1,6 +1,6 @@
 """Devices and processes: mesh and shardings, how processes find one another, what chips can do.
 
-May be imported from everywhere; imports of the library errors, types and storage alone.
+May be imported from everywhere; imports errors, types and storage alone.
 """
 
 from jssl.parallel.sharding import (

@@ -1,8 +1,8 @@
 """Whether the other processes of this run are alive, and why they left if they did.
 
-By itself JAX waits for a process that died, in a collective, or aborts from C++. So every process sends a pulse to the
-key-value store of JAX's coordination service, which lives in process 0, and process 0 looks for pulses that stop.
-Who leaves before the end says why; the others read it and leave, too.
+By itself JAX waits for a process that died, in a collective, or aborts from C++. So every process writes a
+heartbeat to the key-value store of JAX's coordination service, which lives in process 0, and process 0 notices when
+one stops. A process that leaves before the end says why; the others read it and leave, too.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ import time
 from typing import Any, NoReturn
 
 TRY_AGAIN = 75  # exit status EX_TEMPFAIL: nobody's mistake, the same command may well succeed
-PERIOD = 1.0  # seconds between pulses
-PATIENCE = 5.0  # seconds without a pulse that mean death when something went wrong
+PERIOD = 1.0  # seconds between heartbeats
+PATIENCE = 5.0  # seconds without a heartbeat that mean death when something went wrong
 LAST = 3.0  # seconds that process 0 stays, because the others read in its store why the run ends
-PULSE, END = "jssl/pulse", "jssl/end"
+BEAT, END = "jssl/heartbeat", "jssl/end"
 AGAIN = "run the same command again to go on from the last checkpoint"
 
 
-class Watch:
-    """The pulse of this process, and an eye on the others.
+class Heartbeat:
+    """Sends the heartbeat of this process and, in process 0, notices when one of the others stops.
 
     Args:
       client: of JAX's coordination service.
       process, processes: which one this is, of how many.
-      silence: seconds without a pulse that mean death when nothing else looks wrong.
+      silence: seconds without a heartbeat that mean death when nothing else looks wrong.
     """
 
     def __init__(self, client: Any, process: int, processes: int, silence: float):
         self._client, self._process, self._silence = client, process, silence
-        self._seen = {f"{PULSE}/{number}": ("", time.monotonic()) for number in range(processes)}
+        self._seen = {f"{BEAT}/{number}": ("", time.monotonic()) for number in range(processes)}
         self._beats = 0
-        self._suspicious = False
+        self._saw_error = False
         self._stopped = threading.Event()
         self._ending = threading.Lock()
         self._aborts = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
         _on_abort(ctypes.cast(self._aborts, ctypes.c_void_p))
-        threading.Thread(target=self._run, name="peers", daemon=True).start()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """The run is over; from now on it is no death if others end."""
         self._stopped.set()
         _on_abort(None)
 
-    def suspect(self) -> None:
+    def check_others(self) -> None:
         """Call after an error that a dead process may have caused: if there is one, this does not return."""
-        self._suspicious = True
+        self._saw_error = True
         self._stopped.wait(PATIENCE + 4 * PERIOD)
 
     def leave(self, message: str, status: int) -> NoReturn:
@@ -75,22 +75,22 @@ class Watch:
 
     def _beat(self) -> None:
         self._beats += 1
-        pulse = f"{self._beats}{'!' if self._suspicious else ''}"
-        self._client.key_value_set(f"{PULSE}/{self._process}", pulse, allow_overwrite=True)
+        beat = f"{self._beats}{'!' if self._saw_error else ''}"
+        self._client.key_value_set(f"{BEAT}/{self._process}", beat, allow_overwrite=True)
         if self._process == 0:
-            self._look()
+            self._check_beats()
         for key, why in self._client.key_value_dir_get(END):
             if key != f"{END}/{self._process}":
                 self._end(*json.loads(why))
 
-    def _look(self) -> None:
-        """Ends the run if a pulse has stopped; a '!' says that somebody met an error."""
+    def _check_beats(self) -> None:
+        """Ends the run if a beat has stopped; a '!' says that somebody met an error."""
         now = time.monotonic()
-        pulses = dict(self._client.key_value_dir_get(PULSE))
-        for key, pulse in pulses.items():
-            if self._seen[key][0] != pulse:
-                self._seen[key] = (pulse, now)
-        patience = PATIENCE if any(pulse.endswith("!") for pulse in pulses.values()) else self._silence
+        beats = dict(self._client.key_value_dir_get(BEAT))
+        for key, beat in beats.items():
+            if self._seen[key][0] != beat:
+                self._seen[key] = (beat, now)
+        patience = PATIENCE if any(beat.endswith("!") for beat in beats.values()) else self._silence
         dead = [key.rpartition("/")[2] for key, (_, when) in self._seen.items() if now - when > patience]
         if dead:
             message = f"another process of this run has died (process {', '.join(dead)}); {AGAIN}"
@@ -126,30 +126,30 @@ def _on_abort(handler: ctypes.c_void_p | None) -> None:
     libc.signal(signal.SIGABRT, handler)
 
 
-_watch: Watch | None = None
+_heartbeat: Heartbeat | None = None
 
 
 def start(client: Any, process: int, processes: int, silence: float) -> None:
-    """Watches over the processes of this run until `stop`."""
-    global _watch
-    _watch = Watch(client, process, processes, silence)
+    """Begins to send heartbeats, and to watch those of the other processes, until `stop`."""
+    global _heartbeat
+    _heartbeat = Heartbeat(client, process, processes, silence)
 
 
 def watching() -> bool:
     """Whether this run has several processes."""
-    return _watch is not None
+    return _heartbeat is not None
 
 
 def stop() -> None:
     """The run is over."""
-    if _watch is not None:
-        _watch.stop()
+    if _heartbeat is not None:
+        _heartbeat.stop()
 
 
-def suspect() -> None:
+def check_others() -> None:
     """After an error: ends this process if another one has died; returns at once if there are no others."""
-    if _watch is not None:
-        _watch.suspect()
+    if _heartbeat is not None:
+        _heartbeat.check_others()
 
 
 def _end_now(status: int) -> NoReturn:
@@ -164,8 +164,8 @@ def leave(message: str, status: int) -> NoReturn:
 
     At once: a thread of a save that has failed may wait for ever.
     """
-    if _watch is not None:
-        _watch.leave(message, status)
+    if _heartbeat is not None:
+        _heartbeat.leave(message, status)
     print(f"jssl: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     _end_now(status)

@@ -1,4 +1,4 @@
-"""Pictures in the workdir. Drawing never stops a run: these take NumPy arrays and write PNG files.
+"""Figures in the workdir. Drawing never stops a run: these take NumPy arrays and write PNG files.
 
 Nothing here goes through pyplot, whose backend and open figures are the notebook's.
 """
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 DPI = 110
-MAX_ROWS = 8  # images on the picture of the attention
+MAX_ROWS = 8  # images in the figure of the attention
 
 Limits = tuple[float, float]
 
@@ -68,7 +68,7 @@ def contrast(images: Sequence[np.ndarray], dtype: str) -> Limits:
 def views_grid(
     path: epath.Path, originals: np.ndarray | None, views: Mapping[str, np.ndarray], dtype: str = "uint8"
 ) -> None:
-    """One row an image: as it is (where the host kept it), then its views.
+    """One row an image: as it is (where the host has it), then its views.
 
     Args:
       path: PNG to write.
@@ -179,7 +179,7 @@ def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, c
 
 
 def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
-    """Where the class token looks: one row an image, then one map a head, each on a scale of its own.
+    """The attention of the class token: one row an image, then one map a head, each on a scale of its own.
 
     Args:
       path: PNG to write.

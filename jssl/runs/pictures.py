@@ -1,4 +1,4 @@
-"""The pictures of a run: views, map and neighbours of the features, attention."""
+"""The figures of a run: views, map and neighbours of the features, attention."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 
 
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
-    """Where the class token of the last block looks, head by head; nothing for encoders that have none."""
+    """The attention of the class token in the last block, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
     size, main, encoder = prog.size, prog.main, prog.method.encoder
     kept = prog.method.eval_encoder(state.params, state.method_state)

@@ -1,4 +1,4 @@
-"""Labels that one run pseudo-labels for another: which images, which labels, how much they count."""
+"""Pseudo-labels that one run makes for another: of which images, which classes, and how much they count."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from jssl.runs.restore import open_classifier
 
 
 def make(teacher: epath.Path, config: Any) -> tuple[PseudoLabels, dict[str, Any]]:
-    """What the run in a folder says of the images whose labels it was not shown.
+    """Pseudo-labels of the images whose labels a run was not shown.
 
     Args:
       teacher: the folder of a finished run that has a classifier.
       config: the section `pseudo_labels`.
 
     Returns:
-      The pseudo-labels that the rule chooses, and what should be looked at: how many, how sure, the histogram of
+      The pseudo-labels that the rule chooses, and a report on them: how many, how sure, the histogram of
       classes beside that of the true labels that are visible, and, where the data set knows better, how many are right.
     """
     program, data, state = open_classifier(teacher)
@@ -87,7 +87,7 @@ def balanced(p: np.ndarray, rows: np.ndarray, weight: np.ndarray) -> tuple[np.nd
 
 
 def describe(p: np.ndarray, rows: np.ndarray, truth: np.ndarray, data: Data) -> dict[str, Any]:
-    """What should be looked at before the pseudo-labels are believed."""
+    """A report on the pseudo-labels, to be read before they are trusted."""
     label, classes = p[rows].argmax(axis=1), data.num_classes
     prior = np.bincount(data.labeled()[1], minlength=classes)
     known = truth[rows] >= 0

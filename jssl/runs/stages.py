@@ -1,4 +1,4 @@
-"""Stages: runs in order, which begin with the weights of earlier ones or learn from labels that those pseudo."""
+"""Stages: runs in order, which begin with the weights of earlier ones or learn from their pseudo-labels."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def stage(config: ml_collections.ConfigDict, name: str, folder: epath.Path) -> m
     return own
 
 
-Made = tuple[dict[str, Any], dict[str, Any]]  # arrays, and what should be looked at
+Made = tuple[dict[str, Any], dict[str, Any]]  # arrays, and a report on them
 
 
 def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
@@ -150,7 +150,7 @@ def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
 
 
 def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
-    """Labels for a stage, as its `pseudo_labels` says."""
+    """Pseudo-labels for a stage, as its section `pseudo_labels` says."""
     labels, found = pseudo_labels.make(teacher, own.pseudo_labels)
     if not len(labels.index):
         raise UserError(
@@ -160,7 +160,7 @@ def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made
 
 
 def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:
-    """Positions of a stage's unlabelled stream that look like the classes that a run knows, as `outliers` says.
+    """Positions of the inliers of a stage's unlabelled stream, by the classes that a run knows; see `outliers`.
 
     The threshold comes from the held-out images, which that run did not learn from.
     """

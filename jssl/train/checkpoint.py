@@ -1,4 +1,4 @@
-"""Checkpoints: the only file that imports orbax.
+"""Checkpoints of the training state; the only file that imports orbax.
 
 A checkpoint holds the whole TrainState and a small JSON: the data iterator's state, the results so far, and a
 fingerprint of the state, because orbax does not notice a flipped bit.
@@ -28,7 +28,7 @@ logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathn
 
 
 class Checkpointer:
-    """Saves without stopping the training, keeps the last k, the best, and every n-th.
+    """Saves checkpoints without stopping the training; the last k, the best and every n-th stay.
 
     Args:
       workdir: the run's folder; checkpoints go below it.
@@ -46,9 +46,9 @@ class Checkpointer:
         keep_every_steps: int = 0,
         read_only: bool = False,
     ):
-        kept: list[Any] = [policies.LatestN(keep_last)]
+        policy: list[Any] = [policies.LatestN(keep_last)]
         if keep_best:
-            kept.append(
+            policy.append(
                 policies.BestN(
                     get_metric_fn=lambda metrics: metrics["score"],
                     n=1,
@@ -56,11 +56,11 @@ class Checkpointer:
                 )
             )
         if keep_every_steps:
-            kept.append(policies.EveryNSteps(keep_every_steps))
+            policy.append(policies.EveryNSteps(keep_every_steps))
         self._workdir = storage.absolute(epath.Path(workdir))  # orbax takes no relative paths
         self._read_only = read_only
         self._options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept),
+            preservation_policy=policies.AnyPreservationPolicy(policy),
             cleanup_tmp_directories=not read_only,
             create=not read_only,
             read_only=read_only,

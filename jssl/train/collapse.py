@@ -1,11 +1,11 @@
-"""What a collapse looks like in a line of metrics."""
+"""Symptoms of a collapse in a line of metrics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-TAKEN_OVER = 0.9  # part of the pseudo-labels on one class above which that class has taken over
+TAKEN_OVER = 0.9  # part of the pseudo-labels on one class from which on that class has taken over
 
 
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
@@ -18,11 +18,11 @@ COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of ever
 
 
 def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
-    """What in a line of metrics looks like a collapse, with what a healthy figure would be; often nothing.
+    """Symptoms of a collapse in a line of metrics, each with what a healthy value would be; often none.
 
     Methods with prototypes log `teacher/entropy`, `teacher/kl_from_uniform` and `teacher/mutual_information` of
     their targets, which decide alone: few directions of their embedding suffice to tell prototypes apart. For the
-    others it is `embedding/std` and `embedding/effective_rank`. Terms that pseudo-label labels log
+    others it is `embedding/std` and `embedding/effective_rank`. Pseudo-labelling terms log
     `TERM/largest_class_fraction`, the part of the pseudo-labels that fall on one class.
     """
     found = []

@@ -1,4 +1,4 @@
-"""The loop. It reads top to bottom like what happens."""
+"""The training loop; it reads top to bottom in the order of what happens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Evaluate = Callable[[TrainState], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What training leaves.
+    """The outcome of training.
 
     Attributes:
       state: the final state.

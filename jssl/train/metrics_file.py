@@ -16,8 +16,8 @@ def truncate(path: epath.Path, step: int) -> None:
     """Drops lines after a step, and a last line cut short; they will be written again."""
     if not path.exists():
         return
-    kept = [line for line in read_lines(path) if line["step"] <= step]
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+    rest = [line for line in read_lines(path) if line["step"] <= step]
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in rest))
 
 
 def read_lines(path: epath.Path) -> list[dict[str, float]]:

@@ -74,7 +74,7 @@ class Monitor:
         self._main = parallel.is_main_process()
         self._pending: list[tuple[int, Metrics]] = []
         self._last_finite: dict[str, float] = {}
-        self._suspects = collapse_causes
+        self._causes = collapse_causes
         history = {**NO_HISTORY, **(history or {})}
         self._ill, self._collapsed = int(history["ill"]), bool(history["collapsed"])
         self.seconds_before = float(history["seconds"])
@@ -168,7 +168,7 @@ class Monitor:
         if self._collapsed or self._ill < 2:
             return False
         self._collapsed = True
-        causes = self._suspects or (f"the learning rate: try a smaller one ({rate(values)})",)
+        causes = self._causes or (f"the learning rate: try a smaller one ({rate(values)})",)
         logging.warning(
             "step %d: the embeddings have collapsed: %s. Likely causes: %s"
             if not any("pseudo-labels" in text for text in found)

@@ -1,6 +1,6 @@
-"""What a run computes, built from shapes alone: no data, no devices, any mesh.
+"""The compiled parts of a run, built from shapes alone: no data, no devices, any mesh.
 
-The planner, the tests and the notebooks build and compile the very train step that train.py runs.
+The planner, the tests and the notebooks build and compile the very train step that the loop runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jssl.types import Array, Batch, Metrics, Params, PyTree, State
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The compiled parts of a run, and what they are made of."""
+    """The compiled functions of a run, and what they are made of."""
 
     config: Any
     info: DataInfo
@@ -361,7 +361,7 @@ def check_contract(method: Method, value: Array, before: State, after: State) ->
 
 
 def check_all_used(method: Method, views: Batch) -> None:
-    """Raises UserError for a view that the method does not look at: its name may be misspelt."""
+    """Raises UserError for a view that the method does not use: its name may be misspelt."""
     names = method.view_names(views)
     for stream, part in views.items():
         for view in part["views"]:

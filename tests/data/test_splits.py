@@ -78,5 +78,5 @@ def test_long_tail_of_unequal_classes():
 
 @pytest.mark.parametrize("factor", [0.5, -1, float("inf"), float("nan")])
 def test_bad_factor(factor):
-    with pytest.raises(UserError, match=r"factor is .*; set it to at least 1"):
+    with pytest.raises(UserError, match=r"imbalance ratio is .*; set it to at least 1"):
         splits.imbalance_ratio(EVEN, factor, seed=0)

@@ -140,7 +140,7 @@ def test_it_collapses_without_a_predictor_and_not_with_it():
     assert "method.predictor=False" in method.collapse_causes()[0]
 
 
-def test_a_target_that_never_moves_is_suspect():
+def test_a_target_that_never_moves_is_a_cause_of_collapse():
     assert "method.momentum=1.0" in make(momentum=1.0)[0].collapse_causes()[0]
 
 

@@ -115,7 +115,7 @@ def test_negatives_are_never_padding_and_others_every_step():
         assert loss_of(method, params, {**state, "bank": bank}, vectors(1), context(seed=seed))[0] == value
 
 
-def test_the_head_is_linear_and_suspects():
+def test_the_head_is_linear_and_collapse_causes():
     params, _ = jax.eval_shape(InstDisc(ENCODER, num_examples=9).init, jax.random.key(0), vectors(1))
     assert set(params["projector"]) == {"dense0"}
     assert not InstDisc(ENCODER).collapse_causes()

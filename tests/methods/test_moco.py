@@ -270,7 +270,7 @@ def test_bad_views(views, message):
         MoCo(ENCODER, views=tuple(views["unlabeled"]["views"])).check(views)
 
 
-def test_suspects():
+def test_collapse_causes():
     assert not MoCo(ENCODER).collapse_causes()
     assert "method.temperature=5.0" in MoCo(ENCODER, temperature=5.0).collapse_causes()[0]
     assert "method.momentum=1.0" in MoCo(ENCODER, momentum=1.0).collapse_causes()[0]

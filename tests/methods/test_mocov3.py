@@ -89,7 +89,7 @@ def test_the_patch_embedding_of_the_vit_recipe_stays_random():
     assert np.all(updates["encoder"]["blocks_0"]["kernel"] != 0)
 
 
-def test_suspects():
+def test_collapse_causes():
     assert not MoCoV3(ENCODER).collapse_causes()
     assert "method.temperature=9.0" in MoCoV3(ENCODER, temperature=9.0).collapse_causes()[0]
 

@@ -158,7 +158,7 @@ def test_no_queue_and_the_head(started):
     np.testing.assert_allclose(value, by_hand(started)[0], rtol=1e-4)
 
 
-def test_suspects():
+def test_collapse_causes():
     assert not SwAV(ENCODER).collapse_causes()
     assert "method.epsilon=0.5 is above temperature=0.1" in SwAV(ENCODER, epsilon=0.5).collapse_causes()[0]
 

@@ -52,7 +52,7 @@ def test_the_head_and_the_defaults_are_the_papers():
     assert not method.as_in_paper
 
 
-def test_suspects():
+def test_collapse_causes():
     assert not VICReg(ENCODER).collapse_causes()
     assert (
         "method.variance=0.0: nothing keeps the dimensions alive"

@@ -1,6 +1,7 @@
 """Encoders and heads: sizes, invariants, errors. Full-size networks are only traced, never run."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from jssl import models
+from jssl.errors import UserError
 from jssl.models.convnet import ConvNet
 from jssl.models.network import Network
 from jssl.models.resnet import ResNet
@@ -373,3 +375,23 @@ def test_a_loop_of_blocks_is_a_smaller_program():
         return len(step.lower(params, images(4, 16)).as_text())
 
     assert size(True) < size(False) / 2
+
+
+@pytest.mark.parametrize("name", models.ENCODERS)
+def test_an_encoder_has_a_constructor_of_its_name(name):
+    construct = getattr(models, name)
+    assert name in models.__all__
+    defaults = models.encoder_defaults()[models.ENCODERS[name][0]]
+    option = {"pool": "gap"} if "pool" in defaults else {"bn_momentum": 0.5}
+    assert construct() == build(name)
+    assert construct(**option, dtype="bfloat16") == build(name, "bfloat16", **option)
+    parameters = inspect.signature(construct).parameters
+    assert {key: parameters[key].default for key in defaults} == defaults
+    assert {*parameters} == {*defaults, "head_layers", "dtype"}
+
+
+def test_constructors_take_a_head_and_name_the_nearest_option():
+    config = {"name": "convnet", "convnet": {"width": 4}, "head_layers": (8,)}
+    assert models.convnet(width=4, head_layers=(8,)) == models.encoder(config)
+    with pytest.raises(UserError, match="did you mean 'stem'"):
+        models.resnet18(stemm="cifar")

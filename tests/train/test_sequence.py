@@ -72,7 +72,7 @@ def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
 
 
 def test_a_control_and_a_run_beside_it(tmp_path):
-    """The control is printed beside the result, which says so if it is worse."""
+    """The supervised baseline is printed beside the result, which says so if it is worse."""
     config = get("supervised")
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
     control = jssl.run(config, tmp_path / "control")
@@ -137,7 +137,7 @@ def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), jax.device_get(whole.state))
 
 
-def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_written(tmp_path, monkeypatch):
+def test_stages_run_in_order_each_resumes_by_itself_and_pseudo_labels_are_written(tmp_path, monkeypatch):
     config = shrunk(self_training.get_config("top_k"))
     config.stages.student.pseudo_labels.per_class = 5
     config.stages.student.total_steps = 3
@@ -155,7 +155,7 @@ def test_stages_run_in_order_each_resumes_by_itself_and_what_was_guessed_is_writ
         assert np.all((arrays["confidence"] >= 0.1) & (arrays["confidence"] <= 1))  # of ten classes
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
-    # Killed between the stages: the first is not run again, the second begins with the same guesses.
+    # Killed between the stages: the first is not run again, the second begins with the same pseudo-labels.
     (folder / "result.json").unlink()
     (folder / "student" / "result.json").unlink()
     before = (folder / "student.pseudo_labels.npz").read_bytes()
@@ -248,7 +248,7 @@ P = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.75, 0.25], [0.7, 0.3]], np.
         ("confidence_weighted", [0, 1, 2, 3, 4], [0.9, 0.6, 0.8, 0.75, 0.7]),
     ],
 )
-def test_rules_choose_guesses(rule, rows, weight):
+def test_rules_choose_pseudo_labels(rule, rows, weight):
     found, weights = pseudo_labels.choose(P, rule, threshold=0.75, per_class=2)
     np.testing.assert_array_equal(found, rows)
     np.testing.assert_allclose(weights, weight)
@@ -292,14 +292,16 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
 
 
 def test_rare_classes_are_repeated_the_surest_first():
-    p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(np.float32)  # a second guess of class 1, surer
+    p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(
+        np.float32
+    )  # a second pseudo-label of class 1, surer
     rows, weight = pseudo_labels.balanced(p, np.arange(6), np.arange(6.0))
     np.testing.assert_array_equal(rows, [0, 1, 2, 2, 3, 4, 5, 5])
     np.testing.assert_array_equal(weight, rows)
 
 
-def test_guesses_come_with_their_targets_and_weights(tmp_path):
-    """The labelled stream has true labels first, then guesses, each with its target and its weight."""
+def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
+    """The labelled stream has true labels first, then pseudo-labels, each with its target and its weight."""
     config = get("supervised")
     config.data.pseudo_labels = str(tmp_path / "guesses.npz")
     plain = open_data(get("supervised"))

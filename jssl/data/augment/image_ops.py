@@ -20,24 +20,54 @@ _EXACT = jax.lax.Precision.HIGHEST  # bfloat16 passes on a TPU would cost up to 
 
 
 def check_image(image: Array) -> None:
-    """Raises ValueError unless image is [H, W, C], C at least 1."""
+    """Raises ValueError unless image is [H, W, C], C at least 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image_ops.check_image(jnp.zeros((32, 32)))
+      Traceback (most recent call last):
+      ValueError: an image is [H, W, C], not [32, 32]
+    """
     if image.ndim != 3 or not image.shape[-1]:
         raise ValueError(f"an image is [H, W, C], not {list(image.shape)}")
 
 
 def planes(image: Array) -> Array:
-    """[H, W, C] to [C, H, W]: on a CPU, colour is faster channels-first, over whole rows."""
+    """[H, W, C] to [C, H, W]: on a CPU, colour is faster channels-first, over whole rows.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image_ops.planes(jnp.zeros((4, 5, 3))).shape
+      (3, 4, 5)
+    """
     check_image(image)
     return jnp.moveaxis(image, -1, 0)
 
 
 def pixels(planes: Array) -> Array:
-    """[C, H, W] back to [H, W, C]."""
+    """[C, H, W] back to [H, W, C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image_ops.pixels(jnp.zeros((3, 4, 5))).shape
+      (4, 5, 3)
+    """
     return jnp.moveaxis(planes, 0, -1)
 
 
 def luma(planes: Array) -> Array:
-    """The grey image of float32[C, H, W]: float32[H, W]; the mean of the channels where they are no colours."""
+    """The grey image of float32[C, H, W]: float32[H, W]; the mean of the channels where they are no colours.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> green = jnp.array([0.0, 1.0, 0.0]).reshape(3, 1, 1)
+      >>> round(float(image_ops.luma(green)[0, 0]), 3)
+      0.587
+    """
     if planes.shape[0] != 3:
         return planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
     return sum((w * p for w, p in zip(_LUMA, planes)), jnp.zeros_like(planes[0]))
@@ -73,6 +103,12 @@ def resampling_weights(size: int, length: int, start: Scalar, extent: Scalar, in
 
     References:
       PIL's Image.resize with reducing_gap=None; Keys, Cubic convolution interpolation, 1981.
+
+    Example:
+      >>> from jssl.data.augment import image_ops
+      >>> result = image_ops.resampling_weights(2, 4, 0, 4, "bilinear")  # 4 pixels to 2, antialiased
+      >>> [round(x, 3) for x in result.ravel().tolist()]
+      [0.429, 0.429, 0.143, 0.0, 0.0, 0.143, 0.429, 0.429]
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation is {interpolation!r}; set 'bilinear' or 'bicubic'")
@@ -120,6 +156,14 @@ def resized_crop(
 
     References:
       torchvision.transforms.functional.resized_crop with antialias=True.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.arange(16.0).reshape(4, 4, 1) / 16
+      >>> crop = image_ops.resized_crop(image, top=1, left=2, height=2, width=2, size=2)
+      >>> [round(x, 3) for x in (16 * crop[..., 0]).ravel().tolist()]
+      [6.0, 7.0, 10.0, 11.0]
     """
     check_image(image)
     rows = resampling_weights(size, image.shape[0], top, height, interpolation)
@@ -156,6 +200,13 @@ def warp(
 
     References:
       torchvision.transforms.functional.affine with bilinear interpolation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.array([[0.0, 0.25, 0.5, 0.75]])[..., None]
+      >>> print(image_ops.warp(image, translate=(1.0, 0.0), fill=1.0)[..., 0])  # one pixel to the right
+      [[1.   0.   0.25 0.5 ]]
     """
     check_image(image)
     height, width, channels = image.shape
@@ -191,7 +242,7 @@ def warp(
 
 
 def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
-    """The image seen through a window of its size that has moved; beyond the border it is mirrored.
+    """The image shifted as a window of its size moves over it; beyond the border it is mirrored.
 
     The border pixels themselves are not doubled. Two small matmuls, no gather.
 
@@ -208,6 +259,13 @@ def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
 
     References:
       numpy.pad(mode='reflect'), then a crop.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.array([[0.0, 0.25, 0.5, 0.75]])[..., None]
+      >>> print(image_ops.reflected_window(image, down=0, right=2)[..., 0])
+      [[0.5  0.75 0.5  0.25]]
     """
 
     def selection(length: int, start: Scalar) -> Array:
@@ -219,7 +277,13 @@ def reflected_window(image: Array, down: Scalar, right: Scalar) -> Array:
 
 
 def default_kernel_size(size: int) -> int:
-    """The odd number nearest to a tenth of the image side, at least 3 (SimCLR, appendix A)."""
+    """The odd number nearest to a tenth of the image side, at least 3 (SimCLR, appendix A).
+
+    Example:
+      >>> from jssl.data.augment import image_ops
+      >>> image_ops.default_kernel_size(32), image_ops.default_kernel_size(224)
+      (3, 23)
+    """
     return max(3, 2 * (size // 20) + 1)
 
 
@@ -239,6 +303,14 @@ def blur(image: Array, sigma: Scalar, kernel_size: int | None = None) -> Array:
 
     References:
       torchvision.transforms.functional.gaussian_blur.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.zeros((3, 3, 1)).at[1, 1].set(1.0)
+      >>> blurred = image_ops.blur(image, sigma=100.0, kernel_size=3)  # so wide that all 9 taps are alike
+      >>> round(float(blurred[1, 1, 0]), 3)
+      0.111
     """
     check_image(image)
     shorter = min(image.shape[:2])
@@ -284,6 +356,13 @@ def blend(planes: Array, gain: Scalar, grey: Scalar | None = None, mean: Scalar 
 
     Returns:
       float32[C, H, W] in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> planes = jnp.array([0.25, 0.75]).reshape(1, 1, 2)
+      >>> print(image_ops.blend(planes, gain=0.5, mean=0.5))  # half of the contrast
+      [[[0.375 0.625]]]
     """
     result = gain * planes
     if grey is not None:
@@ -299,6 +378,13 @@ def turn_hue(planes: Array, factor: Scalar) -> Array:
     HSV is never stored: with the hue k in sixths of a turn, m the smallest channel and c the
     chroma, red is m + c clip(|k - 3| - 1, 0, 1), green is m + c clip(2 - |k - 2|, 0, 1) and blue
     m + c clip(2 - |k - 4|, 0, 1).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(3, 1, 1)
+      >>> [round(x, 3) for x in image_ops.turn_hue(red, 1 / 3).ravel().tolist()]  # green
+      [0.0, 1.0, 0.0]
     """
     k, low, high = _sixths(planes)
     k = k + 6.0 * factor
@@ -335,6 +421,13 @@ def to_hsv(planes: Array) -> Array:
 
     References:
       colorsys.rgb_to_hsv.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> green = jnp.array([0.0, 0.5, 0.0]).reshape(3, 1, 1)
+      >>> [round(x, 3) for x in image_ops.to_hsv(green).ravel().tolist()]
+      [0.333, 1.0, 0.5]
     """
     k, low, high = _sixths(planes)
     hue = jnp.where(k < 0.0, k + 6.0, k) / 6.0
@@ -346,6 +439,12 @@ def from_hsv(planes: Array) -> Array:
 
     References:
       colorsys.hsv_to_rgb.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> print(image_ops.from_hsv(jnp.array([0.5, 1.0, 1.0]).reshape(3, 1, 1)).ravel())  # cyan
+      [0. 1. 1.]
     """
     hue, saturation, value = planes
     turned = 6.0 * (hue - jnp.floor(hue))
@@ -357,6 +456,13 @@ def adjust_brightness(image: Array, factor: Scalar) -> Array:
 
     References:
       torchvision.transforms.functional.adjust_brightness.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.array([[0.25, 0.75]])[..., None]
+      >>> print(image_ops.adjust_brightness(image, 2.0)[..., 0])
+      [[0.5 1. ]]
     """
     return pixels(blend(planes(image), factor))
 
@@ -368,6 +474,13 @@ def adjust_contrast(image: Array, factor: Scalar) -> Array:
 
     References:
       torchvision.transforms.functional.adjust_contrast.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.array([[0.25, 0.75]])[..., None]
+      >>> print(image_ops.adjust_contrast(image, 0.5)[..., 0])  # nearer to the mean, 0.5
+      [[0.375 0.625]]
     """
     return pixels(blend(planes(image), factor, mean=1.0 - factor))
 
@@ -379,6 +492,13 @@ def adjust_saturation(image: Array, factor: Scalar) -> Array:
 
     References:
       torchvision.transforms.functional.adjust_saturation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> red = jnp.array([[[1.0, 0.0, 0.0]]])
+      >>> [round(x, 3) for x in image_ops.adjust_saturation(red, 0.0).ravel().tolist()]  # its grey image
+      [0.299, 0.299, 0.299]
     """
     check_image(image)
     return image if image.shape[-1] != 3 else pixels(blend(planes(image), factor, 1.0 - factor))
@@ -399,13 +519,27 @@ def adjust_hue(image: Array, factor: Scalar) -> Array:
 
     References:
       torchvision.transforms.functional.adjust_hue.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> red = jnp.array([[[1.0, 0.0, 0.0]]])
+      >>> [round(x, 3) for x in image_ops.adjust_hue(red, 0.5).ravel().tolist()]  # cyan, the opposite colour
+      [0.0, 1.0, 1.0]
     """
     check_image(image)
     return image if image.shape[-1] != 3 else pixels(turn_hue(planes(image), factor))
 
 
 def to_grayscale(image: Array) -> Array:
-    """The grey image, repeated over the channels of image: float32[H, W, C] in [0, 1]."""
+    """The grey image, repeated over the channels of image: float32[H, W, C] in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> [round(x, 3) for x in image_ops.to_grayscale(jnp.array([[[0.0, 0.0, 1.0]]])).ravel().tolist()]
+      [0.114, 0.114, 0.114]
+    """
     return pixels(jnp.broadcast_to(luma(planes(image)), (image.shape[-1], *image.shape[:2])))
 
 
@@ -418,6 +552,13 @@ def invert_above(image: Array, threshold: Scalar = 0.5) -> Array:
 
     Returns:
       float32[H, W, C] in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> image = jnp.array([[0.25, 0.5, 1.0]])[..., None]
+      >>> print(image_ops.invert_above(image)[..., 0])
+      [[0.25 0.5  0.  ]]
     """
     return jnp.where(image >= threshold, 1.0 - image, image)
 
@@ -436,6 +577,14 @@ def erase(image: Array, centre: tuple[Scalar, Scalar], side: int, fill: float = 
 
     References:
       DeVries & Taylor, Cutout, 2017, section 3.2. https://arxiv.org/abs/1708.04552
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import image_ops
+      >>> print(image_ops.erase(jnp.zeros((3, 3, 1)), centre=(0, 1), side=2)[..., 0])  # hangs over the top
+      [[0.5 0.5 0. ]
+       [0.  0.  0. ]
+       [0.  0.  0. ]]
     """
     row = jnp.arange(image.shape[0]) - (centre[0] - side // 2)
     column = jnp.arange(image.shape[1]) - (centre[1] - side // 2)

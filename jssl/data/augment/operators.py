@@ -57,6 +57,13 @@ def random_crop_box(
     References:
       torchvision.transforms.RandomResizedCrop; Szegedy et al., Going deeper with convolutions,
       2014, section 6. https://arxiv.org/abs/1409.4842
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> box = operators.random_crop_box(jax.random.key(0), height=32, width=32, area=(1.0, 1.0), ratio=(1.0, 1.0))
+      >>> [int(side) for side in box]  # the only box of that area and ratio
+      [0, 0, 32, 32]
     """
     draw = jax.random.uniform(key, (2 * _CROP_TRIES + 2,))
     areas = height * width * (area[0] + (area[1] - area[0]) * draw[:_CROP_TRIES])
@@ -90,13 +97,28 @@ def random_resized_crop(
     """Cuts out a random box and resizes it, antialiased: float32[size, size, C] in [0, 1].
 
     See random_crop_box for the box and image_ops.resized_crop for the resize and its errors.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.zeros((48, 64, 3))
+      >>> operators.random_resized_crop(jax.random.key(0), image, size=32, area=(0.2, 1.0)).shape
+      (32, 32, 3)
     """
     box = random_crop_box(key, image.shape[0], image.shape[1], area, ratio)
     return image_ops.resized_crop(image, *box, size, interpolation)
 
 
 def horizontal_flip(key: Array, image: Array, prob: float = 0.5) -> Array:
-    """Mirrors left and right with probability prob."""
+    """Mirrors left and right with probability prob.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.array([[0.0, 1.0]])[..., None]
+      >>> print(operators.horizontal_flip(jax.random.key(0), image, prob=1.0)[..., 0])
+      [[1. 0.]]
+    """
     return _maybe(key, image, prob, lambda _, x: x[:, ::-1])
 
 
@@ -114,6 +136,12 @@ def random_window(key: Array, image: Array, pad: int) -> Array:
     References:
       The weak augmentation of Sohn et al., FixMatch, 2020, section 2.3: 12.5 % of the side.
       https://arxiv.org/abs/2001.07685
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> operators.random_window(jax.random.key(0), jax.numpy.zeros((32, 32, 3)), pad=4).shape
+      (32, 32, 3)
     """
     if pad == 0:
         return image
@@ -122,7 +150,14 @@ def random_window(key: Array, image: Array, pad: int) -> Array:
 
 
 def jitter_order(key: Array, count: int = 4) -> Array:
-    """A uniform random permutation: the place of each of `count` operators, int32[count]."""
+    """A uniform random permutation: the place of each of `count` operators, int32[count].
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> sorted(operators.jitter_order(jax.random.key(0), count=4).tolist())
+      [0, 1, 2, 3]
+    """
     draw = jax.random.uniform(key, (count,))
     tie = (draw == draw[:, None]) & jnp.tri(count, k=-1, dtype=bool)
     return ((draw < draw[:, None]) | tie).sum(axis=1, dtype=jnp.int32)
@@ -163,6 +198,14 @@ def color_jitter(
     References:
       torchvision.transforms.ColorJitter; Chen et al., SimCLR, 2020, appendix A.
       https://arxiv.org/abs/2002.05709
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.full((8, 8, 3), 0.5)
+      >>> jittered = operators.color_jitter(jax.random.key(0), image, 0.4, 0.4, 0.4, 0.1, prob=1.0)
+      >>> 0.3 <= float(jittered.min()) <= float(jittered.max()) <= 0.7  # grey: brightness alone changes it
+      True
     """
     image_ops.check_image(image)
     if image.shape[-1] != 3:
@@ -239,6 +282,12 @@ def hsv_jitter(
     References:
       Zhai et al., S4L, 2019, as Dosovitskiy et al., Exemplar CNN, 2014, section 3.1.
       https://arxiv.org/abs/1905.03670 https://arxiv.org/abs/1406.6909
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> operators.hsv_jitter(jax.random.key(0), jax.numpy.zeros((8, 8, 3))).shape
+      (8, 8, 3)
     """
 
     def jitter(key: Array, planes: Array) -> Array:
@@ -261,7 +310,15 @@ def hsv_jitter(
 
 
 def grayscale(key: Array, image: Array, prob: float = 0.2) -> Array:
-    """Turns a colour image grey with probability prob; the number of channels stays."""
+    """Turns a colour image grey with probability prob; the number of channels stays.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> red = jax.numpy.array([[[1.0, 0.0, 0.0]]])
+      >>> [round(x, 3) for x in operators.grayscale(jax.random.key(0), red, prob=1.0).ravel().tolist()]
+      [0.299, 0.299, 0.299]
+    """
     if image.shape[-1] != 3:
         return image
     return _maybe(key, image, prob, lambda _, x: image_ops.to_grayscale(x))
@@ -274,12 +331,29 @@ def gaussian_blur(
     sigma: Range = (0.1, 2.0),
     kernel_size: int | None = None,
 ) -> Array:
-    """Blurs with probability prob and sigma uniform in its range; see image_ops.blur."""
+    """Blurs with probability prob and sigma uniform in its range; see image_ops.blur.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.full((8, 8, 3), 0.5)
+      >>> blurred = operators.gaussian_blur(jax.random.key(0), image, prob=1.0)
+      >>> round(float(blurred.min()), 3), round(float(blurred.max()), 3)  # there is nothing to blur
+      (0.5, 0.5)
+    """
     return _maybe(key, image, prob, lambda k, x: image_ops.blur(x, _uniform(k, *sigma), kernel_size))
 
 
 def solarize(key: Array, image: Array, prob: float = 0.2, threshold: float = 0.5) -> Array:
-    """Inverts the pixels at or above threshold with probability prob."""
+    """Inverts the pixels at or above threshold with probability prob.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.array([[0.25, 1.0]])[..., None]
+      >>> print(operators.solarize(jax.random.key(0), image, prob=1.0)[..., 0])
+      [[0.25 0.  ]]
+    """
     return _maybe(key, image, prob, lambda _, x: image_ops.invert_above(x, threshold))
 
 
@@ -308,6 +382,14 @@ def affine(
 
     References:
       torchvision.transforms.RandomAffine.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> image = jax.numpy.ones((8, 8, 3))
+      >>> moved = operators.affine(jax.random.key(0), image, degrees=15.0, translate=0.1, scale=(0.9, 1.1))
+      >>> moved.shape
+      (8, 8, 3)
     """
     if degrees == 0 and translate == 0 and scale == (1, 1) and shear == 0:
         return image
@@ -328,7 +410,15 @@ def affine(
 
 
 def gaussian_noise(key: Array, image: Array, std: float, prob: float = 1.0) -> Array:
-    """Adds normal noise with probability prob and clips to [0, 1]."""
+    """Adds normal noise with probability prob and clips to [0, 1].
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> noisy = operators.gaussian_noise(jax.random.key(0), jax.numpy.full((8, 8, 3), 0.5), std=0.1)
+      >>> 0.0 <= float(noisy.min()) < 0.5 < float(noisy.max()) <= 1.0
+      True
+    """
     if std == 0:
         return image
     return _maybe(
@@ -344,6 +434,13 @@ def cutout(key: Array, image: Array, size: float, prob: float = 1.0) -> Array:
 
     The side is `size` times the shorter side of the image, at least one pixel where size > 0; the
     square may hang over the border. See image_ops.erase.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> cut = operators.cutout(jax.random.key(0), jax.numpy.zeros((8, 8, 1)), size=0.5)
+      >>> 4 <= int((cut == 0.5).sum()) <= 16  # a square of 4 x 4, which may hang over the border
+      True
     """
     if size == 0:
         return image

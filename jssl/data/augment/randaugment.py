@@ -55,6 +55,12 @@ def randaugment(key: Array, image: Array, count: int, strength: float = 1.0) -> 
     References:
       Cubuk et al., RandAugment, 2019. https://arxiv.org/abs/1909.13719
       Sohn et al., FixMatch, 2020, appendix D. https://arxiv.org/abs/2001.07685
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import randaugment
+      >>> randaugment.randaugment(jax.random.key(0), jax.numpy.zeros((8, 8, 3)), count=2).shape
+      (8, 8, 3)
     """
     if count == 0:
         return image
@@ -75,7 +81,7 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
     Ranges at strength 1, all uniform; a smaller one brings their ends nearer to the identity:
 
       brightness, color, contrast, sharpness: the factor, 0.05 .. 0.95
-      posterize: bits that are kept, 8 .. 4
+      posterize: bits that stay, 8 .. 4
       rotate: -30 .. 30 degrees
       shear_x, shear_y: -0.3 .. 0.3 pixels a pixel, the top and the left edge resting
       solarize: threshold, 1 .. 0
@@ -98,6 +104,14 @@ def apply(image: Array, operator: Array | int, level: Array | float, strength: f
 
     References:
       FixMatch, table 12; the operators are those of PIL's ImageOps and ImageEnhance.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import randaugment
+      >>> image = jnp.array([[0.25, 0.75]])[..., None]
+      >>> darker = randaugment.apply(image, randaugment.Operator.BRIGHTNESS, level=0.5)  # by a factor of 0.5
+      >>> [round(x, 3) for x in darker[..., 0].ravel().tolist()]
+      [0.125, 0.375]
     """
     signed = strength * (2.0 * level - 1.0)
     families = (
@@ -162,6 +176,12 @@ def autocontrast(planes: Array) -> Array:
 
     References:
       PIL's ImageOps.autocontrast.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import randaugment
+      >>> print(randaugment.autocontrast(jnp.array([[[0.25, 0.375, 0.75]]])))
+      [[[0.   0.25 1.  ]]]
     """
     low = planes.min(axis=(1, 2), keepdims=True)
     extent = planes.max(axis=(1, 2), keepdims=True) - low
@@ -175,6 +195,14 @@ def equalize(planes: Array) -> Array:
 
     References:
       PIL's ImageOps.equalize.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import randaugment
+      >>> dark = jnp.arange(1024).reshape(1, 32, 32) // 32 / 255  # 32 tones, all of them dark
+      >>> equalized = randaugment.equalize(dark)
+      >>> float(equalized.min()), float(equalized.max())
+      (0.0, 1.0)
     """
     channels = len(planes)
     place = _tones(planes) + 256 * jnp.arange(channels)[:, None, None]
@@ -192,6 +220,12 @@ def posterize(planes: Array, dropped: Array | int) -> Array:
 
     References:
       PIL's ImageOps.posterize.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import randaugment
+      >>> print((255 * randaugment.posterize(jnp.array([[[100 / 255, 200 / 255]]]), dropped=4)).round())
+      [[[ 96. 192.]]]
     """
     unit = jnp.exp2(dropped)
     return jnp.where(unit > 1, jnp.floor(_tones(planes) / unit) * unit / 255.0, planes)
@@ -202,6 +236,13 @@ def smooth(planes: Array) -> Array:
 
     References:
       PIL's ImageFilter.SMOOTH.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import randaugment
+      >>> point = jnp.zeros((1, 3, 3)).at[0, 1, 1].set(1.0)
+      >>> round(float(randaugment.smooth(point)[0, 1, 1]), 3)  # 5 / 13
+      0.385
     """
     rows = planes[:, :-2] + planes[:, 1:-1] + planes[:, 2:]
     box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]

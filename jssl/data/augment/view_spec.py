@@ -1,4 +1,4 @@
-"""What a config says of a view."""
+"""The description of a view: a section of the config."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ class ViewSpec:
 
     Raises:
       UserError: if a field is out of its range.
+
+    Example:
+      >>> from jssl.data import augment
+      >>> spec = augment.ViewSpec(size=32, copies=2, crop_area_min=0.2, flip_prob=0.5)
+      >>> spec.size, spec.blur_prob  # what is not set is off
+      (32, 0.0)
     """
 
     size: int

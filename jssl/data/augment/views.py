@@ -25,7 +25,13 @@ Specs = Mapping[str, ViewSpec]
 
 
 def copies_of(specs: Specs) -> dict[str, int]:
-    """How many copies every view has."""
+    """How many copies every view has.
+
+    Example:
+      >>> from jssl.data.augment.views import ViewSpec, copies_of
+      >>> copies_of({"global": ViewSpec(size=32, copies=2), "local": ViewSpec(size=16, copies=6)})
+      {'global': 2, 'local': 6}
+    """
     return {name: spec.copies for name, spec in specs.items()}
 
 
@@ -53,6 +59,15 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
 
     Raises:
       UserError: if image is not [H, W, C], or crop is False and its sides are not spec.size.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data import augment
+      >>> spec = augment.ViewSpec(size=4, flip_prob=1.0)
+      >>> image = jax.numpy.linspace(0.0, 1.0, 16).reshape(4, 4, 1)
+      >>> view = augment.augment(jax.random.key(0), image, spec)
+      >>> bool((view == image[:, ::-1]).all())
+      True
     """
     image_ops.check_image(image)
     height, width = image.shape[:2]
@@ -126,6 +141,15 @@ def views(
 
     Raises:
       UserError: if there is no view, host crops are not those of the specs, or a shape does not fit.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data import augment
+      >>> images = jax.numpy.zeros((8, 32, 32, 3), "uint8")
+      >>> specs = {"global": augment.ViewSpec(size=24, copies=2), "local": augment.ViewSpec(size=8)}
+      >>> made = jax.jit(lambda key, images: augment.views(key, images, specs))(jax.random.key(0), images)
+      >>> {name: [view.shape for view in copies] for name, copies in made.items()}
+      {'global': [(8, 24, 24, 3), (8, 24, 24, 3)], 'local': [(8, 8, 8, 3)]}
     """
     refs = [(name, copy) for name, spec in specs.items() for copy in range(spec.copies)]
     if not refs:
@@ -174,6 +198,13 @@ def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float]
 
     Raises:
       UserError: if mean or std has neither 1 nor C numbers, or std has one that is not > 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data import augment
+      >>> images = jnp.array([[0, 255]], jnp.uint8).reshape(1, 1, 2, 1)
+      >>> augment.to_float(images, mean=(0.5,), std=(0.25,)).ravel().tolist()
+      [-2.0, 2.0]
     """
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, images.shape[-1]):
@@ -202,6 +233,14 @@ def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> A
 
     Returns:
       [B, size, size, C] of the same dtype (integers are rounded); images itself if it has that size.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data import augment
+      >>> images = jnp.full((2, 48, 64, 3), 7, jnp.uint8)
+      >>> small = augment.center_resize(images, 32)
+      >>> small.shape, int(small.min()), int(small.max())
+      ((2, 32, 32, 3), 7, 7)
     """
     height, width = images.shape[1:3]
     if height == width == size:
@@ -223,6 +262,12 @@ def five_crops(images: Array, part: float = 0.875) -> list[Array]:
 
     Returns:
       Five arrays float32[B, S, S, C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data import augment
+      >>> [crop.shape for crop in augment.five_crops(jnp.zeros((2, 32, 32, 3)))]
+      [(2, 32, 32, 3), (2, 32, 32, 3), (2, 32, 32, 3), (2, 32, 32, 3), (2, 32, 32, 3)]
     """
     size = images.shape[1]
     side = max(1, round(part * size))

@@ -1,4 +1,4 @@
-"""Views predict which prototype, or cluster, other views of the image belong to.
+"""Clustering: views predict which prototype, or cluster, other views of the image belong to.
 
-Imports networks, momentum and memory of this room, and what is below methods.
+Imports methods.networks, methods.momentum and methods.memory, and what is below methods.
 """

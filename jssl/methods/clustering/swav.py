@@ -18,10 +18,10 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class SwAV(MultiCrop):
-    """Every crop predicts the prototypes that each other global crop is assigned to.
+    """SwAV: every crop predicts the prototypes that each other global crop is assigned to.
 
     The first two views are the global crops. Assignments come from Sinkhorn-Knopp over the global batch and, once
-    it is full, over a queue of earlier embeddings, which are scored with the prototypes of today. The recipe
+    it is full, over a queue of earlier embeddings, which are scored with the current prototypes. The recipe
     freezes the prototypes for the first 313 steps (`optim.groups`).
 
     Attributes:
@@ -31,11 +31,11 @@ class SwAV(MultiCrop):
       temperature: of the predictions.
       epsilon: of the assignments; smaller is harder.
       iterations: of Sinkhorn-Knopp.
-      queue_size: embeddings kept for each global crop; 0: none.
+      queue_size: embeddings remembered for each global crop; 0 for no queue.
       queue_start: fraction of the run from which on the queue is used.
 
     References:
-      Caron et al., Unsupervised Learning of Visual Features by InBatchContrastive Cluster Assignments, 2020.
+      Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020.
       https://arxiv.org/abs/2006.09882
     """
 

@@ -1,4 +1,4 @@
-"""Images, or their views, are told apart: pairs of one image attract, others repel.
+"""Contrastive learning: views of one image attract, those of others repel.
 
-Imports networks, momentum and memory of this room, and what is below methods.
+Imports methods.networks, methods.momentum and methods.memory, and what is below methods.
 """

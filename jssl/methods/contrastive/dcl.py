@@ -12,7 +12,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class DCL(SimCLR):
-    """Two views of an image attract, those of other images repel, and one does not slow the other down.
+    """DCL: two views of an image attract, those of other images repel, without the coupling of one to the other.
 
     References:
       Yeh et al., Decoupled Contrastive Learning, 2022, eq. 6. https://arxiv.org/abs/2110.06848

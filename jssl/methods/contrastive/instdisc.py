@@ -19,7 +19,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class InstDisc(EncoderWithHeads):
-    """Every image is a class of its own; its weight is its row in a bank of earlier embeddings.
+    """Instance discrimination: every image is a class of its own, whose weight is its row in a memory bank.
 
     One view an image. The bank is updated after the loss. With `negatives` the softmax is over the own row and
     that many drawn ones, where the official ImageNet code estimates the same by NCE.

@@ -23,7 +23,7 @@ MECHANISMS = ("queue", "memory_bank", "end_to_end")
 
 @dataclasses.dataclass(frozen=True)
 class MoCo(InBatchContrastive, MomentumTarget):
-    """A query of one view picks its key, which a momentum encoder makes of the other view, out of a queue.
+    """MoCo: a query of one view picks its key, which a momentum encoder makes of the other view, out of a queue.
 
     The logits are those with the queue as it was; this batch's keys enter it afterwards. The momentum update
     ends a step, so that it comes before the next step's keys, as in the official code.

@@ -16,7 +16,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class MoCoV3(InBatchContrastive, MomentumTarget):
-    """Predictions of each view pick the momentum encoder's key of the other among those of the global batch.
+    """MoCo v3: each view's prediction picks the momentum encoder's key of the other among those of the global batch.
 
     Attributes:
       proj_hidden_dim: width of the heads' hidden layers.

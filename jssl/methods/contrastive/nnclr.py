@@ -19,7 +19,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class NNCLR(InBatchContrastive):
-    """The positive of one view's prediction is not the other view but its nearest neighbour in a queue.
+    """NNCLR: the positive of one view's prediction is not the other view but its nearest neighbour in a queue.
 
     The negatives are the predictions of the batch's other images. The queue takes the first view's embeddings
     after the loss.

@@ -15,7 +15,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class SimCLR(InBatchContrastive):
-    """Two views of an image attract, those of all other images in the global batch repel.
+    """SimCLR: two views of an image attract, those of all other images in the global batch repel.
 
     As in the official code both views pass the encoder in one batch, every layer of the head has batch
     normalisation (the last one without bias), and representations are taken before the head.

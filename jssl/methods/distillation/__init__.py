@@ -1,4 +1,4 @@
-"""One network's views predict what another, or the same without gradient, makes of other views.
+"""Self-distillation: a network predicts what a target, or itself without gradient, makes of other views.
 
-Imports networks, momentum and memory of this room, and what is below methods.
+Imports methods.networks, methods.momentum and methods.memory, and what is below methods.
 """

@@ -13,7 +13,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class BYOL(MomentumTarget):
-    """The predictor of one view's projection meets the target's projection of the other; no negatives.
+    """BYOL: the prediction of one view meets the momentum target's projection of the other; no negatives.
 
     Each view passes the networks on its own, so that it has batch statistics of its own, as does the target.
 

@@ -17,7 +17,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class DINO(MultiCrop, MomentumTarget):
-    """The student's distribution over prototypes, of every crop, meets the teacher's of each other global crop.
+    """DINO: the student's distribution over prototypes, of every crop, meets the teacher's of each other global crop.
 
     The first two views are the global crops; the teacher sees only those, and drops no paths. The teacher is
     what evaluators see. Its centre is updated after the loss, from the global batch.

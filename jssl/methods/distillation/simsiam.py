@@ -13,7 +13,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class SimSiam(EncoderWithHeads):
-    """The predictor of one view's projection meets the other's projection, which gets no gradient.
+    """SimSiam: a predictor of one view's projection meets the other's projection, which gets no gradient.
 
     The loss is that of the official code plus 1, so that it lies in [0, 2]. Its recipe keeps the predictor's
     learning rate constant: `optim.groups` with `constant_lr`.
@@ -24,7 +24,7 @@ class SimSiam(EncoderWithHeads):
       pred_hidden_dim: width of the predictor's bottleneck.
 
     References:
-      Chen and He, Exploring Simple EncoderWithHeads Representation Learning, 2021. https://arxiv.org/abs/2011.10566
+      Chen and He, Exploring Simple Siamese Representation Learning, 2021. https://arxiv.org/abs/2011.10566
     """
 
     proj_hidden_dim: int = settings.size(2048)

@@ -1,1 +1,4 @@
-"""Pretext tasks: a puzzle whose answer is known is made of every image. Imports view_task and what is below methods."""
+"""Pretext tasks, whose labels are made of the images themselves: rotation, exemplar.
+
+Each runs alone or as a term of S4L. Imports methods.view_task and what is below methods.
+"""

@@ -18,7 +18,7 @@ from jssl.types import Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class Exemplar(ViewTask):
-    """Batch-hard triplets of Euclidean distances between unit embeddings, see `losses.batch_hard_triplet`.
+    """Exemplar: batch-hard triplets of Euclidean distances between unit embeddings, see `losses.batch_hard_triplet`.
 
     Attributes:
       view: whose copies (the paper's 8) are compared, of either stream.

@@ -16,7 +16,7 @@ from jssl.types import Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class Rotation(ViewTask):
-    """By how many quarters of a circle was an image turned?
+    """Rotation prediction: by which multiple of 90 degrees is an image turned?
 
     All four turns of every image are in the batch. As a term of S4L `method.class_on_copies` decides whether those of
     labelled images go into the class loss.

@@ -1,4 +1,4 @@
-"""Views agree while the dimensions of the embedding stay alive and say different things.
+"""Redundancy reduction: views agree while the dimensions of the embedding vary and are decorrelated.
 
-Imports networks, momentum and memory of this room, and what is below methods.
+Imports methods.networks, methods.momentum and methods.memory, and what is below methods.
 """

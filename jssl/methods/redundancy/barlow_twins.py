@@ -13,7 +13,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class BarlowTwins(EncoderWithHeads):
-    """The cross-correlation of two views, over the global batch, becomes the identity.
+    """Barlow Twins: the cross-correlation of two views, over the global batch, becomes the identity.
 
     Attributes:
       proj_hidden_dim: width of the projector's two hidden layers.

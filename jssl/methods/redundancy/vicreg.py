@@ -15,7 +15,7 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class VICReg(EncoderWithHeads):
-    """Views agree (invariance), every dimension varies (variance), and no two say the same (covariance).
+    """VICReg: views agree (invariance), every dimension varies (variance), and no two say the same (covariance).
 
     Attributes:
       proj_hidden_dim: width of the projector's two hidden layers.

@@ -1,4 +1,4 @@
-"""Terms that want confident predictions, and the same ones nearby."""
+"""Consistency and confidence terms: entropy minimisation, VAT, the Pi model and Mean Teacher."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OneViewTask(ViewTask):
 
     @property
     def ref(self) -> ViewRef:
-        """That view's."""
+        """The reference to that view."""
         return ViewRef("unlabeled", self.view)
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
@@ -41,7 +41,7 @@ class OneViewTask(ViewTask):
 
 @dataclasses.dataclass(frozen=True)
 class EntropyMinimization(OneViewTask):
-    """The entropy of the classifier's predictions.
+    """Entropy minimisation: the loss is the entropy of the classifier's predictions.
 
     References:
       Grandvalet and Bengio, Semi-supervised Learning by Entropy Minimization, 2004.
@@ -78,7 +78,7 @@ class VAT(OneViewTask):
 
 @dataclasses.dataclass(frozen=True)
 class PiModel(ViewTask):
-    """Two views should get the same prediction.
+    """Pi model: two views of an image get the same prediction.
 
     Attributes:
       view, other: their names; if they are the same, its first two copies.
@@ -92,7 +92,7 @@ class PiModel(ViewTask):
 
     @property
     def pair(self) -> tuple[ViewRef, ViewRef]:
-        """The two."""
+        """References to the two views that are compared."""
         return ViewRef("unlabeled", self.view), ViewRef("unlabeled", self.other, int(self.view == self.other))
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
@@ -115,7 +115,7 @@ class PiModel(ViewTask):
 
 @dataclasses.dataclass(frozen=True)
 class MeanTeacher(PiModel):
-    """The other view's prediction is that of a moving average of the weights.
+    """Mean Teacher: the target is the prediction of a moving average of the weights on the other view.
 
     state['target'] = {'encoder', 'classifier'}; the teacher runs in training mode.
 

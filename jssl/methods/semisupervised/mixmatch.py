@@ -1,4 +1,4 @@
-"""MixMatch: the labelled loss, too, is on mixtures; so it is not like the other terms."""
+"""MixMatch, a term whose labelled loss is on mixtures, too."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from jssl.types import Array, Batch, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class MixMatch(ViewTask):
-    """Berthelot et al., 2019: pseudo-labels averaged over views and sharpened, and everything mixed with everything.
+    """MixMatch: pseudo-labels averaged over views and sharpened, then all images mixed (Berthelot et al., 2019).
 
     https://arxiv.org/abs/1905.02249. It holds the labelled loss, so `method.supervised_weight` should be 0.
 
     Attributes:
       view: its copies in the unlabelled stream are the views that are averaged (the paper's K, 2).
       labeled_view: of the labelled stream.
-      temperature: below 1 sharpens the pseudo.
+      temperature: below 1 sharpens the pseudo-labels.
       alpha: of the Beta distribution of the mixing weight.
       consistency: weight of the unlabelled part within the term, after its ramp.
       consistency_ramp: part of training, in [0, 1], in which it grows linearly.
@@ -64,9 +64,8 @@ class MixMatch(ViewTask):
         mean = jnp.mean(jnp.stack(probabilities), axis=0)
         pseudo = losses.pseudo_labels_of(losses.sharpen(mean, self.temperature))
         stream = inputs.batch["labeled"]
-        known = stream.get(
-            "target", jax.nn.one_hot(stream["label"], mean.shape[1])
-        )  # pseudo-labels have targets
+        # Pseudo-labels of an earlier stage are distributions.
+        known = stream.get("target", jax.nn.one_hot(stream["label"], mean.shape[1]))
         unlabeled = interleave([inputs.images[ref] for ref in refs])
         images = jnp.concatenate([inputs.images[self.labeled_ref], unlabeled])
         targets = jnp.concatenate([known, jnp.repeat(pseudo.probabilities, len(refs), axis=0)])

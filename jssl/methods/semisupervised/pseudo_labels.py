@@ -1,4 +1,4 @@
-"""Terms that take the classifier's own answers for labels, as far as it is sure of them."""
+"""Pseudo-labelling terms: the classifier's own confident predictions serve as labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jssl.types import Array, Batch, Metrics, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class FixMatch(ViewTask):
-    """Sohn et al., 2020: what is predicted of a weak view, if it is sure, is the label of a strong one.
+    """FixMatch: the confident prediction on a weak view is the label of a strong one (Sohn et al., 2020).
 
     https://arxiv.org/abs/2001.07685. The mean is over all images, whether their pseudo-label counts or not.
 
@@ -33,7 +33,7 @@ class FixMatch(ViewTask):
 
     @property
     def pair(self) -> tuple[ViewRef, ViewRef]:
-        """Of the weak and the strong view."""
+        """References to the weak and the strong view."""
         return ViewRef("unlabeled", self.weak), ViewRef("unlabeled", self.strong)
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
@@ -54,7 +54,7 @@ class FixMatch(ViewTask):
         return (pseudo.confidence >= self.threshold).astype(jnp.float32), state
 
     def target(self, logits: Array, pseudo: PseudoLabels) -> Array:
-        """What the strong view should be called: int32[N] or float32[N, C]."""
+        """The labels of the strong view: classes int32[N] or distributions float32[N, C]."""
         return pseudo.label
 
     def more(self, strong: Array, weight: Array, state: State) -> Array | float:
@@ -64,7 +64,7 @@ class FixMatch(ViewTask):
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabel(FixMatch):
-    """Lee, 2013, with a threshold: the pseudo-label is the label of the very view of which it was made.
+    """Pseudo-label with a threshold: the prediction on a view is the label of the same view (Lee, 2013).
 
     Attributes:
       weak, strong: the same view.
@@ -75,7 +75,7 @@ class PseudoLabel(FixMatch):
 
 @dataclasses.dataclass(frozen=True)
 class UDA(FixMatch):
-    """Xie et al., 2019: the target is the weak view's distribution, sharpened. https://arxiv.org/abs/1904.12848
+    """UDA: the target is the weak view's distribution, sharpened (Xie et al., 2019). https://arxiv.org/abs/1904.12848
 
     A cross entropy, which has the gradient of the paper's divergence. The threshold is for the distribution before it
     is sharpened. The annealing of the labelled loss (TSA) is left out, as in the paper's image experiments.
@@ -93,9 +93,11 @@ class UDA(FixMatch):
 
 @dataclasses.dataclass(frozen=True)
 class FlexMatch(FixMatch):
-    """Zhang et al., 2021: a threshold for every class, lower where pseudo-labels are few. https://arxiv.org/abs/2110.08263
+    """FlexMatch: a threshold for every class, lower where pseudo-labels are few (Zhang et al., 2021).
 
-    state['pseudo_label'] is every image's last confident guess, int32[M], -1 before there is one.
+    https://arxiv.org/abs/2110.08263
+
+    state['pseudo_label'] is every image's last confident one, int32[M], -1 before there is one.
 
     Attributes:
       num_examples: the program knows it.
@@ -122,7 +124,7 @@ class FlexMatch(FixMatch):
 
 @dataclasses.dataclass(frozen=True)
 class FreeMatch(FixMatch):
-    """Wang et al., 2022: thresholds that follow the confidence, and fairness. https://arxiv.org/abs/2205.07246
+    """FreeMatch: thresholds that follow the confidence, and fairness (Wang et al., 2022). https://arxiv.org/abs/2205.07246
 
     Attributes:
       threshold: has no meaning here.
@@ -156,9 +158,10 @@ class FreeMatch(FixMatch):
 
 @dataclasses.dataclass(frozen=True)
 class SoftMatch(FixMatch):
-    """Chen et al., 2023: no threshold but a weight that falls below the mean confidence. https://arxiv.org/abs/2301.10921
+    """SoftMatch: no threshold but a weight that falls below the mean confidence (Chen et al., 2023).
 
-    The distribution is aligned to a uniform one for the weight alone; the label is that of the answer as it is.
+    The distribution is aligned to a uniform one for the weight alone; the label is that of the prediction as it is.
+    https://arxiv.org/abs/2301.10921
 
     Attributes:
       threshold: has no meaning here.
@@ -183,7 +186,7 @@ class SoftMatch(FixMatch):
 
 
 def quality(pseudo: PseudoLabels, weight: Array) -> Metrics:
-    """How many pseudo-labels count, how sure they are, and the part of the likeliest class, which takes over near 1."""
+    """Which part of the pseudo-labels counts, their confidence, and the part of the largest class (1: collapsed)."""
     shares = jnp.mean(jax.nn.one_hot(pseudo.label, pseudo.probabilities.shape[1]), axis=0)
     return {
         "mask_ratio": jnp.mean(weight),

@@ -56,7 +56,7 @@ class Term:
 
     @property
     def uses_classifier(self) -> bool:
-        """Whether its loss looks at class scores."""
+        """Whether its loss uses class scores."""
         return isinstance(self.method, ViewTask) and self.method.uses_classifier
 
 
@@ -74,8 +74,8 @@ class SemiSupervised(Method):
       terms: by name.
       supervised_weight: of the class loss.
       label_smoothing: of the labels.
-      class_on_copies: whether the class loss is on all pictures of labelled images that are in the batch, turned ones
-        and copies too, or on the first view alone.
+      class_on_copies: whether the class loss is on all views of labelled images that are in the batch, turned ones and
+        copies too, or on the first view alone.
       forward: 'together' passes labelled and unlabelled images in one batch, which then have common batch statistics;
         'separate' passes stream by stream.
       average: how much an update keeps of the averaged weights that evaluators see; 0 for no average.
@@ -116,7 +116,7 @@ class SemiSupervised(Method):
         return tuple(cause for term in self.terms.values() for cause in term.method.collapse_causes())
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
-        """Every view of the labelled stream, and what terms look at."""
+        """Every view of the labelled stream, and those that terms use."""
         names: dict[str, tuple[str, ...]] = {}
         if "labeled" in batch:
             names["labeled"] = tuple(batch["labeled"]["views"])
@@ -147,11 +147,11 @@ class SemiSupervised(Method):
         params: dict[str, Params] = {**shared, "terms": {}}
         state: dict[str, State] = {"stats": {"encoder": stats}, "terms": {}}
         for name, term in self.terms.items():
-            own, kept = term.method.init(rng.derive(key, f"term/{name}"), batch)
+            own, own_state = term.method.init(rng.derive(key, f"term/{name}"), batch)
             for network, part in shared.items():  # targets begin as copies of what is shared
                 copy = jax.tree.map(jnp.copy, part)
-                kept = replace_network(kept, network, copy, stats if network == "encoder" else {})
-            params["terms"][name], state["terms"][name] = without_shared(own, kept)
+                own_state = replace_network(own_state, network, copy, stats if network == "encoder" else {})
+            params["terms"][name], state["terms"][name] = without_shared(own, own_state)
         if self.average:
             state["average"] = jax.tree.map(jnp.copy, shared)
         return params, state
@@ -208,7 +208,7 @@ class SemiSupervised(Method):
         return tuple(ref for name in names for ref in view_copies(batch, "labeled", name))
 
     def forwarded_views(self, batch: Batch) -> tuple[ViewRef, ...]:
-        """What passes the network for all: the labelled views, and what terms request, each once."""
+        """The views that pass the network once for all: the labelled ones, and what terms request, each once."""
         asked = (ref for term in self.terms.values() for ref in term.method.requested_views(batch))
         return tuple(dict.fromkeys((*self.labeled_views(batch), *asked)))
 
