@@ -43,6 +43,7 @@ TINY = (
         for field in ("affine_prob", "contrast")
     ),
 )
+HANG = 1200.0  # seconds; a child takes a few on an idle machine, many more on a slow and busy one
 TIMING = ("images_per_second", "waiting_for_data", "flops_per_second", "utilisation")
 
 
@@ -60,8 +61,8 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "jssl.configs.simclr"])
 
 
-def run_module(module, arguments, cwd, variables, out, err):
-    """What a child does: `python -m MODULE ARGUMENTS`."""
+def run_module(module, arguments, cwd, variables, holds, out, err):
+    """What a child does: `python -m MODULE ARGUMENTS`, which stops at some points (tests/holds.py)."""
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.clear()
@@ -69,6 +70,8 @@ def run_module(module, arguments, cwd, variables, out, err):
     os.chdir(cwd)
     sys.path.insert(0, str(cwd))
     sys.argv = [module, *arguments]
+    for hold in holds:
+        hold.install()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
@@ -99,12 +102,13 @@ class Child:
 
 
 @contextlib.contextmanager
-def started(*arguments, module="jssl.main", devices=1, seconds=400.0, cwd=ROOT, **changes):
-    """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
-    child = Child(module, [str(argument) for argument in arguments], cwd, environment(devices, **changes))
+def started(*arguments, module="jssl.main", devices=1, cwd=ROOT, holds=(), **changes):
+    """A child with `stdout` to read and `errors()`; killed at the end, and if it hangs."""
+    given = [str(argument) for argument in arguments]
+    child = Child(module, given, cwd, environment(devices, **changes), holds)
     said = []
     reader = threading.Thread(target=lambda: said.append(child.stderr.read()))
-    guard = threading.Timer(seconds, child.kill)
+    guard = threading.Timer(HANG, child.kill)
 
     def errors():
         """All of stderr; waits for the end of the child."""

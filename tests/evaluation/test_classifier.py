@@ -8,7 +8,7 @@ from jssl.evaluation.base import Encode, EvalContext, EvalData
 from jssl.evaluation.classifier import Classifier, classify, median_of_last
 from jssl.evaluation.extract import Features
 
-# Of six classes; the guesses are 0, 0, 1, 5, 1, 0, and 4 never occurs.
+# Of six classes; the predictions are 0, 0, 1, 5, 1, 0, and 4 never occurs.
 SCORES = np.asarray(
     [
         [9, 1, 2, 3, 4, 5],

@@ -1,4 +1,4 @@
-"""Losses with labels, with guessed ones and without: against float64 oracles from the papers."""
+"""Losses with labels, with pseudo-labels and without: against float64 oracles from the papers."""
 
 import functools
 
@@ -28,7 +28,7 @@ def distributions(*shape):
 LOGITS = normal(N, C, scale=2.0)
 ROWS = {
     "label": np.asarray([0, 3, -1, 1, 2, -1, 0, 0, 2, 1]),
-    "guess": RNG.integers(0, C, N),
+    "pseudo_label": RNG.integers(0, C, N),
     "target": distributions(N, C),
     "teacher": normal(N, C, scale=2.0),
     "weight": RNG.uniform(0, 2, N).astype(np.float32) * (np.arange(N) % 3 != 2),
@@ -129,11 +129,11 @@ SCALARS = {
         lambda z, r: losses.kl_divergence(z, r["teacher"]),
         lambda z, r: kl_divergence(z, r["teacher"]),
     ),
-    "guesses": (
-        lambda z, r: losses.weighted_cross_entropy(z, r["guess"], r["weight"]),
-        lambda z, r: weighted_cross_entropy(z, r["guess"], r["weight"]),
+    "pseudo_labels": (
+        lambda z, r: losses.weighted_cross_entropy(z, r["pseudo_label"], r["weight"]),
+        lambda z, r: weighted_cross_entropy(z, r["pseudo_label"], r["weight"]),
     ),
-    "soft_guesses": (
+    "soft_pseudo_labels": (
         lambda z, r: losses.weighted_cross_entropy(z, r["target"], r["weight"]),
         lambda z, r: weighted_cross_entropy(z, r["target"], r["weight"]),
     ),
@@ -232,7 +232,7 @@ def test_values_that_are_known(value, expected):
         (lambda x: losses.softmax_mse(LOGITS, x), ROWS["target"]),
         (lambda x: losses.kl_divergence(LOGITS, x), ROWS["teacher"]),
         (lambda x: losses.weighted_cross_entropy(LOGITS, x, ROWS["weight"]), ROWS["target"]),
-        (lambda x: losses.weighted_cross_entropy(LOGITS, ROWS["guess"], x), ROWS["weight"]),
+        (lambda x: losses.weighted_cross_entropy(LOGITS, ROWS["pseudo_label"], x), ROWS["weight"]),
         (lambda x: losses.self_adaptive_fairness(LOGITS, x, PROBABILITIES, HISTOGRAM), 1 + ROWS["weight"]),
         (lambda x: losses.self_adaptive_fairness(LOGITS, ROWS["counts"], x, HISTOGRAM), PROBABILITIES),
         (lambda x: losses.self_adaptive_fairness(LOGITS, ROWS["counts"], PROBABILITIES, x), HISTOGRAM),
@@ -242,7 +242,7 @@ def test_values_that_are_known(value, expected):
         (lambda x: losses.adversarial_direction(classify, x, KEY, 2.0).sum(), 0.3 * LOGITS[:, :, None, None]),
     ],
 )
-def test_what_comes_from_guesses_has_no_gradient(function, argument):
+def test_what_comes_from_pseudo_labels_has_no_gradient(function, argument):
     other = argument * (1.1 + 0.1 * np.arange(argument.size, dtype=np.float32).reshape(argument.shape))
     compute = jax.jit(jax.value_and_grad(function))
     value, gradient = compute(argument)
@@ -252,7 +252,7 @@ def test_what_comes_from_guesses_has_no_gradient(function, argument):
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [None, "weight"])
-@pytest.mark.parametrize("labels", ["label", "guess", "target"])
+@pytest.mark.parametrize("labels", ["label", "pseudo_label", "target"])
 def test_cross_entropy(labels, weight, label_smoothing):
     weight = weight and ROWS[weight]
     value = jax.jit(losses.cross_entropy, static_argnums=3)(LOGITS, ROWS[labels], weight, label_smoothing)
@@ -400,20 +400,20 @@ def test_unit_images(dtype, sizes):
     assert not np.any(unit[-1])
 
 
-# --- guesses
+# --- pseudo-labels
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
-def test_a_guess_is_the_largest_probability(temperature):
+def test_a_pseudo_label_is_the_largest_probability(temperature):
     p = softmax(LOGITS.astype(np.float64) / temperature)
-    guess = losses.pseudo_labels(LOGITS, temperature)
-    np.testing.assert_allclose(guess.probabilities, p, rtol=1e-4, atol=1e-9)
+    pseudo = losses.pseudo_labels(LOGITS, temperature)
+    np.testing.assert_allclose(pseudo.probabilities, p, rtol=1e-4, atol=1e-9)
     for row in range(N):
-        assert p[row, guess.label[row]] == max(p[row])
-        np.testing.assert_allclose(guess.confidence[row], max(p[row]), rtol=1e-5)
-    of = losses.pseudo_labels_of(guess.probabilities)
-    assert all(np.array_equal(a, b) for a, b in zip(of, guess))
-    assert [x.dtype for x in guess] == [jnp.float32, jnp.float32, jnp.int32]
+        assert p[row, pseudo.label[row]] == max(p[row])
+        np.testing.assert_allclose(pseudo.confidence[row], max(p[row]), rtol=1e-5)
+    of = losses.pseudo_labels_of(pseudo.probabilities)
+    assert all(np.array_equal(a, b) for a, b in zip(of, pseudo))
+    assert [x.dtype for x in pseudo] == [jnp.float32, jnp.float32, jnp.int32]
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 10.0])
@@ -426,15 +426,15 @@ def test_sharpen_is_mixmatchs_equation_seven(temperature):
 
 @pytest.mark.parametrize("warm_up", [True, False])
 @pytest.mark.parametrize(
-    "guessed",  # of every image the last confident guess, -1 if there is none
+    "last_labels",  # of every image the last confident pseudo-label, -1 if there is none
     [[-1] * 6, [-1, -1, -1, -1, 0, 1, 1, 3], [-1, 0, 0, 0, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 3], [2] * 5],
 )
-def test_flexible_thresholds_are_flexmatchs(guessed, warm_up):
-    counts = [sum(g == c for g in guessed) for c in range(C)]
-    most = max([*counts, sum(g < 0 for g in guessed)] if warm_up else counts)
+def test_flexible_thresholds_are_flexmatchs(last_labels, warm_up):
+    counts = [sum(g == c for g in last_labels) for c in range(C)]
+    most = max([*counts, sum(g < 0 for g in last_labels)] if warm_up else counts)
     beta = [count / most if most else 0.0 for count in counts]
     found = losses.flexible_thresholds(
-        jnp.asarray(counts, jnp.float32), jnp.asarray(guessed.count(-1)), 0.9, warm_up
+        jnp.asarray(counts, jnp.float32), jnp.asarray(last_labels.count(-1)), 0.9, warm_up
     )
     np.testing.assert_allclose(found, [0.9 * b / (2 - b) for b in beta], rtol=1e-6)
 
@@ -561,7 +561,7 @@ def test_half_precision_is_mixed_in_single(dtype):
         lambda x: losses.distribution_alignment(x, x[0], x[1]),
     ],
 )
-def test_guesses_of_half_precision_are_computed_in_single(function, dtype):
+def test_pseudo_labels_of_half_precision_are_computed_in_single(function, dtype):
     x = jnp.asarray(np.concatenate([ROWS["target"], np.eye(C)]), dtype)
     function = jax.jit(function)
     found, expected = function(x), function(x.astype(jnp.float32))

@@ -60,7 +60,7 @@ def digits():
 
 
 @pytest.mark.parametrize("pool", ["cls", "gap"])
-def test_the_picture_is_of_the_class_token_of_the_kept_encoder(digits, tmp_path, monkeypatch, pool):
+def test_the_picture_is_of_the_class_token_of_the_evaluated_encoder(digits, tmp_path, monkeypatch, pool):
     program = make_program(tiny_config(log__pictures=True), digits.info)
     encoder = Network(ViT(layers=2, pool=pool, **SMALL))
     program = dataclasses.replace(program, method=dataclasses.replace(program.method, encoder=encoder))
