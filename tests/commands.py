@@ -48,11 +48,12 @@ TIMING = ("images_per_second", "waiting_for_data", "flops_per_second", "utilisat
 
 
 def environment(devices=1, **changes):
-    """What a child inherits: the tests' compilation cache, but devices of its own."""
+    """What a child inherits: the tests' compilation cache, but devices of its own and no proxies."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
-    result = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
-    result.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all modules anew takes long
-    return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
+    left_out = {name for name in os.environ if name.lower().endswith("_proxy")}
+    left_out.add("PYTHONDONTWRITEBYTECODE")  # compiling all modules anew takes long
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {**inherited, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
 
 
 # Children are forked from a process that has imported what they need and has done nothing else, which takes 2.5 s less

@@ -3,6 +3,7 @@ import socket
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from jssl.data import sources
