@@ -18,10 +18,12 @@ from jssl.runs.restore import open_run
 
 def main(_: list[str]) -> None:
     """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
+    from jssl import config as schema
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
     from jssl.runs import supervised_baseline
 
+    schema.validate(flags.FLAGS.config)
     program, data, state = open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
     suite = Suite(program, data)
     if not suite.has_labels:
@@ -41,6 +43,7 @@ def define_flags(argv: list[str]) -> None:
     """The run's own config, so that --config.KEY=VALUE overrides work on it."""
     from etils import epath
 
+    from jssl import config as schema
     from jssl.runs import workdir
 
     flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -50,7 +53,7 @@ def define_flags(argv: list[str]) -> None:
         raise UserError("--workdir=FOLDER is missing")
     config = workdir.read_config(epath.Path(given[1]))
     config.evals = with_defaults(config.evals)
-    check_overrides(argv, workdir.flatten(config.to_dict()))
+    check_overrides(argv, schema.flatten(config.to_dict()))
     config_flags.DEFINE_config_dict("config", config)
 
 

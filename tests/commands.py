@@ -43,15 +43,17 @@ TINY = (
         for field in ("affine_prob", "contrast")
     ),
 )
+HANG = 1200.0  # seconds; a child takes a few on an idle machine, many more on a slow and busy one
 TIMING = ("images_per_second", "waiting_for_data", "flops_per_second", "utilisation")
 
 
 def environment(devices=1, **changes):
-    """What a child inherits: the tests' compilation cache, but devices of its own."""
+    """What a child inherits: the tests' compilation cache, but devices of its own and no proxies."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
-    result = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
-    result.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all modules anew takes long
-    return {name: value for name, value in result.items() if not name.lower().endswith("_proxy")}
+    left_out = {name for name in os.environ if name.lower().endswith("_proxy")}
+    left_out.add("PYTHONDONTWRITEBYTECODE")  # compiling all modules anew takes long
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {**inherited, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), **changes}
 
 
 # Children are forked from a process that has imported what they need and has done nothing else, which takes 2.5 s less
@@ -60,8 +62,8 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "jssl.configs.simclr"])
 
 
-def run_module(module, arguments, cwd, variables, out, err):
-    """What a child does: `python -m MODULE ARGUMENTS`."""
+def run_module(module, arguments, cwd, variables, holds, out, err):
+    """What a child does: `python -m MODULE ARGUMENTS`, which stops at some points (tests/holds.py)."""
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.clear()
@@ -69,6 +71,8 @@ def run_module(module, arguments, cwd, variables, out, err):
     os.chdir(cwd)
     sys.path.insert(0, str(cwd))
     sys.argv = [module, *arguments]
+    for hold in holds:
+        hold.install()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
@@ -99,12 +103,13 @@ class Child:
 
 
 @contextlib.contextmanager
-def started(*arguments, module="jssl.main", devices=1, seconds=400.0, cwd=ROOT, **changes):
-    """A child with `stdout` to read and `errors()`; killed after some seconds and in any case at the end."""
-    child = Child(module, [str(argument) for argument in arguments], cwd, environment(devices, **changes))
+def started(*arguments, module="jssl.main", devices=1, cwd=ROOT, holds=(), **changes):
+    """A child with `stdout` to read and `errors()`; killed at the end, and if it hangs."""
+    given = [str(argument) for argument in arguments]
+    child = Child(module, given, cwd, environment(devices, **changes), holds)
     said = []
     reader = threading.Thread(target=lambda: said.append(child.stderr.read()))
-    guard = threading.Timer(seconds, child.kill)
+    guard = threading.Timer(HANG, child.kill)
 
     def errors():
         """All of stderr; waits for the end of the child."""

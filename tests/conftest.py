@@ -109,7 +109,7 @@ def pytest_configure(config):
         np.savez(DIGITS, **arrays, test_images=test.images, test_labels=test.labels())
 
 
-SLOW = ("test_kill", "test_processes", "test_notebooks", "test_configs", "test_stages", "test_sequence")
+SLOW = ("test_kill", "test_processes", "test_notebooks", "test_configs", "test_stages", "test_run")
 
 
 def pytest_collection_modifyitems(items):

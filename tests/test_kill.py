@@ -1,4 +1,4 @@
-"""A run that is killed again and again, at any moment, ends as one that was never stopped."""
+"""A run that is killed again and again, wherever it is, ends as one that was never stopped."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import random
 import re
 import resource
 import signal
-import time
 
 import jax
 import numpy as np
@@ -18,13 +17,28 @@ from jssl.runs.restore import open_run
 from jssl.train.metrics_file import read_lines, truncate
 from tests.commands import DIGITS, SIMCLR, TIMING, TINY, as_file, called, numbers, started
 from tests.conftest import tiny_config
-from tests.train.test_sequence import get
+from tests.holds import Hold, wait_for
+from tests.runs.test_stages import get
 
 SEED = 20240
-TOTAL = 120
-KILLED_WHILE = ("training", "saving", "starting", "saving", "saving", "training", "saving", "starting")
-MOST_SECONDS = 0.4  # after a session's first line of metrics
-STARTING = 3.0  # about what a session needs for that
+TOTAL = 80
+# Where a session stops to be killed: a function and, where it is called again and again, which call.
+COMMIT = "orbax.checkpoint._src.path.atomicity:AtomicRenameTemporaryPath.finalize"
+BATCH = "jssl.data.pipeline:DeviceStreams.__next__"
+STEP, LINE = "jssl.train.monitor:Monitor.step", "jssl.train.monitor:Monitor.write"
+STARTING = (
+    ("jssl.runs.workdir:prepare", ""),
+    ("jssl.train.loop:start_or_resume", ""),
+    ("jssl.train.program:Program.compile", ""),
+    ("jax.stages:Lowered.compile", ""),
+    ("jssl.train.monitor:truncate", ""),
+)
+TRAINING = ((STEP, " {step}$"), (LINE, " {line}$"), ("jssl.train.checkpoint:Checkpointer.save", " {save}$"))
+SAVING = (  # with nothing in place, with only one of the two parts, with all but the last name
+    (COMMIT, r'"extra\..*checkpoints/{save}\.'),
+    (COMMIT, r'"state\..*checkpoints/{save}\.'),
+    (COMMIT, r'"{save}\.'),
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +83,11 @@ def saving(folder):
     return any((folder / "checkpoints").glob("*orbax-checkpoint-tmp*"))
 
 
+def last_line(folder):
+    """The step of the last line of metrics.jsonl."""
+    return read_lines(epath.Path(folder / "metrics.jsonl"))[-1]["step"]
+
+
 def equal_runs(one, other):
     """The same state bit for bit, the same lines, the same result."""
     a, b = (jax.device_get(open_run(folder)[2]) for folder in (one, other))
@@ -88,43 +107,35 @@ def equal_runs(one, other):
     }
 
 
-def wait_for(child, happened):
-    """Looks twice a millisecond, as long as the child lives."""
-    while not happened() and child.poll() is None:
-        time.sleep(0.0005)
-
-
-def test_killed_at_eight_random_moments_a_run_ends_as_if_never_stopped(command, never_stopped, tmp_path):
+def test_killed_at_many_places_a_run_ends_as_if_never_stopped(command, never_stopped, tmp_path):
+    """While it starts, trains and saves, at steps drawn at random; whoever goes on begins at the last checkpoint."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
+    places = [*STARTING, *TRAINING, *SAVING]
+    rng.shuffle(places)
     folder = tmp_path / "run"
-    done, in_a_save = 0, 0
-    for number, kind in enumerate(KILLED_WHILE):
-        before = finished(folder)
-        with started(*command, f"--workdir={folder}") as child:
-            if kind == "starting":
-                time.sleep(rng.uniform(0.0, STARTING))
-            else:
-                first = child.stdout.readline()
-                begin = first_line(first)
-                assert begin == (before[-1] if before else 0), "goes on from the last finished checkpoint"
-                assert begin >= done
-                done = begin
+    for number, (target, call) in enumerate(places):
+        begin = finished(folder)[-1] if finished(folder) else 0
+        save = begin + rng.choice((5, 10))
+        call = call.format(step=save + rng.randint(1, 5), line=save + 5, save=save)
+        hold = Hold(target, tmp_path / f"kill{number}", call)
+        with started(*command, f"--workdir={folder}", holds=[hold]) as child:
+            hold.wait(child)
+            if (target, call) not in STARTING:
+                assert first_line(child.stdout.readline()) == begin, (
+                    "goes on from the last finished checkpoint"
+                )
                 assert child.stdout.readline().startswith(f"step {begin + 5 if begin else 1}/{TOTAL}")
-                if kind == "training":  # some sessions must get on
-                    wait_for(child, lambda begin=begin: finished(folder)[-1:] > [begin])
-                moment = time.monotonic() + rng.uniform(0.0, MOST_SECONDS)
-                while time.monotonic() < moment and finished(folder)[-1:] < [begin + 10]:
-                    time.sleep(0.0005)  # a fast machine is not let to finish
-            if kind == "saving":
-                wait_for(child, lambda: saving(folder))
+            if target == COMMIT:  # the training goes on meanwhile, up to the next save
+                wait_for(child, lambda save=save: last_line(folder) >= save + 5)
+                assert saving(folder)
             child.send_signal(signal.SIGKILL)
             assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
-        in_a_save += saving(folder) and kind == "saving"
-        print(
-            f"kill {number + 1}, {kind}: began at {done}, finished {finished(folder)}, amid a save: {saving(folder)}"
-        )
-    assert in_a_save >= 3
+        last = finished(folder)[-1:]
+        print(f"kill {number + 1} at {target} {call}: began at {begin}, finished {last}")
+        if target == COMMIT:
+            assert saving(folder)
+            assert last < [save]
     last = finished(folder)[-1]
     assert 0 < last < TOTAL
     status, out, err = called(*command, f"--workdir={folder}")
@@ -135,24 +146,26 @@ def test_killed_at_eight_random_moments_a_run_ends_as_if_never_stopped(command, 
 
 
 def test_killed_in_each_stage_a_sequence_ends_as_if_never_stopped(tmp_path):
-    """A teacher, and a student of its pseudo-labels: each is killed after its first checkpoint."""
+    """A teacher, and a student of its pseudo-labels: each is killed between two checkpoints."""
     config = get("self_training")
     for own in config.stages.values():
-        own.data.name, own.total_steps, own.checkpoint.every_steps = str(DIGITS), 60, 5
+        own.data.name, own.total_steps, own.checkpoint.every_steps = str(DIGITS), 20, 5
     command = as_file(config, tmp_path / "stages.py")
     folder = tmp_path / "run"
-    for stage in config.order:
-        with started(command, f"--workdir={folder}") as child:
-            wait_for(child, lambda stage=stage: finished(folder / stage))
+    for stage, before in zip(config.order, (None, "teacher")):
+        once = before and folder / before / "result.json"
+        hold = Hold(STEP, tmp_path / f"kill_{stage}", " 13$", once)
+        with started(command, f"--workdir={folder}", holds=[hold]) as child:
+            hold.wait(child)
             child.send_signal(signal.SIGKILL)
             assert child.wait() == -signal.SIGKILL, f"ended by itself: {child.errors()}"
-        assert 0 < finished(folder / stage)[-1] < 60
+        assert 0 < finished(folder / stage)[-1] < 20
         assert not (folder / stage / "result.json").exists()
-    guesses = (folder / "student.pseudo_labels.npz").read_bytes()
+    made = (folder / "student.pseudo_labels.npz").read_bytes()
     for place in (folder, tmp_path / "never_stopped"):
         status, _, err = called(command, f"--workdir={place}")
         assert status == 0, err
-    assert (folder / "student.pseudo_labels.npz").read_bytes() == guesses
+    assert (folder / "student.pseudo_labels.npz").read_bytes() == made
     states = [
         jax.device_get(open_run(place / "student")[2]) for place in (folder, tmp_path / "never_stopped")
     ]
@@ -183,29 +196,35 @@ def limit_files(child, size):
 def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_path):
     """The limit lets metrics.jsonl grow, but not a checkpoint be written."""
     folder = tmp_path / "run"
-    with started(*command, f"--workdir={folder}") as child:
+    hold = Hold(STEP, tmp_path / "saved_once", " 9$")
+    with started(*command, f"--workdir={folder}", holds=[hold]) as child:
         assert first_line(child.stdout.readline()) == 0
+        hold.wait(child)
         wait_for(child, lambda: finished(folder))
         limit_files(child, 8_000)
+        hold.release()
         child.stdout.read()
         status, err = child.wait(), child.errors()
     intact = finished(folder)[-1]
-    assert 0 < intact < TOTAL
+    assert intact == 5
     line = one_error(status, err)
     assert f"last intact checkpoint: {intact}." in line
     assert "File too large" in line, "says what the system said"
     assert str(folder) in line
     assert "run the same command again" in line
 
-    with started(*command, f"--workdir={folder}") as child:
+    hold = Hold(BATCH, tmp_path / "no_step_yet")
+    with started(*command, f"--workdir={folder}", holds=[hold]) as child:
         assert first_line(child.stdout.readline()) == intact
-        child.send_signal(signal.SIGTERM)  # at once: it is noted before the first step, too
+        hold.wait(child)
+        child.send_signal(signal.SIGTERM)  # it is noted before the first step, too
+        hold.release()
         rest = child.stdout.read()
         assert child.wait() == 0, child.errors()
     stopped = re.search(r"^saved at step (\d+); run the same command again to go on$", rest, re.MULTILINE)
     assert stopped, rest
     step = int(stopped[1])
-    assert intact < step < TOTAL
+    assert step == intact + 1
     assert finished(folder)[-1] == step
 
     status, out, err = called(*command, f"--workdir={folder}")
@@ -216,9 +235,11 @@ def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_pa
 
 def test_a_full_disk_while_metrics_are_written_is_one_line_too(command, tmp_path):
     folder = tmp_path / "run"
-    with started(*command, f"--workdir={folder}") as child:
-        assert first_line(child.stdout.readline()) == 0
+    hold = Hold(BATCH, tmp_path / "no_step_yet")
+    with started(*command, f"--workdir={folder}", holds=[hold]) as child:
+        hold.wait(child)
         limit_files(child, 100)
+        hold.release()
         child.stdout.read()
         line = one_error(child.wait(), child.errors())
     assert "File too large" in line

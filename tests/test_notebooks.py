@@ -95,7 +95,7 @@ def test_inside_the_representation(tmp_path):
 
 
 def test_semi_supervised(tmp_path):
-    text, pictures, (moons, control) = executed(
+    text, pictures, (moons, baseline) = executed(
         "05",
         tmp_path,
         "right",
@@ -103,8 +103,8 @@ def test_semi_supervised(tmp_path):
     )
     assert set(moons) == {"supervised", "pseudo-label", "entropy minimisation", "VAT"}
     assert max(moons["VAT"]) > max(moons["supervised"])
-    assert control[0] is None
-    assert len(set(control[1:])) == 1
+    assert baseline[0] is None
+    assert len(set(baseline[1:])) == 1
     for row in ("supervised baseline", "pseudo-label", "FixMatch", "S4L-Rotation"):
         assert re.search(rf"^\| {row} \| \d+\.\d \|", text, re.MULTILINE), row
     assert "No GPU or TPU here" in text

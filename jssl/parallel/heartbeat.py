@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 TRY_AGAIN = 75  # exit status EX_TEMPFAIL: nobody's mistake, the same command may well succeed
 PERIOD = 1.0  # seconds between heartbeats
 PATIENCE = 5.0  # seconds without a heartbeat that mean death when something went wrong
+VERDICT = 20.0  # seconds that a process with an error waits to hear of a death, also on a busy machine
 LAST = 3.0  # seconds that process 0 stays, because the others read in its store why the run ends
 BEAT, END = "jssl/heartbeat", "jssl/end"
 AGAIN = "run the same command again to go on from the last checkpoint"
@@ -54,7 +55,7 @@ class Heartbeat:
     def check_others(self) -> None:
         """Call after an error that a dead process may have caused: if there is one, this does not return."""
         self._saw_error = True
-        self._stopped.wait(PATIENCE + 4 * PERIOD)
+        self._stopped.wait(VERDICT)
 
     def leave(self, message: str, status: int) -> NoReturn:
         """Ends this process at once, without JAX's farewell, in which all would wait for all."""

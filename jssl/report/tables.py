@@ -100,7 +100,7 @@ def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:
             "next:",
             f"  python -m jssl.evaluate --workdir={workdir} --config.evals.knn.k=5",
             f"  python -m jssl.embed --workdir={workdir} --data=FOLDER_OF_IMAGES --out=features.npz",
-            "  python -m jssl.main --config=configs/simclr.py:folder --config.data.name=FOLDER_OF_IMAGES",
+            "  python -m jssl.main --config=simclr:folder --config.data.name=FOLDER_OF_IMAGES",
         ]
     )
 

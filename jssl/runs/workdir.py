@@ -10,7 +10,9 @@ from typing import Any
 import ml_collections
 from etils import epath
 
+import jssl
 from jssl import parallel, storage
+from jssl.config import SCHEMA, flatten
 from jssl.data.datasets import Data
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
@@ -19,6 +21,7 @@ CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
+SCHEMA_KEY = "schema"
 
 
 # Where and how it is computed, not what: a resumed run may have others.
@@ -27,20 +30,9 @@ FREE = re.compile(
 )
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as 'a.b.c'."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON values: tuples become lists."""
-    return json.loads(json.dumps(config.to_dict()))
+    """The config as plain JSON values: tuples become lists; with the version of its schema."""
+    return json.loads(json.dumps({SCHEMA_KEY: SCHEMA, **config.to_dict()}))
 
 
 def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -51,7 +43,7 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     except ImportError as error:
         raise UserError(f"--workdir={workdir} needs: pip install 'jssl[gcs]' ({error})") from error
     if found:
-        theirs, ours = flatten(read_json(path)), flatten(as_json(config))
+        theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config))
         keys = sorted(key for key in theirs.keys() | ours.keys() if not FREE.fullmatch(key))
         differing = [key for key in keys if theirs.get(key) != ours.get(key)]
         if differing:
@@ -92,13 +84,31 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     path = workdir / CONFIG_FILE
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}")
-    config = ml_collections.ConfigDict(_tuples(read_json(path)))
+    values = _of_this_schema(workdir)
+    del values[SCHEMA_KEY]
+    config = ml_collections.ConfigDict(_tuples(values))
     if config.order:
         names = ", ".join(config.order)
         raise UserError(
             f"{workdir} holds stages ({names}), not a run: take one of them, {workdir / config.order[-1]}"
         )
     return config
+
+
+def _of_this_schema(workdir: epath.Path) -> dict[str, Any]:
+    """The content of a run's config.json.
+
+    Raises:
+      UserError: if another version of the library wrote it, whose keys are other ones.
+    """
+    values = read_json(workdir / CONFIG_FILE)
+    found = values.get(SCHEMA_KEY, 1)
+    if found != SCHEMA:
+        raise UserError(
+            f"{workdir} was made by another version of jssl (schema {found} of the config; jssl {jssl.__version__} has "
+            f"{SCHEMA}): open it with that version, or choose another --workdir"
+        )
+    return values
 
 
 def holds_run(workdir: epath.Path) -> bool:

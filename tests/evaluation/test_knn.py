@@ -11,7 +11,7 @@ from tests.evaluation.clusters import CLASSES, TEST_X, TEST_Y, TRAIN_X, TRAIN_Y
 def knn_oracle(k, temperature, train_x=TRAIN_X, test_x=TEST_X, leave_one_out=False):
     a = train_x / np.linalg.norm(train_x, axis=1, keepdims=True)
     b = test_x / np.linalg.norm(test_x, axis=1, keepdims=True)
-    guesses = []
+    ranked = []
     for row, query in enumerate(b):
         similarity = a @ query
         if leave_one_out:
@@ -19,8 +19,8 @@ def knn_oracle(k, temperature, train_x=TRAIN_X, test_x=TEST_X, leave_one_out=Fal
         votes = np.zeros(CLASSES)
         for neighbour in np.argsort(-similarity)[:k]:
             votes[TRAIN_Y[neighbour]] += np.exp(similarity[neighbour] / temperature)
-        guesses.append(np.argsort(-votes))
-    return np.asarray(guesses)
+        ranked.append(np.argsort(-votes))
+    return np.asarray(ranked)
 
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (20, 0.1), (200, 0.07), (10_000, 1.0)])

@@ -8,7 +8,7 @@ import jssl
 from jssl.errors import UserError
 from jssl.evaluation import selection
 from tests.commands import called
-from tests.train.test_sequence import get
+from tests.runs.test_stages import get
 
 LABELS = np.repeat(np.arange(4), 50)
 

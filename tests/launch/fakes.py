@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+from tests.commands import HANG
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FAKE = f"""#!{sys.executable}
 import json, os, pathlib, sys
@@ -54,7 +56,7 @@ class Stage:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG,
         )
         return done.returncode, done.stdout, done.stderr
 

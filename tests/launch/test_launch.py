@@ -7,10 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.commands import HANG
+from tests.holds import wait_for
 from tests.launch.fakes import ROOT, Stage
 
 SCRIPTS = sorted(
@@ -389,10 +390,9 @@ def test_a_preempted_job_saves_and_queues_again(tmp_path):
     with subprocess.Popen(
         ["bash", "launch/slurm.sbatch", "--config=x", "--workdir=y"], cwd=ROOT, env=stage.environment(**SLURM)
     ) as child:
-        while not (stage.folder / "seen").exists():
-            time.sleep(0.01)
+        wait_for(child, (stage.folder / "seen").exists)
         child.send_signal(signal.SIGTERM)
-        assert child.wait(30) == 0
+        assert child.wait(HANG) == 0
     assert (stage.folder / "seen").read_text() == "node3:20345 2"
     assert stage.calls()[1:] == [["scancel", "--signal=TERM", "12345"], ["scontrol", "requeue", "12345"]]
 
@@ -440,12 +440,11 @@ def test_sigterm_reaches_the_command_and_is_the_end(stage):
         ["bash", "launch/retry.sh", f"--state={stage.folder / 'state'}", "3", "bash", program],
         cwd=ROOT, env=stage.environment(), stdout=subprocess.PIPE, text=True,
     ) as child:  # fmt: skip
-        while not (stage.folder / "ready").exists():
-            time.sleep(0.01)
+        wait_for(child, (stage.folder / "ready").exists)
         assert (stage.folder / "state").read_text() == "running\n"
         child.send_signal(signal.SIGTERM)
         assert child.stdout.read() == "saved\n"
-        assert child.wait(30) == 75
+        assert child.wait(HANG) == 75
     assert (stage.folder / "state").read_text() == "stopped\n"
 
 

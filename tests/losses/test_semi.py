@@ -406,14 +406,14 @@ def test_unit_images(dtype, sizes):
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
 def test_a_pseudo_label_is_the_largest_probability(temperature):
     p = softmax(LOGITS.astype(np.float64) / temperature)
-    found = losses.pseudo_labels(LOGITS, temperature)
-    np.testing.assert_allclose(found.probabilities, p, rtol=1e-4, atol=1e-9)
+    pseudo = losses.pseudo_labels(LOGITS, temperature)
+    np.testing.assert_allclose(pseudo.probabilities, p, rtol=1e-4, atol=1e-9)
     for row in range(N):
-        assert p[row, found.label[row]] == max(p[row])
-        np.testing.assert_allclose(found.confidence[row], max(p[row]), rtol=1e-5)
-    of = losses.pseudo_labels_of(found.probabilities)
-    assert all(np.array_equal(a, b) for a, b in zip(of, found))
-    assert [x.dtype for x in found] == [jnp.float32, jnp.float32, jnp.int32]
+        assert p[row, pseudo.label[row]] == max(p[row])
+        np.testing.assert_allclose(pseudo.confidence[row], max(p[row]), rtol=1e-5)
+    of = losses.pseudo_labels_of(pseudo.probabilities)
+    assert all(np.array_equal(a, b) for a, b in zip(of, pseudo))
+    assert [x.dtype for x in pseudo] == [jnp.float32, jnp.float32, jnp.int32]
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 10.0])
@@ -426,15 +426,15 @@ def test_sharpen_is_mixmatchs_equation_seven(temperature):
 
 @pytest.mark.parametrize("warm_up", [True, False])
 @pytest.mark.parametrize(
-    "labels",  # of every image the last confident pseudo-label, -1 if there is none
+    "last_labels",  # of every image the last confident pseudo-label, -1 if there is none
     [[-1] * 6, [-1, -1, -1, -1, 0, 1, 1, 3], [-1, 0, 0, 0, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 3], [2] * 5],
 )
-def test_flexible_thresholds_are_flexmatchs(labels, warm_up):
-    counts = [sum(g == c for g in labels) for c in range(C)]
-    most = max([*counts, sum(g < 0 for g in labels)] if warm_up else counts)
+def test_flexible_thresholds_are_flexmatchs(last_labels, warm_up):
+    counts = [sum(g == c for g in last_labels) for c in range(C)]
+    most = max([*counts, sum(g < 0 for g in last_labels)] if warm_up else counts)
     beta = [count / most if most else 0.0 for count in counts]
     found = losses.flexible_thresholds(
-        jnp.asarray(counts, jnp.float32), jnp.asarray(labels.count(-1)), 0.9, warm_up
+        jnp.asarray(counts, jnp.float32), jnp.asarray(last_labels.count(-1)), 0.9, warm_up
     )
     np.testing.assert_allclose(found, [0.9 * b / (2 - b) for b in beta], rtol=1e-6)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from jssl.config import view as full_view
 from jssl.data.streams import DataInfo
 from jssl.train import program
 from jssl.train.checkpoint import Checkpointer
@@ -19,7 +20,7 @@ def shrunk(name):
     """The digits preset, narrow and short, with views that cost no compilation."""
     config = tiny(importlib.import_module(f"jssl.configs.{name}").get_config("digits"))
     for view in config.data.unlabeled.views.values():
-        view.update(view(8, copies=view.copies, flip_prob=0.5))
+        view.update(full_view(8, copies=view.copies, flip_prob=0.5))
     return config
 
 

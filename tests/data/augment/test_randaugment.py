@@ -6,7 +6,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from jssl.data.augment import randaugment as ra
 from jssl.data.augment.randaugment import Operator
-from tests.data.test_augment import fast_jit, picture, unit
+from tests.data.augment.test_augment import fast_jit, picture, unit
 
 KEY = jax.random.key(0)
 TOLERANCE = 2 / 255

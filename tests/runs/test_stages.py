@@ -15,7 +15,7 @@ from jssl.configs import self_training, semi, supervised
 from jssl.data.augment import image_ops
 from jssl.data.datasets import open_data, split_fingerprint
 from jssl.data.pseudo_labels import PseudoLabels
-from jssl.data.pseudo_labels import read as read_guesses
+from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.errors import UserError
 from jssl.report.result import Result
 from jssl.runs import pseudo_labels, run, stages, supervised_baseline, workdir
@@ -71,39 +71,38 @@ def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
         assert prog.method.classes == 10
 
 
-def test_a_control_and_a_run_beside_it(tmp_path):
-    """The supervised baseline is printed beside the result, which says so if it is worse."""
+def test_a_supervised_baseline_and_a_run_beside_it(tmp_path):
+    """The baseline is printed beside the result, which says so if it is worse."""
     config = get("supervised")
     config.evals.online = True  # a probe beside the classifier, on the labelled stream
-    control = jssl.run(config, tmp_path / "control")
-    assert any("online/top1" in line for line in control.metrics())
-    prog, data, state = open_run(tmp_path / "control")
-    own = prog.method.inner.logits(
-        state.params, state.method_state, data.test.images.astype(np.float32) / 255
-    )
+    baseline = jssl.run(config, tmp_path / "baseline")
+    assert any("online/top1" in line for line in baseline.metrics())
+    prog, data, state = open_run(tmp_path / "baseline")
+    pixels = data.test.images.astype(np.float32) / 255
+    own = prog.method.inner.outputs(state.params, state.method_state, pixels)["logits"]
     right = np.mean(np.argmax(own, axis=1) == data.test.labels())
-    assert control["classifier/top1"] == pytest.approx(right), "its own classifier, not the probe"
+    assert baseline["classifier/top1"] == pytest.approx(right), "its own classifier, not the probe"
     assert not any(
-        "pseudo_label/top1" in line for line in control.metrics()
+        "pseudo_label/top1" in line for line in baseline.metrics()
     )  # it has no images without labels
     assert {"classifier/worst_class", "classifier/largest_class_fraction", "classifier/of/3"} <= set(
-        control.values
+        baseline.values
     )
     config = get("fixmatch")
-    config.evals.supervised_baseline = str(tmp_path / "control")
+    config.evals.supervised_baseline = str(tmp_path / "baseline")
     config.evals.every_steps = 2
     result = jssl.run(config, tmp_path / "run")
-    assert result["supervised_baseline/classifier/top1"] == control["classifier/top1"]
+    assert result["supervised_baseline/classifier/top1"] == baseline["classifier/top1"]
     history = [line["val/classifier/top1"] for line in result.metrics() if "val/classifier/top1" in line]
     assert result["val/classifier/top1_median"] == np.median(history)
-    guessed = [line for line in result.metrics() if "pseudo_label/top1" in line]
-    assert [line["step"] for line in guessed] == [2, 4]
+    measured = [line for line in result.metrics() if "pseudo_label/top1" in line]
+    assert [line["step"] for line in measured] == [2, 4]
     assert result["pseudo_label/top1"] == of_hidden_labels(result.workdir)
     assert "supervised baseline" in str(result)
     assert "\npseudo-labels of unlabelled images: " in str(result)
     worse = Result(result.workdir, {**result.values, "classifier/top1": -0.1})
     assert "UNLABELLED DATA HURT" in str(worse)
-    assert ("HURT" in str(result)) == (result["classifier/top1"] < control["classifier/top1"])
+    assert ("HURT" in str(result)) == (result["classifier/top1"] < baseline["classifier/top1"])
 
 
 def of_hidden_labels(folder):
@@ -137,7 +136,9 @@ def test_a_semi_supervised_run_that_is_stopped_goes_on_as_if_it_had_not_been(tmp
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.state), jax.device_get(whole.state))
 
 
-def test_stages_run_in_order_each_resumes_by_itself_and_pseudo_labels_are_written(tmp_path, monkeypatch):
+def test_stages_run_in_order_each_resumes_by_itself_and_their_pseudo_labels_are_written(
+    tmp_path, monkeypatch
+):
     config = shrunk(self_training.get_config("top_k"))
     config.stages.student.pseudo_labels.per_class = 5
     config.stages.student.total_steps = 3
@@ -284,17 +285,15 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
         )
         for quarters in range(4):
             pixels = (np.rot90(crop, quarters, axes=(1, 2)) - 0.4) / 0.2
-            scores = method.logits(state.params, state.method_state, pixels.astype(np.float32))
-            total = total + np.asarray(jax.nn.softmax(scores))
+            outputs = method.outputs(state.params, state.method_state, pixels.astype(np.float32))
+            total = total + np.asarray(jax.nn.softmax(outputs["logits"]))
     found = prog.logits_of_crops(state.params, state.method_state, images)
     np.testing.assert_allclose(np.exp(found), total / 20, rtol=1e-4, atol=1e-6)
     assert np.ptp(np.exp(found), axis=1).max() > 0.1
 
 
 def test_rare_classes_are_repeated_the_surest_first():
-    p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(
-        np.float32
-    )  # a second pseudo-label of class 1, surer
+    p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(np.float32)  # a second image of class 1, surer
     rows, weight = pseudo_labels.balanced(p, np.arange(6), np.arange(6.0))
     np.testing.assert_array_equal(rows, [0, 1, 2, 2, 3, 4, 5, 5])
     np.testing.assert_array_equal(weight, rows)
@@ -303,17 +302,20 @@ def test_rare_classes_are_repeated_the_surest_first():
 def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
     """The labelled stream has true labels first, then pseudo-labels, each with its target and its weight."""
     config = get("supervised")
-    config.data.pseudo_labels = str(tmp_path / "guesses.npz")
+    config.data.pseudo_labels = str(tmp_path / "pseudo_labels.npz")
     plain = open_data(get("supervised"))
     hidden = np.setdiff1d(np.arange(len(plain.train)), plain.labeled_indices)[:4]
     target = np.random.default_rng(0).dirichlet(np.ones(10), 4).astype(np.float32)
     weight = np.array([0.5, 1.0, 0.25, 0.0], np.float32)
     of = split_fingerprint(plain.train, plain.holdout_indices)
     # The second file has one of an image whose label is shown, too: it does not count.
-    for name, index in (("guesses", hidden), ("with_shown", np.append(hidden, plain.labeled_indices[0]))):
+    for name, index in (
+        ("pseudo_labels", hidden),
+        ("with_shown", np.append(hidden, plain.labeled_indices[0])),
+    ):
         rows = np.arange(len(index)) % 4
-        guesses = PseudoLabels(index, target[rows], weight[rows], target[rows].max(axis=1), of)
-        np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(guesses))
+        made = PseudoLabels(index, target[rows], weight[rows], target[rows].max(axis=1), of)
+        np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(made))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
     assert len(source) == 24
@@ -327,13 +329,13 @@ def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
     for place in range(3):  # of the fingerprint: size, content, holdout
         other = of + np.eye(3, dtype=np.int64)[place]
         with pytest.raises(UserError, match=r"keep data, holdout and split_seed the same"):
-            read_guesses(config.data.pseudo_labels, other, 10)
+            read_pseudo_labels(config.data.pseudo_labels, other, 10)
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(
         UserError,
         match=r"broken.npz cannot be read .*: it must hold index, .*, split_fingerprint",
     ):
-        read_guesses(str(tmp_path / "broken.npz"), of, 10)
+        read_pseudo_labels(str(tmp_path / "broken.npz"), of, 10)
     config.data.pseudo_labels = str(tmp_path / "with_shown.npz")
     np.testing.assert_array_equal(open_data(config).pseudo_labels.index, hidden)
     config.data.pseudo_labels = str(tmp_path / "none.npz")
@@ -382,7 +384,7 @@ def test_mistakes_in_stages_are_told_before_the_first_one_runs(changes, message,
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_and_a_control_that_are_not_there_are_told_before_anything_runs(tmp_path):
+def test_weights_and_a_supervised_baseline_that_are_not_there_are_told_before_anything_runs(tmp_path):
     config = shrunk(supervised.get_config())
     config.init_from = str(tmp_path / "nowhere")
     with pytest.raises(UserError, match="nowhere holds no run"):
@@ -430,7 +432,7 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     np.testing.assert_array_equal(labels[~added], whole.train_labels()[data.inliers[~added]])
 
 
-def test_a_control_of_other_labels_is_none(tmp_path):
+def test_a_supervised_baseline_of_other_labels_is_refused(tmp_path):
     config = get("supervised")
     data = open_data(config)
     workdir.write_splits(epath.Path(tmp_path), data)
