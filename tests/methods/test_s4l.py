@@ -381,8 +381,8 @@ def test_a_method_becomes_a_term_by_config_alone(name, mesh1):
     config = s4l.get_config(name)
     config.encoder.convnet.update({"width": 4, "strides": (2,)})
     for stream in (config.data.labeled, config.data.unlabeled):
-        for view in stream.views.values():
-            view.update(view(8, flip_prob=0.5))
+        for section in stream.views.values():
+            section.update(view(8, flip_prob=0.5))
     prog = program.make_program(config, DataInfo(1437, (8, 8, 1), 1, 10, 20), mesh1)
     shapes = jax.eval_shape(prog.step, prog.abstract_state(), prog.abstract_batch())
     assert f"{name}/loss" in shapes[1]
