@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jssl import models, parallel
+from jssl.config import view
 from jssl.configs import s4l, semi
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
