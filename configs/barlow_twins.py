@@ -16,35 +16,25 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration, group
+from jssl.config import defaults, duration, group, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
-
-
-def barlow_twins() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("barlow_twins")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(barlow_twins())
+    config = recipes.digits(defaults("barlow_twins"))
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 256, "scale": 0.1})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(barlow_twins())
+    config = recipes.small(defaults("barlow_twins"))
     config.method.update({"proj_hidden_dim": 512, "proj_dim": 512, "scale": 0.1})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 92.10 there after 1000 epochs."""
-    config = recipes.cifar10(barlow_twins())
+    config = recipes.cifar10(defaults("barlow_twins"))
     config.method.update({"proj_hidden_dim": 2048, "proj_dim": 2048, "scale": 0.1})
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
     config.optim.update({"lr": 0.3, "weight_decay": 1e-4})
@@ -53,7 +43,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 def imagenet() -> ml_collections.ConfigDict:
     """The official code: biases and batch norm have a learning rate of their own."""
-    config = recipes.imagenet(barlow_twins(), batch_size=2048, epochs=1000.0)
+    config = recipes.imagenet(defaults("barlow_twins"), batch_size=2048, epochs=1000.0)
     blur, solarize = (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
@@ -61,3 +51,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.optim.update(duration("warmup", percent=1))
     config.optim.groups = {"biases": group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

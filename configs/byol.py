@@ -16,13 +16,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration
+from jssl.config import defaults, duration, presets
 from jssl.configs import recipes
-
-
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def byol() -> ml_collections.ConfigDict:
@@ -58,3 +53,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.optim.update({"name": "lars", "lr": 0.45, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.update(duration("warmup", percent=10))
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

@@ -16,29 +16,19 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration
+from jssl.config import defaults, duration, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
-
-
-def instdisc() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("instdisc")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(instdisc())
+    config = recipes.digits(defaults("instdisc"))
     config.data.unlabeled.views = {"first": recipes.digit()}
     config.method.update({"temperature": 0.1, "negatives": 0})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(instdisc())
+    config = recipes.small(defaults("instdisc"))
     config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0), copies=1)}
     config.method.temperature = 0.1
     return config
@@ -46,7 +36,7 @@ def small() -> ml_collections.ConfigDict:
 
 def cifar10() -> ml_collections.ConfigDict:
     """The official CIFAR code: softmax over the whole bank, 200 epochs, batch 128."""
-    config = recipes.cifar10(instdisc())
+    config = recipes.cifar10(defaults("instdisc"))
     config.total_epochs = 200.0
     config.data.unlabeled.batch_size = 128
     config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
@@ -57,7 +47,10 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = recipes.imagenet(instdisc(), batch_size=256, epochs=200.0)
+    config = recipes.imagenet(defaults("instdisc"), batch_size=256, epochs=200.0)
     config.data.unlabeled.views = {"first": recipes.crop(224, "weak", (0.2, 1.0))}
     config.optim.update({"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4})
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

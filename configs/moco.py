@@ -18,13 +18,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults
+from jssl.config import defaults, presets
 from jssl.configs import recipes
-
-
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def moco() -> ml_collections.ConfigDict:
@@ -63,3 +58,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
     config.optim.update({"name": "sgd", "lr": 0.03, "weight_decay": 1e-4})
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

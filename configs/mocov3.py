@@ -17,44 +17,25 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration, group
+from jssl.config import defaults, duration, group, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose(
-        {
-            "digits": digits,
-            "small": small,
-            "cifar10": cifar10,
-            "imagenet": imagenet,
-            "imagenet_vit": imagenet_vit,
-        },
-        preset,
-    )
-
-
-def mocov3() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("mocov3")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(mocov3())
+    config = recipes.digits(defaults("mocov3"))
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "temperature": 0.2})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(mocov3())
+    config = recipes.small(defaults("mocov3"))
     config.method.update({"proj_hidden_dim": 512, "proj_dim": 128, "temperature": 0.2})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 93.10 there after 1000 epochs."""
-    config = recipes.cifar10(mocov3())
+    config = recipes.cifar10(defaults("mocov3"))
     config.method.temperature = 0.2
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
     config.optim.update({"lr": 0.3, "weight_decay": 1e-6})
@@ -62,7 +43,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = recipes.imagenet(mocov3(), batch_size=4096, epochs=100.0)
+    config = recipes.imagenet(defaults("mocov3"), batch_size=4096, epochs=100.0)
     area, blur, solarize = (0.2, 1.0), (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", area, blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.6, "weight_decay": 1e-6, "lars_lr_first": False})
@@ -83,3 +64,6 @@ def imagenet_vit() -> ml_collections.ConfigDict:
     config.optim.update(duration("warmup", percent=13.3))
     config.optim.groups = {"patches": group("encoder/patches", lr_factor=0.0)}
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, imagenet_vit)

@@ -16,28 +16,18 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration
+from jssl.config import defaults, duration, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
-
-
-def nnclr() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("nnclr")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(nnclr())
+    config = recipes.digits(defaults("nnclr"))
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 64, "pred_hidden_dim": 256, "queue_size": 1024})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(nnclr())
+    config = recipes.small(defaults("nnclr"))
     config.method.update(
         {"proj_hidden_dim": 512, "proj_dim": 128, "pred_hidden_dim": 512, "queue_size": 4096}
     )
@@ -47,7 +37,7 @@ def small() -> ml_collections.ConfigDict:
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's setting: heads 2048-256 and 4096, temperature .2, queue 65536."""
-    config = recipes.cifar10(nnclr())
+    config = recipes.cifar10(defaults("nnclr"))
     config.method.update({"temperature": 0.2, "queue_size": 65536})
     config.data.unlabeled.views = recipes.pair(32, "strong")
     config.optim.update({"lr": 0.4, "weight_decay": 1e-5})
@@ -55,8 +45,11 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = recipes.imagenet(nnclr(), batch_size=4096, epochs=1000.0)
+    config = recipes.imagenet(defaults("nnclr"), batch_size=4096, epochs=1000.0)
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
     config.optim.update(duration("warmup", percent=1))
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

@@ -19,13 +19,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration, view
+from jssl.config import defaults, duration, presets, view
 from jssl.configs import recipes
-
-
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -61,3 +56,6 @@ def imagenet() -> ml_collections.ConfigDict:
     )
     config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.9)})
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

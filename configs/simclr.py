@@ -18,42 +18,25 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration
+from jssl.config import defaults, duration, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    presets = {
-        "digits": digits,
-        "small": small,
-        "cifar10": cifar10,
-        "imagenet": imagenet,
-        "folder": folder,
-    }
-    return choose(presets, preset)
-
-
-def simclr() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("simclr")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(simclr())
+    config = recipes.digits(defaults("simclr"))
     config.method.proj_hidden_dim = 256
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(simclr())
+    config = recipes.small(defaults("simclr"))
     config.method.update({"proj_hidden_dim": 512, "temperature": 0.2})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 90.74 there after 1000 epochs."""
-    config = recipes.cifar10(simclr())
+    config = recipes.cifar10(defaults("simclr"))
     config.method.update({"proj_dim": 256, "temperature": 0.2, "head_batch_norm": False})
     config.data.unlabeled.views = recipes.pair(32, "strong")
     config.optim.update({"lr": 0.4, "weight_decay": 1e-5})
@@ -62,7 +45,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 def imagenet() -> ml_collections.ConfigDict:
     """Appendix B.9 and section 2.2 of the paper: batch 4096, LARS, 100 epochs."""
-    config = recipes.imagenet(simclr(), batch_size=4096, epochs=100.0)
+    config = recipes.imagenet(defaults("simclr"), batch_size=4096, epochs=100.0)
     config.data.mean, config.data.std = (0.0,), (1.0,)  # as the official code
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
@@ -71,7 +54,10 @@ def imagenet() -> ml_collections.ConfigDict:
 
 
 def folder() -> ml_collections.ConfigDict:
-    config = recipes.folder(simclr())
+    config = recipes.folder(defaults("simclr"))
     config.method.update({"version": 2, "temperature": 0.2})
     config.data.unlabeled.views = recipes.pair(96, "weak", (0.2, 1.0))
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

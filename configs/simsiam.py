@@ -16,18 +16,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, group
+from jssl.config import defaults, group, presets
 from jssl.configs import recipes
-
-
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
-
-
-def simsiam() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("simsiam")
 
 
 def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -37,20 +27,20 @@ def constant_predictor(config: ml_collections.ConfigDict) -> ml_collections.Conf
 
 
 def digits() -> ml_collections.ConfigDict:
-    config = constant_predictor(recipes.digits(simsiam()))
+    config = constant_predictor(recipes.digits(defaults("simsiam")))
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 256, "pred_hidden_dim": 64})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = constant_predictor(recipes.small(simsiam()))
+    config = constant_predictor(recipes.small(defaults("simsiam")))
     config.method.update({"proj_hidden_dim": 512, "proj_dim": 512, "pred_hidden_dim": 128})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 90.51 there after 1000 epochs."""
-    config = constant_predictor(recipes.cifar10(simsiam()))
+    config = constant_predictor(recipes.cifar10(defaults("simsiam")))
     config.encoder.resnet.zero_init_residual = True
     config.data.unlabeled.views = recipes.pair(32, "weak")
     config.optim.update({"name": "sgd", "lr": 0.5, "weight_decay": 1e-5})
@@ -58,8 +48,11 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = constant_predictor(recipes.imagenet(simsiam(), batch_size=512, epochs=100.0))
+    config = constant_predictor(recipes.imagenet(defaults("simsiam"), batch_size=512, epochs=100.0))
     config.encoder.resnet.zero_init_residual = True
     config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
     config.optim.update({"name": "sgd", "lr": 0.05, "weight_decay": 1e-4})
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

@@ -16,13 +16,8 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration, group
+from jssl.config import defaults, duration, group, presets
 from jssl.configs import recipes
-
-
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
 
 
 def swav() -> ml_collections.ConfigDict:
@@ -75,3 +70,6 @@ def imagenet() -> ml_collections.ConfigDict:
     config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})
     config.optim.update(duration("warmup", percent=2.5))
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

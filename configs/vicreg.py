@@ -16,35 +16,25 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import choose, defaults, duration
+from jssl.config import defaults, duration, presets
 from jssl.configs import recipes
 
 
-def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
-    """A preset by name."""
-    return choose({"digits": digits, "small": small, "cifar10": cifar10, "imagenet": imagenet}, preset)
-
-
-def vicreg() -> ml_collections.ConfigDict:
-    """What the presets share."""
-    return defaults("vicreg")
-
-
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(vicreg())
+    config = recipes.digits(defaults("vicreg"))
     config.method.update({"proj_hidden_dim": 256, "proj_dim": 256})
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(vicreg())
+    config = recipes.small(defaults("vicreg"))
     config.method.update({"proj_hidden_dim": 512, "proj_dim": 512})
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe, which reaches 92.07 there after 1000 epochs."""
-    config = recipes.cifar10(vicreg())
+    config = recipes.cifar10(defaults("vicreg"))
     config.method.update({"proj_hidden_dim": 2048, "proj_dim": 2048})
     config.data.unlabeled.views = recipes.pair(32, "asymmetric", (0.2, 1.0), solarize=(0.1, 0.1))
     config.optim.update({"lr": 0.3, "weight_decay": 1e-4})
@@ -52,10 +42,13 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    config = recipes.imagenet(vicreg(), batch_size=2048, epochs=1000.0)
+    config = recipes.imagenet(defaults("vicreg"), batch_size=2048, epochs=1000.0)
     blur, solarize = (0.5, 0.5), (0.1, 0.1)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.final_lr_factor = 1e-3
     config.optim.update(duration("warmup", percent=1))
     return config
+
+
+get_config = presets(digits, small, cifar10, imagenet)

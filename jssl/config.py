@@ -518,17 +518,17 @@ def _check_numbers(key: str, values: object) -> None:
         raise UserError(f"{key}={values!r} must be numbers in parentheses: (1,) or (1, 10)")
 
 
-def choose(
-    presets: Mapping[str, Callable[[], ml_collections.ConfigDict]], name: str
-) -> ml_collections.ConfigDict:
-    """Calls the preset of a name.
+def presets(*functions: Callable[[], ml_collections.ConfigDict]) -> Callable[..., ml_collections.ConfigDict]:
+    """The `get_config` of a file of presets: each is asked for by its name, the first if none is given."""
+    named = {function.__name__: function for function in functions}
 
-    Raises:
-      UserError: for a name that does not exist; it names the nearest.
-    """
-    if name not in presets:
-        raise unknown("preset", name, presets)
-    return presets[name]()
+    def get_config(preset: str = functions[0].__name__) -> ml_collections.ConfigDict:
+        """A preset by name; an unknown one is a UserError that names the nearest."""
+        if preset not in named:
+            raise unknown("preset", preset, named)
+        return named[preset]()
+
+    return get_config
 
 
 def configs_folder() -> pathlib.Path:

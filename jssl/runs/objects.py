@@ -23,7 +23,7 @@ OWN_DATA = "own data"  # what stands for them in a config
 OwnData: TypeAlias = Images | Mapping[str, Images]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Objects:
     """What takes the place of sections of the config; None leaves it to the config.
 
@@ -39,9 +39,14 @@ class Objects:
     optimizer: optax.GradientTransformation | None = None
     data: OwnData | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any."""
+        return any(getattr(self, field.name) is not None for field in dataclasses.fields(self))
+
     def named_in(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         """The config with the names of these objects, for the run's folder: it is compared when the run goes on."""
-        if self == Objects():
+        if not self.given:
             return config
         found = ml_collections.ConfigDict(config.to_dict())
         if self.method is not None:

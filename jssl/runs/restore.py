@@ -20,13 +20,15 @@ def make_program(
     config: ml_collections.ConfigDict, info: DataInfo, objects: Objects = NONE, for_training: bool = True
 ) -> Program:
     """The program of a config, or of a user's own objects in the place of what it names."""
-    for name, given in (("method", objects.method), ("encoder", objects.encoder)):
+    own = {"a method": objects.method, "an encoder": objects.encoder}
+    for words, given in own.items():
+        name = words.split()[1]
         if given is None and "." in config[name].name:
             raise UserError(
-                f"the run was made with {config[name].name}, a {name} of your own: give {name}=... again"
+                f"the run was made with {config[name].name}, {words} of your own: give {name}=... again"
             )
-    own = (objects.make_method, objects.encoder, objects.optimizer)
-    return program.make_program(config, info, None, for_training, *own)
+    parts = (objects.make_method, objects.encoder, objects.optimizer)
+    return program.make_program(config, info, None, for_training, *parts)
 
 
 def open_run(

@@ -50,7 +50,7 @@ def run(
     schema.validate(config, own=(objects.method is not None, objects.encoder is not None))
     if not config.order:
         return run_one(config, folder, profile_steps, objects)
-    if objects != NONE:
+    if objects.given:
         raise UserError("a config with stages takes no objects of your own: run its stages one by one")
     check(config)
     folder = storage.absolute(folder)  # which stages name in their configs
