@@ -35,9 +35,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def processes(count, *arguments, holds=()):
-    """All processes of a run, each with its hold or none; a slow machine may keep one silent for long."""
-    together = (f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}", "--peer_timeout=300")
+def processes(count, *arguments, holds=(), silence=300):
+    """All processes of a run, each with its hold or none; a slow machine may keep one silent for some seconds."""
+    together = (
+        f"--coordinator=127.0.0.1:{free_port()}",
+        f"--num_processes={count}",
+        f"--peer_timeout={silence}",
+    )
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
@@ -113,7 +117,8 @@ def killed(folder, data, count, victim):
     """A session that loses a process after its first checkpoint: the others say so and end; gives where it began."""
     before = finished(folder)[-1] if finished(folder) else 0
     hold = Hold(STEP, folder.parent / f"kill_{victim}_of_{count}", f" {before + 15}$")
-    with processes(count, *command(folder, data), holds=[hold] * count) as children:
+    # Between two collectives a death may be silent: then the others wait for as long as a process may be.
+    with processes(count, *command(folder, data), holds=[hold] * count, silence=30) as children:
         begin = begins(children[0])
         hold.wait(children[victim])
         wait_for(children[victim], lambda: finished(folder)[-1:] == [before + 10])

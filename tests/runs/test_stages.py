@@ -353,13 +353,13 @@ def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
         ({"order": ("student", "teacher")}, "does not come before student"),
         (
             {"stages.student.pseudo_labels.rule": "al"},
-            "unknown stages.student.pseudo_labels.rule 'al': did you mean 'all'",
+            "unknown config.stages.student.pseudo_labels.rule 'al': did you mean 'all'",
         ),
         ({"stages.student.pseudo_labels.views": "corners"}, "valid are centre, crops"),
         ({"stages.student.pseudo_labels.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),
         ({"stages.student.evals.draws": 0}, "evals.draws"),
         ({"stages.student.outliers.score": "enrgy"}, "did you mean 'energy'"),
-        ({"stages.student.outliers.inlier_quantile": 0.0}, "inlier_quantile=0.0 must be more than 0"),
+        ({"stages.student.outliers.inlier_quantile": 0.0}, "inlier_quantile=0.0 must be above 0"),
         ({"stages.student.outliers.teacher": "student"}, "does not come before student"),
         (
             {"stages.student.pseudo_labels.teacher": "teachr"},
