@@ -90,10 +90,10 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     """Draws the attention of the class token in the last block, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query
     size, main, encoder = prog.size, prog.main, prog.method.encoder
-    kept = prog.method.eval_encoder(state.params, state.method_state)
+    chosen = prog.method.eval_encoder(state.params, state.method_state)
     channels = prog.info.channels
     shapes = jax.eval_shape(
-        encoder.attention, *kept, jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
+        encoder.attention, *chosen, jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
     )
     side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - 1)
     if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
@@ -108,7 +108,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
         return seen, encoder.attention(params, stats, augment.to_float(seen, main.mean, main.std))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
-    shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*kept, images)
+    shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*chosen, images)
     if parallel.is_main_process() and len(shown):
         from jssl.report import pictures
 

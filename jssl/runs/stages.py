@@ -172,16 +172,18 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
     held, found = (extract_source(program, apply, source) for source in (known.val, stream.unlabeled_pool))
     inside, scores = (ood.score(x, own.outliers.score) for x in (held.x, found.x))
     limit = ood.threshold(inside, own.outliers.inlier_quantile)
-    kept, added = scores >= limit, found.index >= len(stream.unlabeled_indices)
-    told = {"images": len(kept), "kept": int(kept.sum()), "threshold": limit}
+    inlier, added = scores >= limit, found.index >= len(stream.unlabeled_indices)
+    told = {"images": len(inlier), "inliers": int(inlier.sum()), "threshold": limit}
     if added.any():  # what was added is known to be none of the classes
         told |= {"auroc": ood.auroc(scores[~added], scores[added]), "added": int(added.sum())}
-        told |= {"added_kept": int((kept & added).sum())}
-    if not kept.any():
-        raise UserError(f"no unlabelled image looks like the classes of {teacher}: raise ood.inlier_quantile")
+        told |= {"added_inliers": int((inlier & added).sum())}
+    if not inlier.any():
+        raise UserError(
+            f"no unlabelled image looks like the classes of {teacher}: raise outliers.inlier_quantile"
+        )
     of = split_fingerprint(stream.train, stream.holdout_indices)
     return {
-        "index": found.index[kept].astype(np.int64),
+        "index": found.index[inlier].astype(np.int64),
         "num_examples": len(stream.unlabeled_pool),
         "split_fingerprint": of,
     }, told

@@ -421,11 +421,11 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     stream, held = (np.log(np.exp(x.astype(np.float64)).sum(axis=1)) for x in logits)
     inside = np.arange(len(stream)) < len(whole.train)
     assert found["auroc"] == pytest.approx(roc_auc_score(inside, stream), abs=1e-6)
-    assert abs(found["kept"] - (stream >= np.quantile(held, 0.1)).sum()) <= 1
-    assert found["kept"] - found["added_kept"] == pytest.approx(0.9 * len(whole.train), rel=0.1)
+    assert abs(found["inliers"] - (stream >= np.quantile(held, 0.1)).sum()) <= 1
+    assert found["inliers"] - found["added_inliers"] == pytest.approx(0.9 * len(whole.train), rel=0.1)
     _, data, _ = open_run(tmp_path / "run" / "student")
     source, labels = data.unlabeled()
-    assert len(source) == len(labels) == data.info.num_examples == found["kept"]
+    assert len(source) == len(labels) == data.info.num_examples == found["inliers"]
     np.testing.assert_array_equal(source.images, whole.unlabeled_pool.images[data.inliers])
     added = data.inliers >= len(whole.train)
     assert (labels[added] == -1).all()
