@@ -34,7 +34,8 @@ class ConvNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The last layer before pooling, float32 [B, h, w, D]."""
         for i, stride in enumerate(self.strides):
             x = Conv(
                 self.width * 2**i,
@@ -51,4 +52,7 @@ class ConvNet(nn.Module):
                 name=f"bn{i}",
             )(x, train)
             x = nn.relu(x)
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        return x.astype(jnp.float32)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.mean(self.feature_map(x, train), axis=(1, 2))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from jssl.errors import UserError
 from jssl.parallel import microbatches
 from jssl.types import Array, Params, State
 
@@ -27,7 +28,7 @@ class Network:
     it, or a static argument, compiles once.
 
     Attributes:
-      module: a Flax module called as `module(x, train)`.
+      module: a Flax module called as `module(*inputs, train)`.
       chunks: parts in which a batch passes in training, one after the other. The backward pass computes each again,
         so that the memory is that of one part, while whoever uses the outputs sees the whole batch (GradCache).
         Gradients are those of the whole batch, but for batch normalisation: every part has statistics of its own,
@@ -63,33 +64,41 @@ class Network:
         dropping = getattr(self.module, "drop_path", 0.0)
         return dataclasses.replace(self, module=self.module.clone(drop_path=0.0)) if dropping else self
 
-    def init(self, key: Array, x: Array) -> tuple[Params, State]:
-        """Draws the parameters for inputs like `x`.
+    def init(self, key: Array, *inputs: Array) -> tuple[Params, State]:
+        """Draws the parameters for inputs like these.
 
         Args:
           key: random key.
-          x: an input of the right shape and dtype; its values do not matter.
+          inputs: of the right shapes and dtypes; their values do not matter.
 
         Returns:
           params: dict of float32 arrays, trained by gradient.
           stats: dict of float32 running statistics; `{}` where the network has none.
         """
         # Lazily: the forward pass is traced for its shapes and never run.
-        variables = self.module.lazy_init(key, jax.ShapeDtypeStruct(x.shape, x.dtype), False)
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs]
+        variables = self.module.lazy_init(key, *shapes, False)
         return variables.get("params", {}), variables.get(STATS, {})
 
     def apply(
-        self, params: Params, stats: State, x: Array, train: bool, key: Array | None = None
+        self,
+        params: Params,
+        stats: State,
+        *inputs: Array,
+        train: bool,
+        key: Array | None = None,
+        method: str = "__call__",
     ) -> tuple[Array, State]:
         """Runs the network on a batch.
 
         Args:
           params: as returned by `init`.
           stats: as returned by `init` or by an earlier `apply`.
-          x: inputs, as in `init` up to the batch size.
+          inputs: as in `init` up to the batch size, which they share.
           train: True normalises with the statistics of this batch, updates the running ones and drops
             residual branches; False uses the running ones and drops nothing.
           key: random key for drop-path; networks without randomness ignore it.
+          method: of the module: 'feature_map' or 'tokens', say.
 
         Returns:
           The output, float32, and the new stats (the given ones if not `train`).
@@ -98,27 +107,62 @@ class Network:
           ValueError: if the network drops paths, `train` is True and no key is given.
         """
         if not train:
-            out = self.module.apply({"params": params, STATS: stats}, x, False)
+            out = self.module.apply({"params": params, STATS: stats}, *inputs, False, method=method)
             return cast(Array, out), stats
         if self.chunks == 1:
-            return self._train(params, stats, x, key)
+            return self._train(params, stats, inputs, key, method)
 
         @jax.checkpoint
-        def part(stats: State, rows_and_number: tuple[Array, Array]) -> tuple[State, Array]:
+        def part(stats: State, rows_and_number: tuple[tuple[Array, ...], Array]) -> tuple[State, Array]:
             rows, number = rows_and_number
             own = None if key is None else jax.random.fold_in(key, number)
-            out, stats = self._train(params, stats, rows, own)
+            out, stats = self._train(params, stats, rows, own, method)
             return stats, out
 
-        split = (microbatches.split_microbatches(x, self.chunks), jnp.arange(self.chunks))
+        split = (microbatches.split_microbatches(inputs, self.chunks), jnp.arange(self.chunks))
         stats, out = jax.lax.scan(part, stats, split)
         return microbatches.join_microbatches(out), stats
 
-    def _train(self, params: Params, stats: State, x: Array, key: Array | None) -> tuple[Array, State]:
+    def _train(
+        self, params: Params, stats: State, inputs: tuple[Array, ...], key: Array | None, method: str
+    ) -> tuple[Array, State]:
         rngs = None if key is None else {DROP_PATH: key}
         variables = {"params": params, STATS: stats}
-        out, updated = self.module.apply(variables, x, True, mutable=[STATS], rngs=rngs)
+        out, updated = self.module.apply(variables, *inputs, True, mutable=[STATS], rngs=rngs, method=method)
         return cast(Array, out), updated.get(STATS, {})
+
+    def feature_map(self, params: Params, stats: State, *inputs: Array) -> Array:
+        """What the network knows of each place of an image, in evaluation mode.
+
+        Args:
+          params, stats, inputs: as in `apply`.
+
+        Returns:
+          float32[B, h, w, D]: the last layer before pooling, or the patches' tokens where they lie.
+
+        Raises:
+          UserError: if the network has none.
+        """
+        return self._named(params, stats, inputs, "feature_map")
+
+    def tokens(self, params: Params, stats: State, *inputs: Array) -> Array:
+        """The tokens of a transformer after its last block, in evaluation mode.
+
+        Args:
+          params, stats, inputs: as in `apply`.
+
+        Returns:
+          float32[B, N, D]; the class token, if there is one, first.
+
+        Raises:
+          UserError: if the network has none.
+        """
+        return self._named(params, stats, inputs, "tokens")
+
+    def _named(self, params: Params, stats: State, inputs: tuple[Array, ...], method: str) -> Array:
+        if not hasattr(self.module, method):
+            raise UserError(f"{type(self.module).__name__} has no {method}")
+        return self.apply(params, stats, *inputs, train=False, method=method)[0]
 
     def attention(self, params: Params, stats: State, x: Array) -> Array | None:
         """Attention weights of the last block, in evaluation mode.

@@ -116,7 +116,8 @@ class ResNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The last layer before pooling, float32 [B, h, w, D]."""
         conv = functools.partial(Conv, implementation=self.conv, dtype=self.dtype)
         norm = functools.partial(
             BatchNorm,
@@ -147,4 +148,7 @@ class ResNet(nn.Module):
                 )(x, train)
         if self.version == 2:
             x = nn.relu(norm(name="final_bn")(x, train))
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        return x.astype(jnp.float32)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.mean(self.feature_map(x, train), axis=(1, 2))

@@ -198,8 +198,18 @@ class ViT(nn.Module):
         run = jax.checkpoint(run) if self.remat else run
         return jax.lax.scan(run, tokens, (stacked, rates, keys))[0]
 
+    def tokens(self, x: Array, train: bool) -> Array:
+        """All tokens after the final layer norm, float32 [B, N, D]; the class token, if there is one, first."""
+        return self.encode(self.embed(x), train).astype(jnp.float32)
+
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The tokens of the patches where they lie, float32 [B, h, w, D]."""
+        rows, cols = (side // self.patch_size for side in x.shape[1:3])
+        patches = self.tokens(x, train)[:, -rows * cols :]
+        return patches.reshape(len(x), rows, cols, self.features)
+
     def __call__(self, x: Array, train: bool) -> Array:
-        tokens = self.encode(self.embed(x), train).astype(jnp.float32)
+        tokens = self.tokens(x, train)
         return tokens[:, 0] if self.pool == "cls" else tokens.mean(axis=1)
 
     def _positions(self, rows: int, cols: int) -> tuple[Array, Array]:

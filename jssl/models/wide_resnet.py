@@ -44,7 +44,8 @@ class WideResNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The last layer before pooling, float32 [B, h, w, D]."""
         conv = functools.partial(Conv, implementation=self.conv, dtype=self.dtype)
         norm = functools.partial(
             BatchNorm, groups=self.batch_norm_groups, momentum=self.bn_momentum, dtype=self.dtype
@@ -65,4 +66,7 @@ class WideResNet(nn.Module):
                     name=f"stage{stage}_block{i}",
                 )(x, train)
         x = nn.leaky_relu(norm(name="final_bn")(x, train), self.slope)
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        return x.astype(jnp.float32)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.mean(self.feature_map(x, train), axis=(1, 2))

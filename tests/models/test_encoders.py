@@ -3,6 +3,7 @@
 import functools
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -33,7 +34,9 @@ def images(n=4, size=8, channels=3):
     return np.random.default_rng(7).normal(size=(n, size, size, channels)).astype(np.float32)
 
 
-forward = jax.jit(Network.apply, static_argnums=(0, 4))
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def forward(network, params, stats, x, train, key=None):
+    return network.apply(params, stats, x, train=train, key=key)
 
 
 def run(network, x, train):
@@ -148,7 +151,7 @@ def test_remat_changes_neither_names_nor_gradients(kind):
 
     def gradient(remat):
         def loss(params, stats, x):
-            out, new = tiny(kind, remat=remat, **options).apply(params, stats, x, True, key)
+            out, new = tiny(kind, remat=remat, **options).apply(params, stats, x, train=True, key=key)
             return jnp.sum(jnp.sin(out)), new
 
         f = jax.jit(jax.grad(loss, has_aux=True))
@@ -170,7 +173,7 @@ def test_drop_path_of_a_vit_needs_a_key_only_in_training():
     assert np.abs(a - b).max() > 1e-3
     np.testing.assert_array_equal(plain, forward(Network(ViT(**SMALL_VIT)), params, stats, x, True)[0])
     with pytest.raises(ValueError, match="drop-path needs a random key"):
-        network.apply(params, stats, x, True)
+        network.apply(params, stats, x, train=True)
 
 
 @pytest.mark.parametrize("pool", ["cls", "gap"])
@@ -181,7 +184,7 @@ def test_learned_positions_are_interpolated(pool):
     assert params["position"].shape == (1, 16 + (pool == "cls"), 16)
     # The same tree serves other sizes.
     wide = np.ones((2, 24, 8, 3), np.float32)
-    assert jax.eval_shape(lambda: network.apply(params, {}, wide, False))[0].shape == (2, 16)
+    assert jax.eval_shape(lambda: network.apply(params, {}, wide, train=False))[0].shape == (2, 16)
 
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def grid(position, rows, cols):
@@ -201,7 +204,7 @@ def test_sincos_positions_are_fixed_and_fit_any_size():
     network = Network(ViT(**SMALL_VIT, positions="sincos2d"))
     params, _ = network.init(jax.random.key(0), images(2, 16))
     assert "position" not in params
-    assert jax.eval_shape(lambda: network.apply(params, {}, images(2, 32), False))[0].shape == (2, 16)
+    assert jax.eval_shape(lambda: network.apply(params, {}, images(2, 32), train=False))[0].shape == (2, 16)
     # A token's place matters although nothing about it is learned.
     x = images(1, 16)
     flipped = np.concatenate([x[:, 4:8], x[:, :4], x[:, 8:]], axis=1)
@@ -395,3 +398,51 @@ def test_constructors_take_a_head_and_name_the_nearest_option():
     assert models.convnet(width=4, head_layers=(8,)) == models.encoder(config)
     with pytest.raises(UserError, match="did you mean 'stem'"):
         models.resnet18(stemm="cifar")
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18", "wrn_28_2", "vit_ti"])
+def test_features_are_the_mean_of_the_feature_map(name):
+    options = {"convnet": {"width": 4}, "vit": {"pool": "gap", "patch_size": 8, "image_size": 16}}
+    network = models.encoder({"name": name, **options, "resnet": {"width": 0.125, "stem": "cifar"}})
+    x = images(2, 16)
+    params, stats = network.init(jax.random.key(0), x)
+    features, _ = forward(network, params, stats, x, False)
+    found = jax.jit(network.feature_map)(params, stats, x)
+    assert found.ndim == 4
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), features, rtol=1e-5, atol=1e-6)
+
+
+def test_patches_lie_where_they_were_and_the_class_token_comes_first():
+    network = models.encoder({"name": "vit_ti", "vit": {"patch_size": 8, "image_size": 16}})
+    x = images(2, 16)[:, :, :8]  # two patches, one above the other
+    params, stats = network.init(jax.random.key(0), x)
+    tokens = jax.jit(network.tokens)(params, stats, x)
+    assert tokens.shape == (2, 3, 192)
+    np.testing.assert_allclose(tokens[:, 0], forward(network, params, stats, x, False)[0], rtol=1e-5)
+    grid = jax.jit(network.feature_map)(params, stats, x)
+    assert grid.shape == (2, 2, 1, 192)
+    np.testing.assert_allclose(grid[:, :, 0], tokens[:, 1:], rtol=1e-5)
+    with pytest.raises(UserError, match="ConvNet has no tokens"):
+        models.encoder({"name": "convnet", "convnet": {}}).tokens({}, {}, x)
+
+
+def test_several_inputs_are_split_together_by_the_gradient_cache():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x, y, train):
+            del train
+            return nn.Dense(3)(jnp.concatenate([x, y], axis=-1))
+
+    x, y = (np.random.default_rng(i).normal(size=(8, 2)).astype(np.float32) for i in range(2))
+    whole, parts = Network(Two()), Network(Two(), chunks=4)
+    params, stats = whole.init(jax.random.key(0), x, y)
+
+    def loss(network, params):
+        return jnp.sum(network.apply(params, stats, x, y, train=True)[0] ** 3)
+
+    value, gradient = jax.value_and_grad(loss, argnums=1)(whole, params)
+    other, other_gradient = jax.value_and_grad(loss, argnums=1)(parts, params)
+    np.testing.assert_allclose(other, value, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), other_gradient, gradient
+    )

@@ -1,6 +1,7 @@
 """S4L with every term, and with methods of this library as terms, on tiny shapes."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -196,8 +197,8 @@ def test_turned_copies_of_labelled_images_are_in_the_class_loss_or_not():
         views, other = batch()["labeled"]["views"]["weak"], batch()["unlabeled"]["views"]["weak"][0]
         turned = [np.rot90(views[0], q, axes=(1, 2)) for q in range(1, 4)]
         everything = [views[0], views[1], *(np.rot90(other, q, axes=(1, 2)) for q in range(4)), *turned]
-        h, _ = jax.jit(ENCODER.apply, static_argnums=3)(
-            params["encoder"], state["stats"]["encoder"], np.concatenate(everything), True
+        h, _ = jax.jit(functools.partial(ENCODER.apply, train=True))(
+            params["encoder"], state["stats"]["encoder"], np.concatenate(everything)
         )
         logits = np.asarray(method.classifier.apply(params["classifier"], {}, h, train=True)[0], np.float64)
         parts = np.split(logits, np.cumsum([len(x) for x in everything])[:-1])
