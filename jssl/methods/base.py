@@ -96,7 +96,7 @@ class Method(abc.ABC):
     params   pytree trained by gradient; `params['encoder']` is what the user keeps, the rest is thrown away
     state    pytree not trained by gradient; `state['stats'][name]` are the running statistics of a network
     batch    dict of streams, 'unlabeled' and/or 'labeled'; a stream has `views` {name: (float32[B, H, W, C], ...)},
-             a copy each, `label` int32[B] (-1: unknown) and `index` int32[B]
+             a copy each, and, for methods that look at them, `index` int32[B] and `label` int32[B] (-1: unknown)
     """
 
     encoder: Network

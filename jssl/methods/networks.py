@@ -151,7 +151,7 @@ class EncoderWithHeads(Method):
     def output(self, state: State, batch: Batch, outputs: Outputs, metrics: Metrics | None = None) -> Output:
         """The `Output` of a loss: the metrics, and the health and the features of one view."""
         metrics = {**health(outputs["projector"]), **(metrics or {})}
-        h, labels = outputs["encoder"], batch["unlabeled"]["label"]
+        h, labels = outputs["encoder"], batch["unlabeled"].get("label")
         return Output(state, jax.lax.stop_gradient(metrics), h, labels)
 
 

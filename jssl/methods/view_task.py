@@ -138,7 +138,7 @@ class ViewTask(Method):
         features = predictions[first].features
         metrics = {**health(features), **found.metrics} if alone else found.metrics
         state = {"stats": {"encoder": stats}, **found.state}
-        labels = batch[first.stream]["label"]
+        labels = batch[first.stream].get("label")
         return found.value, Output(state, jax.lax.stop_gradient(metrics), features, labels)
 
     def _classify(

@@ -6,16 +6,21 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+from etils import epath
 
 from jssl.errors import UserError
-from jssl.runs.restore import open_run
+from jssl.methods.networks import replace_network
+from jssl.runs import workdir
+from jssl.runs.restore import make_program, restore
 from jssl.train.program import Program
 from jssl.train.state import TrainState
-from jssl.types import Params, PyTree, State
+from jssl.types import Params, State
 
 
 def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
     """A fresh state whose networks of some names, and the targets and averages of them, are those of another run.
+
+    Of that run its checkpoint is read, and not its data.
 
     Args:
       folder: of that run.
@@ -26,7 +31,9 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
     Raises:
       UserError: if that run lacks a part, or its shapes differ.
     """
-    other, _, trained = open_run(folder)
+    path = epath.Path(folder)
+    other = make_program(workdir.read_config(path), workdir.read_info(path), for_training=False)
+    trained = restore(other, path)
     given = {"encoder": with_head_layers(other, trained, len(prog.config.encoder.head_layers))}
     average = trained.method_state.get("average", trained.params)
     if "classifier" in average:
@@ -40,8 +47,8 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
             raise UserError(
                 f"config.init_from={folder}: its {part} has other shapes; give both runs the same config.encoder"
             )
-        params = put_in(params, part, *given[part])
-        method_state = put_in(method_state, part, *given[part])
+        params = replace_network(params, part, *given[part])
+        method_state = replace_network(method_state, part, *given[part])
     begun = dataclasses.replace(state, params=params, method_state=method_state)
     return jax.device_put(jax.device_get(begun), prog.shardings)
 
@@ -65,16 +72,3 @@ def with_head_layers(prog: Program, state: TrainState, layers: int) -> tuple[Par
     top = {name: head[name] for name in names}
     means = {name: head_stats[name] for name in names if name in head_stats}
     return {"base": encoder, "head": top}, {"base": stats, "head": means}
-
-
-def put_in(tree: PyTree, name: str, params: Params, stats: State, within_stats: bool = False) -> PyTree:
-    """Puts parameters, or below 'stats' the statistics, in the place of every entry of a name."""
-    if not isinstance(tree, dict):
-        return tree
-    found = {}
-    for key, part in tree.items():
-        within = within_stats or key == "stats"
-        found[key] = (
-            (stats if within else params) if key == name else put_in(part, name, params, stats, within)
-        )
-    return found

@@ -188,14 +188,16 @@ def test_staged_configs_name_stages_that_come_before(name, scale):
     assert any(own.init_from or own.pseudo_labels.teacher for own in config.stages.values())
 
 
-def test_a_run_begins_with_the_weights_of_another(tmp_path):
+def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
     config = get("supervised")
     config.method.average = 0.9
     jssl.run(config, tmp_path / "first")
     other, _, trained = open_run(tmp_path / "first")
     config.init_from, config.init_parts = str(tmp_path / "first"), ("encoder", "classifier")
     prog = program.make_program(config, open_data(config).info)
-    begun = begin_with(config.init_from, config.init_parts, prog, prog.init())
+    with monkeypatch.context() as patch:  # the other run's data may be gone
+        patch.setattr("jssl.runs.restore.open_data", lambda *_: pytest.fail("it opens the other run's data"))
+        begun = begin_with(config.init_from, config.init_parts, prog, prog.init())
     encoder, stats = other.method.eval_encoder(trained.params, trained.method_state)
     equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)  # noqa: E731
     equal(begun.params["encoder"], encoder)

@@ -181,7 +181,7 @@ class SemiSupervised(Method):
         features, labels = None, None
         if predictions:
             first = next(iter(predictions))
-            features, labels = predictions[first].features, batch[first.stream]["label"]
+            features, labels = predictions[first].features, batch[first.stream].get("label")
             metrics = {**health(features), **metrics}
         state = {**state, "stats": {"encoder": stats}, "terms": states}
         return value, Output(state, jax.lax.stop_gradient(metrics), features, labels)
