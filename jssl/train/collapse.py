@@ -1,20 +1,54 @@
-"""Symptoms of a collapse in a line of metrics."""
+"""Symptoms of a collapse in a line of metrics, and the alarm that watches for them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from absl import logging
+
+YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 TAKEN_OVER = 0.9  # part of the pseudo-labels on one class from which on that class has taken over
-
-
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
-
-
 COLLAPSED_RANK = 1.5
-
-
 COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
+
+
+class CollapseAlarm:
+    """Warns once a run, at the second line of metrics in a row that looks like a collapse.
+
+    Args:
+      total_steps: of the run; its first tenth is never alarming.
+      causes: what in the settings would explain a collapse, likeliest first.
+      history: what `state()` returned when the checkpoint was saved.
+    """
+
+    def __init__(self, total_steps: int, causes: Sequence[str], history: Mapping[str, Any]):
+        self._total, self._causes = total_steps, causes
+        self._ill, self.raised = int(history.get("ill", 0)), bool(history.get("collapsed", False))
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> bool:
+        """Whether the alarm goes off at this line."""
+        found = collapse_symptoms(values) if step > YOUNG * self._total else []
+        self._ill = self._ill + 1 if found else 0
+        if self.raised or self._ill < 2:
+            return False
+        self.raised = True
+        causes = self._causes or (f"the learning rate: try a smaller one ({describe_lr(values)})",)
+        logging.warning(
+            "step %d: the embeddings have collapsed: %s. Likely causes: %s"
+            if not any("pseudo-labels" in text for text in found)
+            else "step %d: confirmation bias: %s. Likely causes: %s",
+            step,
+            "; ".join(found),
+            "; ".join(causes),
+        )
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, so that a resumed run warns neither twice nor late."""
+        return {"ill": self._ill, "collapsed": self.raised}
 
 
 def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
@@ -51,3 +85,8 @@ def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
         if name.endswith("/largest_class_fraction") and not value <= TAKEN_OVER:
             found.append(f"{name} {value:.2f}: nearly all pseudo-labels are one class")
     return found
+
+
+def describe_lr(values: Mapping[str, float]) -> str:
+    """The learning rate in words, if it is known."""
+    return f"lr={values['lr']:.4g}" if "lr" in values else "of your own optimizer"

@@ -1,4 +1,4 @@
-"""What the user sees while it runs: metrics.jsonl, progress, throughput, trackers, the NaN guard."""
+"""What the user sees while it runs: each line goes to metrics.jsonl, the trackers and the progress bar."""
 
 from __future__ import annotations
 
@@ -12,29 +12,18 @@ from typing import Any
 
 import jax
 import tqdm
-from absl import logging
 from etils import epath
 
 from jssl import parallel
 from jssl.errors import UserError
-from jssl.parallel import chips
 from jssl.storage import GrowingFile
-from jssl.train.collapse import collapse_symptoms
+from jssl.train.collapse import CollapseAlarm, describe_lr
 from jssl.train.metrics_file import METRICS_FILE, truncate
+from jssl.train.throughput import Throughput
 from jssl.train.trackers import TensorBoard, Tracker, Wandb
 from jssl.types import Metrics
 
-YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 IN_FLIGHT = 2  # steps that may be queued on the device
-
-NO_HISTORY = {
-    "train_seconds": 0.0,
-    "wait_seconds": 0.0,
-    "steps": 0,
-    "seconds": 0.0,
-    "ill": 0,  # logged lines in a row that look like a collapse
-    "collapsed": False,
-}
 
 
 class NotFinite(UserError):
@@ -69,21 +58,15 @@ class Monitor:
     ):
         self._every = config.log.every_steps
         self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
-        self._flops = flops_per_step
         self._path = workdir / METRICS_FILE
         self._main = parallel.is_main_process()
         self._pending: list[tuple[int, Metrics]] = []
         self._last_finite: dict[str, float] = {}
-        self._causes = collapse_causes
-        history = {**NO_HISTORY, **(history or {})}
-        self._ill, self._collapsed = int(history["ill"]), bool(history["collapsed"])
-        self.seconds_before = float(history["seconds"])
+        history = history or {}
+        self._throughput = Throughput(batch_size, flops_per_step, history)
+        self._collapses = CollapseAlarm(total_steps, collapse_causes, history)
+        self.seconds_before = float(history.get("seconds", 0.0))
         self._begin = time.perf_counter()
-        self._train_seconds = float(history["train_seconds"])
-        self._wait_seconds = float(history["wait_seconds"])
-        self._steps = int(history["steps"])
-        self._window = (0.0, 0.0, 0)  # training seconds, waiting seconds and steps since the last line
-        self._lap = time.perf_counter()
         if self._main:
             truncate(self._path, start)
             self._file = GrowingFile(self._path)
@@ -110,10 +93,7 @@ class Monitor:
         self._pending.append((step, metrics))
         if len(self._pending) > IN_FLIGHT:
             jax.block_until_ready(self._pending[-1 - IN_FLIGHT][1]["loss"])
-        self._wait_seconds += waited
-        seconds, wait, steps = self._window
-        self._window = (seconds, wait + waited, steps + 1)
-        self._steps += 1
+        self._throughput.step(waited)
         if step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
             self._write_training(step, extra)
         self._bar.update()
@@ -126,7 +106,7 @@ class Monitor:
             if not math.isfinite(values["loss"]):
                 last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
                 raise NotFinite(
-                    f"the loss became {values['loss']} at step {step} ({rate(values)}). Last finite "
+                    f"the loss became {values['loss']} at step {step} ({describe_lr(values)}). Last finite "
                     f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
                     "longer warm-up or optim.clip_norm, in a new --workdir"
                 )
@@ -135,21 +115,11 @@ class Monitor:
 
     def _write_training(self, step: int, extra: Mapping[str, float]) -> None:
         values = {name: value for name, value in self.flush().items() if name != "step"}
-        self._stop_clock()
-        seconds, waited, steps = self._window
-        self._window = (0.0, 0.0, 0)
-        rate = steps * self._batch / max(seconds, 1e-9)
-        values |= {
-            "epoch": step / self._epoch,
-            "images_per_second": rate,
-            "waiting_for_data": waited / max(seconds, 1e-9),
-            **extra,
-        }
-        if self._flops:
-            values |= utilisation(self._flops * steps / max(seconds, 1e-9))
+        values |= {"epoch": step / self._epoch, **self._throughput.since_last(), **extra}
         if self._collapses(step, values):
             values["collapsed"] = 1.0
         self.write(step, values)
+        rate = values["images_per_second"]
         left = (self._total - step) * self._batch / max(rate, 1e-9)
         self._bar.set_postfix_str(
             f"epoch {values['epoch']:.1f}, loss {values['loss']:.4f}, {rate:,.0f} images/s"
@@ -160,24 +130,6 @@ class Monitor:
                 f"{rate:,.0f} images/s  {left:,.0f} s left",
                 flush=True,
             )
-
-    def _collapses(self, step: int, values: Mapping[str, float]) -> bool:
-        """Warns, once a run, at the second line in a row that looks like a collapse."""
-        found = collapse_symptoms(values) if step > YOUNG * self._total else []
-        self._ill = self._ill + 1 if found else 0
-        if self._collapsed or self._ill < 2:
-            return False
-        self._collapsed = True
-        causes = self._causes or (f"the learning rate: try a smaller one ({rate(values)})",)
-        logging.warning(
-            "step %d: the embeddings have collapsed: %s. Likely causes: %s"
-            if not any("pseudo-labels" in text for text in found)
-            else "step %d: confirmation bias: %s. Likely causes: %s",
-            step,
-            "; ".join(found),
-            "; ".join(causes),
-        )
-        return True
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl and tells the trackers."""
@@ -217,39 +169,20 @@ class Monitor:
     def paused(self) -> Iterator[None]:
         """Time in here (evaluation, say) does not count as training; waits for the device first."""
         self.flush()
-        self._stop_clock()
+        self._throughput.stop()
         try:
             yield
         finally:
-            self._lap = time.perf_counter()
-
-    def _stop_clock(self) -> None:
-        now = time.perf_counter()
-        seconds, waited, steps = self._window
-        self._window = (seconds + now - self._lap, waited, steps)
-        self._train_seconds += now - self._lap
-        self._lap = now
+            self._throughput.start()
 
     def state(self) -> dict[str, Any]:
         """The monitor's state for a checkpoint, so that totals go on after a resume."""
-        return {
-            "train_seconds": self._train_seconds,
-            "wait_seconds": self._wait_seconds,
-            "steps": self._steps,
-            "seconds": self.seconds_before + time.perf_counter() - self._begin,
-            "ill": self._ill,
-            "collapsed": self._collapsed,
-        }
+        seconds = self.seconds_before + time.perf_counter() - self._begin
+        return {**self._throughput.state(), **self._collapses.state(), "seconds": seconds}
 
     def totals(self) -> dict[str, float]:
         """Throughput of the whole run, and whether the alarm of a collapse went off, for result.json."""
-        seconds = max(self._train_seconds, 1e-9)
-        return {
-            "images_per_second": self._steps * self._batch / seconds,
-            "waiting_for_data": self._wait_seconds / seconds,
-            "train_seconds": self._train_seconds,
-            "collapsed": self._collapsed,
-        }
+        return {**self._throughput.totals(), "collapsed": self._collapses.raised}
 
     def close(self) -> None:
         """Closes the progress bar and the trackers."""
@@ -257,17 +190,3 @@ class Monitor:
         self.sync()
         for tracker in self._trackers:
             tracker.close()
-
-
-def utilisation(flops_per_second: float) -> dict[str, float]:
-    """FLOP/s of all devices and, where the device's peak is known, the part of it that was used."""
-    chip = chips.chip(jax.devices()[0].device_kind)
-    result = {"flops_per_second": flops_per_second}
-    if chip is not None:
-        result["utilisation"] = flops_per_second / (chip.peak * jax.device_count())
-    return result
-
-
-def rate(values: Mapping[str, float]) -> str:
-    """The learning rate in words, if it is known."""
-    return f"lr={values['lr']:.4g}" if "lr" in values else "of your own optimizer"
