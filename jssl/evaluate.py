@@ -28,11 +28,11 @@ def main(_: list[str]) -> None:
     suite = Suite(program, data)
     if not suite.has_labels:
         raise UserError("the data of this run have no labels: there is no accuracy to measure")
-    control = supervised_baseline.read(program.config.evals.supervised_baseline)
+    baseline = supervised_baseline.read(program.config.evals.supervised_baseline)
     results = {
         "step": int(state.step),
         **suite.final(state).values,
-        **control,
+        **baseline,
         "evaluated_on": suite.query_name,
     }
     print(tables.table(results))
