@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from jssl import cli
 from jssl.errors import UserError, unknown
-from jssl.runs.restore import open_run
+from jssl.runs.restore import check_own, open_run
 
 
 def main(_: list[str]) -> None:
@@ -23,6 +23,7 @@ def main(_: list[str]) -> None:
     from jssl.report import tables
     from jssl.runs import supervised_baseline
 
+    check_own(flags.FLAGS.config)
     schema.validate(flags.FLAGS.config)
     program, data, state = open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
     suite = Suite(program, data)

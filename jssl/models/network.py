@@ -97,7 +97,7 @@ class Network:
           inputs: as in `init` up to the batch size, which they share.
           train: True normalises with the statistics of this batch, updates the running ones and drops
             residual branches; False uses the running ones and drops nothing.
-          key: random key for drop-path; networks without randomness ignore it.
+          key: random key for drop-path and dropout; networks without randomness ignore it.
           method: of the module: 'feature_map' or 'tokens', say.
 
         Returns:
@@ -126,7 +126,7 @@ class Network:
     def _train(
         self, params: Params, stats: State, inputs: tuple[Array, ...], key: Array | None, method: str
     ) -> tuple[Array, State]:
-        rngs = None if key is None else {DROP_PATH: key}
+        rngs = None if key is None else {DROP_PATH: key, "dropout": key}
         variables = {"params": params, STATS: stats}
         out, updated = self.module.apply(variables, *inputs, True, mutable=[STATS], rngs=rngs, method=method)
         return cast(Array, out), updated.get(STATS, {})

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from jssl.errors import UserError
+from jssl.errors import UserError, unknown
 from jssl.methods.networks import replace_network
 from jssl.runs import workdir
 from jssl.runs.restore import make_program, restore
 from jssl.train.program import Program
 from jssl.train.state import TrainState
 from jssl.types import Params, State
+
+PARTS = ("encoder", "classifier")
 
 
 def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
@@ -29,17 +31,25 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
       state: fresh.
 
     Raises:
-      UserError: if that run lacks a part, or its shapes differ.
+      UserError: as `check`, and if that run has no checkpoint.
     """
-    path = epath.Path(folder)
-    other = make_program(workdir.read_config(path), workdir.read_info(path), for_training=False)
-    trained = restore(other, path)
-    given = {"encoder": with_head_layers(other, trained, len(prog.config.encoder.head_layers))}
-    average = trained.method_state.get("average", trained.params)
-    if "classifier" in average:
-        given["classifier"] = (average["classifier"], {})
+    other = _open(folder)
+    given = _given(other, restore(other, epath.Path(folder)), prog)
     params, method_state = state.params, state.method_state
     for part in parts:
+        params = replace_network(params, part, *given[part])
+        method_state = replace_network(method_state, part, *given[part])
+    begun = dataclasses.replace(state, params=params, method_state=method_state)
+    return jax.device_put(jax.device_get(begun), prog.shardings)
+
+
+def check(folder: str, parts: Sequence[str], prog: Program) -> None:
+    """Raises UserError if `begin_with` would; it looks at shapes only."""
+    other = _open(folder)
+    given, params = _given(other, other.abstract_state(), prog), prog.abstract_state().params
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part in config.init_parts", part, PARTS)
         if part not in given or part not in params:
             raise UserError(f"config.init_parts names {part!r}, which {folder} or this run does not have")
         ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
@@ -47,10 +57,20 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
             raise UserError(
                 f"config.init_from={folder}: its {part} has other shapes; give both runs the same config.encoder"
             )
-        params = replace_network(params, part, *given[part])
-        method_state = replace_network(method_state, part, *given[part])
-    begun = dataclasses.replace(state, params=params, method_state=method_state)
-    return jax.device_put(jax.device_get(begun), prog.shardings)
+
+
+def _open(folder: str) -> Program:
+    path = epath.Path(folder)
+    return make_program(workdir.read_config(path), workdir.read_info(path), for_training=False)
+
+
+def _given(other: Program, trained: TrainState, prog: Program) -> dict[str, tuple[Params, State]]:
+    """Parameters and statistics of the parts that a run can give, or their shapes."""
+    given = {"encoder": with_head_layers(other, trained, len(prog.config.encoder.head_layers))}
+    average = trained.method_state.get("average", trained.params)
+    if "classifier" in average:
+        given["classifier"] = (average["classifier"], {})
+    return given
 
 
 def with_head_layers(prog: Program, state: TrainState, layers: int) -> tuple[Params, State]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import flax.linen as nn
 import ml_collections
 import numpy as np
 import optax
@@ -18,7 +19,7 @@ from jssl.models import Network
 
 OwnMethod: TypeAlias = Method | type[Method] | Callable[[RunInfo], Method]
 Images: TypeAlias = Source | np.ndarray | tuple[np.ndarray, np.ndarray]
-OWN_DATA = "own data"  # what stands for them in a config
+OWN_DATA, OWN_OPTIMIZER = "own data", "own optimizer"  # what stands for them in a config
 
 OwnData: TypeAlias = Images | Mapping[str, Images]
 
@@ -29,15 +30,35 @@ class Objects:
 
     Attributes:
       method: a method, its class, or a function that makes one of a `RunInfo`.
-      encoder: the network that the method trains: `models.Network(module)` of a Flax module `module(x, train)`.
+      encoder: the network that the method trains: a Flax module, `module(x, train)` with output float32[B, D].
       optimizer: its update is added to the parameters, so it must hold the learning rate.
       data: a source or images [N, H, W, C], with labels int[N] if there are some, as train; or those by split.
     """
 
     method: OwnMethod | None = None
-    encoder: Network | None = None
+    encoder: Network | nn.Module | None = None
     optimizer: optax.GradientTransformation | None = None
     data: OwnData | None = None
+
+    def check(self) -> None:
+        """Raises UserError for what is none of these things."""
+        method, optimizer, encoder = self.method, self.optimizer, self.encoder
+        if method is not None and not (isinstance(method, Method) or callable(method)):
+            raise UserError(
+                f"method={method!r}: give a jssl.methods.Method, its class or a function of a RunInfo; a method of "
+                "the library is named in the config"
+            )
+        if encoder is not None and not isinstance(encoder, Network | nn.Module):
+            raise UserError(f"encoder={encoder!r}: give a Flax module, or jssl.models.Network of one")
+        if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
+            raise UserError(
+                f"optimizer={optimizer!r}: give an optax transformation, such as optax.adam(1e-3)"
+            )
+
+    @property
+    def network(self) -> Network | None:
+        """The encoder as a network."""
+        return Network(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder
 
     @property
     def given(self) -> bool:
@@ -52,9 +73,10 @@ class Objects:
         if self.method is not None:
             found.method = {"name": _name(self.method), **_settings(self.method)}
         if self.encoder is not None:
-            found.encoder = {**found.encoder.to_dict(), "name": _name(self.encoder.module)}
+            module = self.encoder.module if isinstance(self.encoder, Network) else self.encoder
+            found.encoder = {**found.encoder.to_dict(), "name": _name(module)}
         if self.optimizer is not None:
-            found.optim = {**found.optim.to_dict(), "name": "own optimizer"}
+            found.optim = {**found.optim.to_dict(), "name": OWN_OPTIMIZER}
         if self.data is not None:
             found.data.name = OWN_DATA
         return found
@@ -67,11 +89,17 @@ class Objects:
         """
         if self.method is None or isinstance(self.method, Method):
             return self.method
-        if isinstance(self.method, type) and issubclass(self.method, Method):
-            known = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
-            made: Any = settings.make(self.method, {}, "method", **known)
-        else:
-            made = self.method(info)  # type: ignore[call-arg]
+        try:
+            if isinstance(self.method, type) and issubclass(self.method, Method):
+                known = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+                made: Any = settings.make(self.method, {}, "method", **known)
+            else:
+                made = self.method(info)  # type: ignore[call-arg]
+        except TypeError as error:
+            raise UserError(
+                f"{_name(self.method)} cannot be made ({error}): a class needs a default for every field that "
+                "RunInfo does not have, a function takes a RunInfo"
+            ) from error
         if not isinstance(made, Method):
             raise UserError(f"method={self.method!r} makes {type(made).__name__}, not a jssl.methods.Method")
         return made
@@ -96,7 +124,12 @@ NONE = Objects()
 def _source(images: Images) -> Source:
     if isinstance(images, Source):
         return images
-    pixels, labels = images if isinstance(images, tuple) else (images, None)
+    pixels, labels = images if isinstance(images, tuple) and len(images) == 2 else (images, None)
+    if not hasattr(pixels, "__array__"):
+        raise UserError(
+            f"data is {type(pixels).__name__}: give images as an array [N, H, W, C], (images, labels), a "
+            "jssl.data.sources.Source, or those by split: {'train': ..., 'test': ...}"
+        )
     pixels = np.asarray(pixels)
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     return ArraySource(OWN_DATA, pixels, None if labels is None else np.asarray(labels))
@@ -111,11 +144,14 @@ def _name(thing: Any) -> str:
 
 def _settings(method: OwnMethod) -> dict[str, Any]:
     """Fields of a method that a config can hold."""
-    if not isinstance(method, Method):
+    if isinstance(method, Method):
+        values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    elif isinstance(method, type) and dataclasses.is_dataclass(method):
+        values = settings.defaults(method)
+    else:
         return {}
-    values = {
-        f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name not in INJECTED_FIELDS
-    }
     return {
-        name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)
+        name: value
+        for name, value in values.items()
+        if name not in INJECTED_FIELDS and isinstance(value, bool | int | float | str | tuple)
     }

@@ -9,7 +9,7 @@ from jssl.data.datasets import Data, open_data
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.runs import workdir
-from jssl.runs.objects import NONE, OWN_DATA, Objects
+from jssl.runs.objects import NONE, OWN_DATA, OWN_OPTIMIZER, Objects
 from jssl.train import program
 from jssl.train.checkpoint import Checkpointer
 from jssl.train.program import Program
@@ -20,15 +20,25 @@ def make_program(
     config: ml_collections.ConfigDict, info: DataInfo, objects: Objects = NONE, for_training: bool = True
 ) -> Program:
     """The program of a config, or of a user's own objects in the place of what it names."""
-    own = {"a method": objects.method, "an encoder": objects.encoder}
-    for words, given in own.items():
-        name = words.split()[1]
-        if given is None and "." in config[name].name:
-            raise UserError(
-                f"the run was made with {config[name].name}, {words} of your own: give {name}=... again"
-            )
-    parts = (objects.make_method, objects.encoder, objects.optimizer)
+    check_own(config, objects)
+    parts = (objects.make_method, objects.network, objects.optimizer)
     return program.make_program(config, info, None, for_training, *parts)
+
+
+def check_own(config: ml_collections.ConfigDict, objects: Objects = NONE) -> None:
+    """Raises UserError if a config names objects of a user's own that are not given."""
+    named = {
+        "method": "." in config.method.name,
+        "encoder": "." in config.encoder.name,
+        "optimizer": config.optim.name == OWN_OPTIMIZER,
+    }
+    for name, own in named.items():
+        if own and getattr(objects, name) is None:
+            which = f"{config[name].name}, " if name in config else ""
+            raise UserError(
+                f"the run was made with {which}{'a' if name == 'method' else 'an'} {name} of your own: open it from "
+                f"Python and give {name}=... again"
+            )
 
 
 def open_run(

@@ -16,8 +16,7 @@ from jssl.data.pipeline import TrainBatches
 from jssl.evaluation import classifier, suite
 from jssl.evaluation.extract import Features, extract_source
 from jssl.report.result import Result
-from jssl.runs import supervised_baseline, workdir
-from jssl.runs.init_from import begin_with
+from jssl.runs import init_from, supervised_baseline, workdir
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.pictures import draw_attention, draw_features, draw_figures, draw_views
 from jssl.runs.restore import make_program
@@ -62,6 +61,8 @@ def run_one(
         prog = make_program(config, data.info, objects)
         loop.Timer(config, prog.clock)
         evaluator = suite.Suite(prog, data)
+        if config.init_from:
+            init_from.check(config.init_from, config.init_parts, prog)
         prog.trace()
         workdir.prepare(folder, config)
         if parallel.is_main_process():
@@ -84,7 +85,7 @@ def run_one(
             terminated=terminated,
             profile_steps=profile_steps,
             extract=functools.partial(extract_unlabeled, prog, data),
-            begin=functools.partial(begin_with, config.init_from, config.init_parts)
+            begin=functools.partial(init_from.begin_with, config.init_from, config.init_parts)
             if config.init_from
             else None,
         )

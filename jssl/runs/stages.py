@@ -47,6 +47,7 @@ def run(
       UserError, Interrupted: as `run_one`; what `check` finds in any stage is told before the first one runs.
     """
     folder = epath.Path(folder)
+    objects.check()
     schema.validate(config, own=(objects.method is not None, objects.encoder is not None))
     if not config.order:
         return run_one(config, folder, profile_steps, objects)

@@ -225,7 +225,10 @@ class Program:
         if self.config.mesh.fsdp:
             params = parallel.gathered(params, self.shardings.params, self.mesh, self.method.sharded)
             state = parallel.gathered(state, self.shardings.method_state, self.mesh, self.method.sharded)
-        return self.method.loss(params, state, batch, ctx)
+        found = self.method.loss(params, state, batch, ctx)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Output)):
+            raise UserError(f"{type(self.method).__name__}.loss must return a scalar and an Output")
+        return found
 
     def first_views(self, batch: Batch) -> Batch:
         """The views that the first step makes of the first batch (with optim.grad_accumulation=1), to be looked at."""
@@ -313,17 +316,24 @@ def make_program(
     dtype = compute_dtype(config, mesh)
     encoder = models.encoder(config.encoder, dtype=dtype) if own_encoder is None else own_encoder
     encoder = dataclasses.replace(encoder, chunks=config.optim.grad_cache)
+    views = view_shapes(config, info, streams, mesh)
+    if own_encoder is not None:
+        check_encoder(encoder, some_images(views))
     facts = run_info(config, info, streams, clock, encoder, mesh)
     method = own_method(facts) or make_method(config.method, facts)
+    if durations.parse(method.refresh_every, clock) and type(method).refresh is Method.refresh:
+        raise UserError(f"{type(method).__name__} has refresh_every={method.refresh_every!r}, but no refresh")
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)
-    views = view_shapes(config, info, streams, mesh)
     method.check(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
     check_all_used(method, views)
     params, state = jax.eval_shape(method.init, rng.root(0), views)
-    if config.evals.classifier.enabled and "logits" not in output_shapes(method, params, state, views):
+    outputs = output_shapes(method, params, state, views)
+    if "features" not in outputs or outputs["features"].ndim != 2:
+        raise UserError(f"{type(method).__name__}.outputs must have 'features', float32[B, D]")
+    if config.evals.classifier.enabled and "logits" not in outputs:
         raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
     schedule: optim.Schedule | None = None
     if own_optimizer is None:
@@ -345,6 +355,23 @@ def run_info(
         classes=info.num_classes,
         steps_per_epoch=clock.steps_per_epoch,
     )
+
+
+def check_encoder(encoder: models.Network, images: Array) -> None:
+    """Raises UserError unless a network of a user's own gives features of images."""
+    name = type(encoder.module).__name__
+    try:
+        params, stats = jax.eval_shape(encoder.init, rng.root(0), images)
+        features = jax.eval_shape(functools.partial(encoder.apply, train=False), params, stats, images)[0]
+    except (TypeError, AttributeError) as error:
+        raise UserError(
+            f"{name} cannot be called as module(x, train): {' '.join(str(error).split())}"
+        ) from error
+    if getattr(features, "ndim", None) != 2:
+        given = f"[{', '.join(map(str, features.shape))}]" if hasattr(features, "shape") else "something else"
+        raise UserError(
+            f"{name} must give features, float32[B, D], of images, float32[B, H, W, C], and gives {given}"
+        )
 
 
 def check_contract(method: Method, value: Array, before: State, after: State) -> None:

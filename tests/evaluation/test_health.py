@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jssl import config as schema
 from jssl import metrics, parallel, rng
 from jssl.data import augment, sources
 from jssl.data.augment.view_spec import ViewSpec
@@ -146,8 +147,7 @@ def test_the_two_views_are_of_one_size():
 
 def test_settings_that_cannot_be():
     with pytest.raises(UserError, match=r"evals.health.images=1 must be at least 2"):
-        suite.check(tiny_config(evals__health__enabled=True, evals__health__images=1))
-    suite.check(tiny_config(evals__health__images=1, evals__health__enabled=False))
+        schema.validate(tiny_config(evals__health__enabled=True, evals__health__images=1))
     config = tiny_config(evals__health__enabled=False, data__labels="none")
     data = open_data(config)
     assert suite.Suite(make_program(config, data.info), data).during(None) == {}

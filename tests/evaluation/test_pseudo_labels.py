@@ -40,5 +40,5 @@ def test_it_looks_at_hidden_labels_only():
 
 
 def test_fields_that_cannot_be():
-    with pytest.raises(UserError, match=r"^evals\.pseudo_label\.images=-1 must not be negative$"):
+    with pytest.raises(UserError, match=r"^evals\.pseudo_label\.images=-1 must be at least 0$"):
         PseudoLabel.from_config({"images": -1})

@@ -89,7 +89,7 @@ def test_its_baseline_is_trained_only_if_it_is_asked_for(tmp_path):
 
 def test_a_run_of_labelled_images_only_can_be_probed(mesh1):
     """It has no unlabelled stream, whose shapes the probe would begin with."""
-    from tests.train.test_sequence import get
+    from tests.runs.test_stages import get
 
     config = get("supervised")
     data = open_data(config)
@@ -105,8 +105,8 @@ def test_a_run_of_labelled_images_only_can_be_probed(mesh1):
     [
         ({"enabled": True, "lr": 0.0}, r"^evals\.sgd\.lr=0\.0 must be positive$"),
         ({"enabled": True, "epochs": -1.0}, r"^evals\.sgd\.epochs=-1\.0 must be positive$"),
-        ({"enabled": True, "batch_size": 0}, r"^evals\.sgd\.batch_size=0 must be positive$"),
-        ({"weight_decay": -1.0}, r"^evals\.sgd\.weight_decay=-1\.0 must not be negative$"),
+        ({"enabled": True, "batch_size": 0}, r"^evals\.sgd\.batch_size=0 must be at least 1$"),
+        ({"weight_decay": -1.0}, r"^evals\.sgd\.weight_decay=-1\.0 must be at least 0$"),
     ],
 )
 def test_fields_that_cannot_be(section, message):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import jssl
+from jssl import config as schema
 from jssl import evaluation
 from jssl.data.datasets import open_data
 from jssl.errors import UserError
-from jssl.evaluation.suite import Suite, check
+from jssl.evaluation.suite import Suite
 from jssl.train.program import make_program
 from tests.conftest import set_key, tiny_config
 
@@ -109,7 +110,7 @@ def test_baselines_that_cannot_be_are_named(name, impossible):
     config = tiny_config()
     set_key(config, f"evals__{name}__baselines", (impossible,))
     with pytest.raises(UserError, match=rf"evals\.{name}\.baselines=\('{impossible}',\) must be a tuple of "):
-        check(config)
+        schema.validate(config)
 
 
 def test_who_lacks_what_it_needs_is_passed_over():

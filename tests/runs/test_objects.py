@@ -16,6 +16,7 @@ from jssl.methods import Output, RunInfo, SemiSupervised, Term
 from jssl.methods.contrastive.simclr import SimCLR
 from jssl.methods.pretext.rotation import Rotation
 from jssl.runs.objects import Objects
+from tests.commands import called
 from tests.conftest import tiny_config
 
 
@@ -69,11 +70,17 @@ def test_own_objects_train_are_noted_and_open_again(tmp_path):
     features = jssl.load(folder, **OWN)(images[:5])
     assert features.shape == (5, 6)
     with pytest.raises(
-        UserError, match=r"made with .*test_objects\.Warm, a method of your own: give method=\.\.\."
+        UserError,
+        match=r"made with .*test_objects\.Warm, a method of your own: open it from Python and give method=\.\.\.",
     ):
         jssl.load(folder)
     with pytest.raises(UserError, match=r"test_objects\.Net, an encoder of your own"):
         jssl.load(folder, method=Warm)
+    with pytest.raises(UserError, match="made with an optimizer of your own"):
+        jssl.load(folder, method=Warm, encoder=OWN["encoder"])
+    status, _, err = called(f"--workdir={folder}", module="jssl.evaluate")
+    assert status == 2
+    assert "a method of your own" in err
     with pytest.raises(UserError, match="holds a run of another config"):
         jssl.run(config(), folder)
 
@@ -95,6 +102,18 @@ def test_a_method_may_be_an_instance_or_made_of_what_the_program_knows(tmp_path)
     changed = dataclasses.replace(whole, temperature=0.3)
     with pytest.raises(UserError, match=r"method\.temperature: 0\.2 there, 0\.3 now"):
         jssl.run(config(), tmp_path / "whole", method=changed, data=source)
+
+
+def test_a_flax_module_is_an_encoder_with_dropout_too(tmp_path):
+    class Dropping(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.Dropout(0.5, deterministic=not train)(nn.Dense(6)(x))
+            return x.mean(axis=(1, 2))
+
+    folder = tmp_path / "run"
+    jssl.run(config(), folder, encoder=Dropping(), data=digits()[0])
+    assert jssl.load(folder, encoder=Dropping())(digits()[0][:3]).shape == (3, 6)
 
 
 def test_a_sum_of_terms_needs_no_labels(tmp_path):
@@ -120,7 +139,44 @@ def test_mistakes_are_one_line_before_a_folder_is_made(tmp_path):
             value, output = super().loss(params, state, batch, ctx)
             return value, Output({**output.state, "more": jnp.zeros(2)}, output.metrics)
 
+    class Alone(SimCLR):
+        def loss(self, params, state, batch, ctx):
+            return super().loss(params, state, batch, ctx)[0]
+
+    class Mute(SimCLR):
+        def outputs(self, params, state, inputs, modality="image"):
+            return {}
+
+    class Stale(SimCLR):
+        refresh_every = "2 steps"
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Needy(SimCLR):
+        size: int
+
+    class Map(nn.Module):
+        def __call__(self, x, train):
+            return x
+
+    class Untrained(nn.Module):
+        def __call__(self, x):
+            return x.mean(axis=(1, 2))
+
+    images, labels = digits()
     cases = [
+        ({"method": Alone}, r"Alone\.loss must return a scalar and an Output"),
+        ({"method": Mute}, r"Mute\.outputs must have 'features'"),
+        ({"method": Stale}, r"Stale has refresh_every='2 steps', but no refresh"),
+        ({"method": Needy}, r"Needy cannot be made .*'size'.*a default for every field"),
+        ({"method": lambda: None}, "cannot be made .*a function takes a RunInfo"),
+        ({"method": "simclr"}, "method='simclr': give a jssl.methods.Method"),
+        ({"encoder": "resnet18"}, "encoder='resnet18': give a Flax module"),
+        ({"encoder": Map()}, r"Map must give features, .*and gives \[\d+, 8, 8, 1\]"),
+        ({"encoder": Untrained()}, r"Untrained cannot be called as module\(x, train\)"),
+        ({"optimizer": "adam"}, "optimizer='adam': give an optax transformation"),
+        ({"optimizer": optax.adam}, "give an optax transformation"),
+        ({"data": [images, labels]}, "data is list: give images as an array"),
+        ({"data": (images, labels, labels)}, "data is tuple: give images as an array"),
         ({"method": Growing}, r"Growing: `loss` must return a scalar, .*a state like that of `init`"),
         ({"method": lambda info: "no method"}, "makes str, not a jssl.methods.Method"),
         ({"data": {"test": digits()[0]}}, "data has no split 'train', only test"),
