@@ -9,14 +9,19 @@ soft, of confidence .3 at least, and rare classes are repeated. Not measured.
 
 from __future__ import annotations
 
+import re
+
 import ml_collections
 
 from jssl.configs import semi
+from jssl.errors import UserError
 
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name: SCALE, or SCALE,ROUNDS."""
     scale, _, rounds = preset.partition(",")
+    if not re.fullmatch("[1-9][0-9]*", rounds or "2"):
+        raise UserError(f"{preset!r}: how many rounds? Write {scale},3 for three")
     stages = {"teacher": semi.supervised(scale)}
     for number in range(1, int(rounds or 2) + 1):
         student = semi.supervised(scale, label_smoothing=0.1)

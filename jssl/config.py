@@ -23,7 +23,7 @@ from jssl import evaluation, methods, models, settings
 from jssl.data import normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError, check_numbers, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
@@ -435,6 +435,10 @@ def validate(
       UserError: for a key that there is not (it names the nearest), a value that cannot be, or two that exclude
         each other.
     """
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"a config is a ConfigDict, of jssl.get_config('simclr') for example, not {config!r}")
+    if "data" not in config and not config.get("order"):
+        raise UserError(f"{prefix}order is empty: name the stages in the order in which they run")
     if config.order:
         _check_keys(config, ("name", "order", "stages"), prefix)
         for name in config.order:
@@ -500,8 +504,8 @@ def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
     normalization.check(data)
-    _check_numbers(f"{prefix}optim.step_at", config.optim.step_at)
-    _check_numbers(f"{prefix}evals.per_class", evals.per_class)
+    check_numbers(f"{prefix}optim.step_at", config.optim.step_at)
+    check_numbers(f"{prefix}evals.per_class", evals.per_class)
     if any(number < 1 for number in evals.per_class):
         raise UserError(f"{prefix}evals.per_class={evals.per_class}: numbers must be at least 1")
     if not (data.unlabeled.batch_size or data.labeled.batch_size):
@@ -511,11 +515,6 @@ def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
         if config.log[name] and importlib.util.find_spec(package) is None:
             raise UserError(f"{prefix}log.{name} needs: pip install 'jssl[{name}]'")
-
-
-def _check_numbers(key: str, values: object) -> None:
-    if not isinstance(values, tuple) or not all(type(value) in (int, float) for value in values):
-        raise UserError(f"{key}={values!r} must be numbers in parentheses: (1,) or (1, 10)")
 
 
 def presets(*functions: Callable[[], ml_collections.ConfigDict]) -> Callable[..., ml_collections.ConfigDict]:
@@ -560,6 +559,8 @@ def get_config(spec: str) -> ml_collections.ConfigDict:
       >>> config.get_config("simclr:digits").method.temperature
       0.1
     """
+    if not isinstance(spec, str) or "/" in spec or ".py" in spec:
+        raise UserError(f"{spec!r} is no name of a shipped config, such as 'simclr' or 'simclr:cifar10'")
     name, _, preset = spec.partition(":")
     config_file(name)
     module = importlib.import_module(f"jssl.configs.{name}")
@@ -571,12 +572,17 @@ def documented() -> Iterator[tuple[str, str, Any, str, str]]:
     """Every key of the schema: the section it stands in, its name, its default, what it may be, and what it is."""
     kinds: dict[str, Any] = {"": Top, **SECTIONS, "optim.groups.NAME": Group}
     kinds |= {"data.STREAM.views.NAME": ViewSpec}
+    kinds |= {f"encoder.{name}": kind for name, kind in models.FAMILIES.items()}
     kinds |= {f"evals.{name}": kind for name, kind in evaluation.EVALUATORS.items()}
+    kinds |= {"method.terms.NAME": methods.Term}
     kinds |= {f"method ({name})": kind for name, kind in methods.METHODS.items()}
+    options = models.encoder_defaults()
     for path, kind in kinds.items():
         words, values = settings.documented(kind), settings.defaults(kind)
         for field in dataclasses.fields(kind):
-            if path.startswith("method") and field.name in methods.INJECTED_FIELDS:
+            if path.startswith("method") and field.name in (*methods.INJECTED_FIELDS, "method"):
+                continue
+            if path.startswith("encoder.") and field.name not in options[path.removeprefix("encoder.")]:
                 continue
             yield path, field.name, values.get(field.name), settings.allowed(field), words.get(field.name, "")
         for length in getattr(kind, "lengths", ()):
@@ -617,7 +623,7 @@ def page() -> str:
 
 def describe(config: ml_collections.ConfigDict) -> str:
     """Every key of a config with its value and what it is: what `--help_config` prints."""
-    known = {}
+    known = {"method.name": ("", "the method, or the term, whose keys stand beside it")}
     for path, names, _, rule, words in documented():
         first, *units = names.split(", ")
         stem = first.removesuffix("_epochs")
@@ -635,11 +641,17 @@ def describe(config: ml_collections.ConfigDict) -> str:
 def _generic(key: str, config: ml_collections.ConfigDict) -> str:
     """The key as the schema has it: views and groups without their names, settings of the method with its name."""
     parts = key.split(".")
+    if parts[0] == "stages" and len(parts) > 2:
+        return _generic(".".join(parts[2:]), config.stages[parts[1]])
+    if parts[0] == "method" and parts[-1] == "name":
+        return "method.name"
     if parts[0] == "method" and len(parts) == 2:
         return f"method ({config.method.name}).{parts[1]}"
+    if parts[0] == "method" and parts[-1] in ("weight", "ramp"):
+        return f"method.terms.NAME.{parts[-1]}"
     if parts[0] == "method" and len(parts) == 4:
         return f"method ({config.method.terms[parts[2]].name}).{parts[3]}"
-    if "views" in parts and parts[0] == "data":
+    if {"view", "views"} & set(parts[:-1]):
         return f"data.STREAM.views.NAME.{parts[-1]}"
     if parts[:2] == ["optim", "groups"]:
         return f"optim.groups.NAME.{parts[-1]}"

@@ -156,7 +156,7 @@ def documented(kind: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         text = base.__dict__.get("__doc__") or ""
-        _, _, rest = text.partition("Attributes:\n")
+        _, _, rest = text.partition("Attributes:\n" if "Attributes:\n" in text else "Args:\n")
         for names, words in re.findall(r"^ {6}([\w, ]+): (.*(?:\n {8,}.*)*)", rest, re.MULTILINE):
             line = " ".join(words.split())
             found |= dict.fromkeys((name.strip() for name in names.split(",")), line)

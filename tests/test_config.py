@@ -10,6 +10,14 @@ from jssl import methods
 from jssl.errors import UserError
 from tests.conftest import set_key
 
+
+def get(spec, **changes):
+    config = jssl.get_config(spec)
+    for key, value in changes.items():
+        set_key(config, key, value)
+    return config
+
+
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SHIPPED = sorted(
     path.stem
@@ -68,7 +76,7 @@ def test_shipped_configs_pass(name):
         ({"total_steps": 5}, r"config\.total_steps=5 and config\.total_epochs=100 are given at once"),
         (
             {"evals__every_epochs": -1.0, "evals__every_percent": 0.0},
-            r"config\.evals\.every_epochs=-1 must not",
+            r"config\.evals\.every_epochs=-1 must be a finite",
         ),
         ({"evals__knn__k": 0}, r"evals\.knn\.k=0 must be at least 1"),
         ({"evals__per_class": (0,)}, r"config\.evals\.per_class=\(0,\): numbers must be at least 1"),
@@ -86,6 +94,27 @@ def test_a_value_that_cannot_be_is_named_with_its_key(changes, message):
     with pytest.raises(UserError, match=message) as found:
         schema.validate(config)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (lambda: {"a": 1}, "a config is a ConfigDict, of jssl.get_config"),
+        (lambda: get("moam", order=()), "order is empty: name the stages"),
+        (
+            lambda: get("simclr", method__name="byol"),
+            "method.name='byol': the other keys of method are those of",
+        ),
+        (lambda: get("simclr", total_epochs=float("inf")), "total_epochs=inf must be a finite number"),
+        (lambda: jssl.get_config("configs/simclr.py:digits"), "is no name of a shipped config"),
+        (lambda: jssl.get_config(None), "None is no name of a shipped config"),
+        (lambda: jssl.get_config("noisy_student:digits,x"), "how many rounds"),
+        (lambda: jssl.get_config("noisy_student:digits,0"), "how many rounds"),
+    ],
+)
+def test_what_is_no_config_is_named(config, message):
+    with pytest.raises(UserError, match=message):
+        schema.validate(config())
 
 
 def test_keys_are_those_of_the_schema():
@@ -124,6 +153,11 @@ def test_every_key_says_what_it_is():
     assert "--config.optim.lr=" in text
     assert "--config.method.center_momentum=0.9\n    how much of the centre an update keeps" in text
     assert "length of the run" in text
+    assert "--config.encoder.convnet.width=16\n    channels of the first" in text
+    text = schema.describe(jssl.get_config("moam"))
+    assert "--config.stages.step1.method.terms.rotation.weight=" in text
+    silent = [line for line, after in zip(text.splitlines(), text.splitlines()[1:]) if after.startswith("--")]
+    assert not [line for line in silent if line.startswith("--") and not line.endswith("={}")]
 
 
 def test_the_page_of_keys_is_up_to_date():

@@ -156,6 +156,14 @@ def _make(config: Mapping[str, Any], info: RunInfo, prefix: str) -> Any:
         terms = given["terms"].items()
         given["terms"] = {key: _make_term(term, info, f"{prefix}.terms.{key}") for key, term in terms}
     injected = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    fields = {other: {field.name for field in dataclasses.fields(kind)} for other, kind in METHODS.items()}
+    if len(given.keys() - fields[name]) > 1:
+        for other, names in fields.items():
+            if given.keys() <= names:
+                raise UserError(
+                    f"{prefix}.name={name!r}: the other keys of {prefix} are those of {other!r}; begin with a "
+                    f"config of {name}, or set them too"
+                )
     return settings.make(METHODS[name], given, prefix, **injected)
 
 

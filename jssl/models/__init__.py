@@ -47,7 +47,7 @@ __all__ = [
     "wrn_28_8",
 ]
 
-_FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
+FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # name -> family, and what the name fixes
@@ -75,7 +75,7 @@ def encoder_defaults() -> dict[str, dict[str, Any]]:
       >>> models.encoder_defaults()["convnet"]["width"]
       16
     """
-    return {family: _options(module) for family, module in _FAMILIES.items()}
+    return {family: _options(module) for family, module in FAMILIES.items()}
 
 
 def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
@@ -103,7 +103,7 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     if name not in ENCODERS:
         raise unknown("encoder", name, ENCODERS)
     family, fixed = ENCODERS[name]
-    module = _FAMILIES[family]
+    module = FAMILIES[family]
     options = {
         key: _checked(module, key, value, f"encoder.{family}.{key}")
         for key, value in (config[family].items() if family in config else ())
@@ -295,7 +295,7 @@ _EXAMPLES = {
 def _named(name: str, title: str, features: str) -> Callable[..., Network]:
     """The constructor of an encoder of the table, whose keyword arguments are the options of its family."""
     family, _ = ENCODERS[name]
-    module = _FAMILIES[family]
+    module = FAMILIES[family]
 
     def construct(*, head_layers: Sequence[int] = (), dtype: str = "float32", **options: Any) -> Network:
         return encoder({"name": name, family: options, "head_layers": head_layers}, dtype)

@@ -21,18 +21,19 @@ CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
-SCHEMA_KEY = "schema"
+SCHEMA_KEY, VERSION_KEY = "schema", "jssl"
 
 
 # Where and how it is computed, not what: a resumed run may have others.
 FREE = re.compile(
-    r"(stages\.\w+\.)?(mesh\..*|method\.(terms\.\w+\.)?(similarity|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads))"
+    r"jssl|(stages\.\w+\.)?(mesh\..*|method\.(terms\.\w+\.)?(similarity|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads))"
 )
 
 
 def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON values: tuples become lists; with the version of its schema."""
-    return json.loads(json.dumps({SCHEMA_KEY: SCHEMA, **config.to_dict()}))
+    """The config as plain JSON values: tuples become lists; with the versions of its schema and of the library."""
+    versions = {SCHEMA_KEY: SCHEMA, VERSION_KEY: jssl.__version__}
+    return json.loads(json.dumps({**versions, **config.to_dict()}))
 
 
 def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -85,7 +86,8 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}")
     values = _of_this_schema(workdir)
-    del values[SCHEMA_KEY]
+    for key in (SCHEMA_KEY, VERSION_KEY):
+        values.pop(key, None)
     config = ml_collections.ConfigDict(_tuples(values))
     if config.order:
         names = ", ".join(config.order)
@@ -102,11 +104,14 @@ def _of_this_schema(workdir: epath.Path) -> dict[str, Any]:
       UserError: if another version of the library wrote it, whose keys are other ones.
     """
     values = read_json(workdir / CONFIG_FILE)
+    if not isinstance(values, dict):
+        raise UserError(f"{workdir / CONFIG_FILE} is no config of a run")
     found = values.get(SCHEMA_KEY, 1)
     if found != SCHEMA:
+        version = values.get(VERSION_KEY, "before 0.4.0 was released")
         raise UserError(
-            f"{workdir} was made by another version of jssl (schema {found} of the config; jssl {jssl.__version__} has "
-            f"{SCHEMA}): open it with that version, or choose another --workdir"
+            f"{workdir} was made by jssl {version}, whose config has other keys (schema {found}; jssl "
+            f"{jssl.__version__} has {SCHEMA}): open it with that version, or choose another --workdir"
         )
     return values
 

@@ -55,7 +55,7 @@ def given(config: Any, name: str, prefix: str = "") -> tuple[float, str]:
         keys = " and ".join(f"{prefix}{name}_{unit}={value:g}" for value, unit in found)
         raise UserError(f"{keys} are given at once: set all but one to 0")
     if found and not (found[0][0] > 0 and math.isfinite(found[0][0])):
-        raise UserError(f"{prefix}{name}_{found[0][1]}={found[0][0]:g} must not be negative")
+        raise UserError(f"{prefix}{name}_{found[0][1]}={found[0][0]:g} must be a finite number, 0 or more")
     return found[0] if found else (0.0, "steps")
 
 

@@ -18,7 +18,7 @@ from jssl.data.pseudo_labels import PseudoLabels
 from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.errors import UserError
 from jssl.report.result import Result
-from jssl.runs import pseudo_labels, run, stages, supervised_baseline, workdir
+from jssl.runs import init_from, pseudo_labels, run, stages, supervised_baseline, workdir
 from jssl.runs.init_from import begin_with
 from jssl.runs.restore import open_run
 from jssl.train import loop, program
@@ -208,9 +208,11 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
     config.encoder.convnet.width = 8
     prog = program.make_program(config, open_data(config).info)
     with pytest.raises(UserError, match="has other shapes"):
-        begin_with(config.init_from, config.init_parts, prog, prog.init())
-    with pytest.raises(UserError, match="names 'projector'"):
-        begin_with(config.init_from, ("projector",), prog, prog.init())
+        init_from.check(config.init_from, config.init_parts, prog)
+    config.init_parts = ("projector",)
+    with pytest.raises(UserError, match=r"unknown part in config\.init_parts 'projector'"):
+        jssl.run(config, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
 def test_fine_tuning_begins_at_a_layer_of_the_pretrained_head(tmp_path):

@@ -18,6 +18,7 @@ from jssl.data.sources.images import Opened, Path
 from jssl.errors import UserError
 
 SUFFIXES = (".npz", ".npy")
+MAX_CLASSES = 1_000_000  # a larger label is a number of something else
 CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
 
 
@@ -45,8 +46,11 @@ class ArraySource(Source):
             )
         if labels is not None and labels.min(initial=0) < 0:
             raise UserError(
-                f"{name}: labels must not be negative: leave unlabelled images to a file of their own"
+                f"{name}: labels must not be negative: give images without labels as data of their own, or show few "
+                "by data.labels"
             )
+        if labels is not None and labels.max(initial=0) >= MAX_CLASSES:
+            raise UserError(f"{name}: labels must be class numbers 0, 1, ...; one is {labels.max()}")
         if class_names is None and labels is not None:
             class_names = tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
         self.name = name
