@@ -51,9 +51,9 @@ class Top(Section):
     """The whole run.
 
     Attributes:
-      name: of the run; its default folder is runs/NAME.
-      seed: of everything random.
-      dtype: of convolutions and matrix products; auto is bfloat16 on accelerators and float32 on CPUs.
+      name: name of the run; its default folder is runs/NAME.
+      seed: seed of everything random.
+      dtype: precision of convolutions and matrix products; auto is bfloat16 on accelerators and float32 on CPUs.
       init_from: folder of a run, or an earlier stage, whose weights this one begins with.
       init_parts: which of its networks: encoder, classifier.
       order: stages by name, one after the other, each a whole config; () for a run of its own.
@@ -113,7 +113,7 @@ class Data(Section):
 
     Attributes:
       name: digits, a folder, an .npz or .npy file, or a TFDS name.
-      data_dir: of TFDS; '' takes TFDS_DATA_DIR.
+      data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
       holdout: part of train that is held out, for choices and for curves during training.
@@ -125,7 +125,7 @@ class Data(Section):
       cache_gib: sources of one image size and at most this large are decoded into memory once.
       max_bad_fraction: part of the images that may be unreadable.
       workers: processes that decode; 0 for threads.
-      threads: that decode.
+      threads: threads that decode images in each worker.
       epochs_of: the stream whose images an epoch counts.
     """
 
@@ -168,8 +168,8 @@ class Unlabeled(Labeled):
       add: another data set, whose images are added.
       inliers: an .npz of positions that are no outliers.
       imbalance_ratio: how many times more images the first class has than the last.
-      corruption: of its pixels.
-      severity: of the corruption.
+      corruption: a change of the pixels, such as noise or blur.
+      severity: strength of the corruption.
       resolution: made smaller to so many pixels and large again; 0 for not.
     """
 
@@ -188,7 +188,7 @@ class Encoder(Section):
     """The network that is trained. The options of each family are sections of their own.
 
     Attributes:
-      name: of the network.
+      name: name of the network, such as resnet50 or vit_s.
       head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
     """
 
@@ -201,21 +201,21 @@ class Optim(Section):
     """The optimiser. Its `groups` are sections by name.
 
     Attributes:
-      name: of the update rule.
+      name: the update rule.
       lr: peak of the learning rate, before it is scaled with the batch.
-      lr_scaling: of the rate with batch_size / lr_base_batch_size.
-      lr_base_batch_size: see lr_scaling.
-      schedule: after the warm-up; cosine_7_16 is FixMatch's.
+      lr_scaling: how the rate grows with batch_size / lr_base_batch_size.
+      lr_base_batch_size: batch for which optim.lr is given, see optim.lr_scaling.
+      schedule: course of the rate after the warm-up; cosine_7_16 is FixMatch's.
       final_lr_factor: part of the peak at the end of a cosine.
       step_at: parts of the run at which a step schedule steps.
       step_factor: of the rate at each.
-      weight_decay: of kernels; biases and normalisation do not decay.
+      weight_decay: decay of kernels; biases and normalisation do not decay.
       final_weight_decay: where it goes along a cosine; 0 keeps it.
-      momentum: of sgd and lars.
-      nesterov: of sgd and lars.
+      momentum: momentum of sgd and lars.
+      nesterov: whether sgd and lars take Nesterov's momentum.
       b1, b2: of adamw and lamb.
       eps: of adamw and lamb.
-      trust_coefficient: of lars.
+      trust_coefficient: trust coefficient of lars.
       lars_lr_first: whether lars multiplies by the rate before the momentum, as SimCLR's does.
       lars_clip: rates adapted by lars do not exceed the learning rate, as in solo-learn.
       clip_norm: of the whole gradient; 0 for none.
@@ -258,7 +258,7 @@ class Group(Section):
 
     Attributes:
       pattern: a regular expression that their paths begin with; groups must be disjoint.
-      lr_factor: of the common rate; 0 never trains them.
+      lr_factor: factor of the common rate; 0 never trains them.
       constant_lr: the rate keeps its peak.
     """
 

@@ -1,4 +1,4 @@
-"""The house: which room may import from which, and no circles."""
+"""Which package may import from which, and no circles."""
 
 import ast
 import pathlib

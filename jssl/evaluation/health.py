@@ -32,7 +32,7 @@ class Health(Evaluator):
     """Diagnostics of two views of a fixed batch, see `FixedBatch`; no labels needed.
 
     Attributes:
-      images: of the batch.
+      images: size of the fixed batch that is looked at.
     """
 
     name = "health"

@@ -25,8 +25,9 @@ class KNN(Evaluator):
     """Weighted k-nearest-neighbour accuracy; see `knn`. Without a query set every labelled image is left out in turn.
 
     Attributes:
-      k, temperature: see `knn`.
-      center: see `knn`; raw pixels are always centred, which favours them.
+      k: number of neighbours.
+      temperature: temperature of the votes' weights.
+      center: whether the training features' mean is taken off first; pixels are always centred, which favours them.
     """
 
     name = "knn"

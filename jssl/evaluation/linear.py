@@ -31,7 +31,8 @@ class Linear(Evaluator):
     """Accuracy of logistic regression on frozen features; see `linear`.
 
     Attributes:
-      l2, max_iterations: see `linear`.
+      l2: penalties to choose from on a fifth of the training images.
+      max_iterations: most iterations of L-BFGS.
     """
 
     name = "linear"

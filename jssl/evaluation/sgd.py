@@ -42,10 +42,10 @@ class SGD(Evaluator):
     Attributes:
       epochs: over the images with labels.
       batch_size: over all devices.
-      lr: for 256 images.
-      momentum: of SGD.
-      weight_decay: of the kernel.
-      view: the augmentation.
+      lr: learning rate for a batch of 256 images.
+      momentum: momentum of SGD.
+      weight_decay: decay of the kernel.
+      view: the augmentation, as a section of a view.
 
     References:
       Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, appendix B.6.

@@ -88,7 +88,7 @@ class ResNet(nn.Module):
       stage_sizes: blocks in each of the stages; each stage after the first halves the image and doubles
         the channels.
       bottleneck: bottleneck blocks (ResNet-50 and deeper) or basic ones.
-      version: 1 or 2.
+      version: of the blocks: 1 is conv-BN-ReLU, 2 is BN-ReLU-conv.
       width: multiplies the channels (1.0 is 64 in the first stage).
       stem: 'imagenet' is 7x7 stride 2 and a 3x3 max-pool of stride 2; 'cifar' is 3x3 stride 1.
       zero_init_residual: each block starts as its shortcut, see `Block`.

@@ -27,8 +27,8 @@ class SwAV(MultiCrop):
     Attributes:
       proj_hidden_dim: width of the projector's hidden layer.
       proj_dim: width of the embedding.
-      prototypes: how many.
-      temperature: of the predictions.
+      prototypes: number of prototypes.
+      temperature: temperature of the predictions.
       epsilon: of the assignments; smaller is harder.
       iterations: of Sinkhorn-Knopp.
       queue_size: embeddings remembered for each global crop; 0 for no queue.

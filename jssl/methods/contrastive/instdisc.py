@@ -26,7 +26,7 @@ class InstDisc(EncoderWithHeads):
 
     Attributes:
       proj_dim: width of the embedding.
-      temperature: of the softmax; the official CIFAR code takes 0.1.
+      temperature: temperature of the softmax; the official CIFAR code takes 0.1.
       negatives: rows drawn for each batch; 0 takes the whole bank.
       bank_momentum: how much of a row an update keeps.
       num_examples: size of the data set; the program knows it.

@@ -36,7 +36,7 @@ class MoCo(InBatchContrastive, MomentumTarget):
       version: 1 has a linear head, 2 an MLP.
       proj_hidden_dim: width of the MLP's hidden layer.
       proj_dim: width of queries and keys.
-      temperature: of the softmax; version 2 takes 0.2.
+      temperature: temperature of the softmax; version 2 takes 0.2.
       queue_size: negatives of a query: rows of the queue, or drawn from the memory bank.
       symmetric: every view is query once and key once; the loss is the mean of both.
       shuffle: permute the keys' batch.

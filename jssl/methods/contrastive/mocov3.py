@@ -23,7 +23,7 @@ class MoCoV3(InBatchContrastive, MomentumTarget):
       proj_dim: width of queries and keys.
       layers: of the projector: 2 for ResNets, 3 for ViTs.
       predictor_last_batch_norm: False for ResNets, True for ViTs.
-      temperature: of the softmax; each direction's loss is multiplied by twice this.
+      temperature: temperature of the softmax; each direction's loss is multiplied by twice this.
 
     References:
       Chen et al., An Empirical Study of Training Self-Supervised Vision Transformers, 2021, algorithm 1.

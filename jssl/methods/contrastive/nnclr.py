@@ -28,7 +28,7 @@ class NNCLR(InBatchContrastive):
       proj_hidden_dim: width of the projector's hidden layers.
       proj_dim: width of the embedding.
       pred_hidden_dim: width of the predictor's hidden layer.
-      temperature: of the softmax.
+      temperature: temperature of the softmax.
       queue_size: embeddings to look for neighbours in.
 
     References:

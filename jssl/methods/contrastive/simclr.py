@@ -24,7 +24,7 @@ class SimCLR(InBatchContrastive):
       version: 1 has a head of two layers, 2 of three (Chen et al., Big Self-Supervised Models, 2020).
       proj_hidden_dim: width of the head's hidden layers.
       proj_dim: width of the embedding that the loss sees.
-      temperature: of the softmax.
+      temperature: temperature of the softmax.
       head_batch_norm: False gives the plain head of solo-learn.
 
     References:

@@ -28,8 +28,8 @@ class DINO(MultiCrop, MomentumTarget):
     Attributes:
       proj_hidden_dim: width of the head's hidden layers.
       proj_dim: width of the embedding that is compared with the prototypes.
-      prototypes: how many.
-      layers: of the head before the prototypes.
+      prototypes: number of prototypes.
+      layers: layers of the head before the prototypes.
       head_batch_norm: in the head's hidden layers.
       student_temperature: of the student's softmax.
       teacher_temperature: of the teacher's softmax after the warm-up.

@@ -21,7 +21,7 @@ class Exemplar(ViewTask):
     """Exemplar: batch-hard triplets of Euclidean distances between unit embeddings, see `losses.batch_hard_triplet`.
 
     Attributes:
-      view: whose copies (the paper's 8) are compared, of either stream.
+      view: name of the view whose copies (the paper's 8) are compared, of either stream.
       on_labeled: whether those of labelled images, if there are some, are, too.
       proj_dim: width of the linear embedding.
 

@@ -22,7 +22,7 @@ class Rotation(ViewTask):
     labelled images go into the class loss.
 
     Attributes:
-      view: which is turned, of either stream.
+      view: name of the view that is turned, of either stream.
       on_labeled: whether the labelled images, if there are some, are turned, too.
 
     References:

@@ -20,7 +20,9 @@ class VICReg(EncoderWithHeads):
     Attributes:
       proj_hidden_dim: width of the projector's two hidden layers.
       proj_dim: width of the embedding.
-      invariance, variance, covariance: weights of the terms.
+      invariance: weight of the distance between the views.
+      variance: weight of the hinge on each dimension's standard deviation.
+      covariance: weight of the covariances between dimensions.
       as_in_paper: see `losses.vicreg`; the default is the official code's.
 
     References:

@@ -22,7 +22,7 @@ class OneViewTask(ViewTask):
     """A task on one view of the images without labels.
 
     Attributes:
-      view: its name.
+      view: name of the view it looks at.
     """
 
     view: str = "weak"
@@ -81,7 +81,7 @@ class PiModel(ViewTask):
     """Pi model: two views of an image get the same prediction.
 
     Attributes:
-      view, other: their names; if they are the same, its first two copies.
+      view, other: names of the two views; if they are the same, its first two copies.
 
     References:
       Laine and Aila, Temporal Ensembling for Semi-Supervised Learning, 2016. https://arxiv.org/abs/1610.02242

@@ -25,9 +25,9 @@ class MixMatch(ViewTask):
 
     Attributes:
       view: its copies in the unlabelled stream are the views that are averaged (the paper's K, 2).
-      labeled_view: of the labelled stream.
+      labeled_view: name of the view of the labelled stream.
       temperature: below 1 sharpens the pseudo-labels.
-      alpha: of the Beta distribution of the mixing weight.
+      alpha: parameter of the Beta distribution of the mixing weight.
       consistency: weight of the unlabelled part within the term, after its ramp.
       consistency_ramp: part of training, in [0, 1], in which it grows linearly.
     """

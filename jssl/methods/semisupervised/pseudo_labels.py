@@ -23,7 +23,8 @@ class FixMatch(ViewTask):
     https://arxiv.org/abs/2001.07685. The mean is over all images, whether their pseudo-label counts or not.
 
     Attributes:
-      weak, strong: names of the views.
+      weak: name of the view that is labelled.
+      strong: name of the view that learns the label.
       threshold: confidence from which a pseudo-label counts, in [0, 1].
     """
 
@@ -67,7 +68,7 @@ class PseudoLabel(FixMatch):
     """Pseudo-label with a threshold: the prediction on a view is the label of the same view (Lee, 2013).
 
     Attributes:
-      weak, strong: the same view.
+      weak, strong: names of the views; one and the same here.
     """
 
     strong: str = "weak"
@@ -81,7 +82,7 @@ class UDA(FixMatch):
     is sharpened. The annealing of the labelled loss (TSA) is left out, as in the paper's image experiments.
 
     Attributes:
-      temperature: below 1 sharpens.
+      temperature: temperature of the pseudo-labels; below 1 sharpens them.
     """
 
     threshold: float = settings.fraction(0.8)
@@ -127,8 +128,8 @@ class FreeMatch(FixMatch):
     """FreeMatch: thresholds that follow the confidence, and fairness (Wang et al., 2022). https://arxiv.org/abs/2205.07246
 
     Attributes:
-      threshold: has no meaning here.
-      momentum: of the running means.
+      threshold: of no use here: it adapts by itself.
+      momentum: momentum of the running means.
       fairness: weight of the fairness term.
     """
 
@@ -164,8 +165,8 @@ class SoftMatch(FixMatch):
     https://arxiv.org/abs/2301.10921
 
     Attributes:
-      threshold: has no meaning here.
-      momentum: of the running moments.
+      threshold: of no use here: it adapts by itself.
+      momentum: momentum of the running moments.
       width: the Gaussian's, in standard deviations; see `losses.softmatch_weights`.
     """
 

@@ -71,9 +71,9 @@ class SemiSupervised(Method):
     state   {'stats': {'encoder'}, 'terms': {name: ...}, 'average': {'encoder', 'classifier'} if `average` is not 0}
 
     Attributes:
-      terms: by name.
-      supervised_weight: of the class loss.
-      label_smoothing: of the labels.
+      terms: the terms of the loss, sections by name.
+      supervised_weight: weight of the class loss.
+      label_smoothing: part of a label that is spread evenly over the classes.
       class_on_copies: whether the class loss is on all views of labelled images that are in the batch, turned ones and
         copies too, or on the first view alone.
       forward: 'together' passes labelled and unlabelled images in one batch, which then have common batch statistics;
