@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import optax
     from etils import epath
 
-    from jssl.models import Network
+    from jssl.models.network import AnyNetwork
     from jssl.report.result import Result
     from jssl.runs.encoder import Encoder
     from jssl.runs.objects import OwnData, OwnMethod
@@ -51,7 +51,7 @@ def run(
     workdir: str | epath.Path,
     *,
     method: OwnMethod | None = None,
-    encoder: Network | None = None,
+    encoder: AnyNetwork | None = None,
     optimizer: optax.GradientTransformation | None = None,
     data: OwnData | None = None,
 ) -> Result:
@@ -77,7 +77,7 @@ def load(
     step: int | None = None,
     *,
     method: OwnMethod | None = None,
-    encoder: Network | None = None,
+    encoder: AnyNetwork | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Encoder:
     """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`.

@@ -437,7 +437,9 @@ def validate(
     """
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"a config is a ConfigDict, of jssl.get_config('simclr') for example, not {config!r}")
-    if "data" not in config and not config.get("order"):
+    if "order" not in config:
+        raise UserError(f"{prefix}order is missing: begin with a config of jssl.config.defaults()")
+    if "data" not in config and not config.order:
         raise UserError(f"{prefix}order is empty: name the stages in the order in which they run")
     if config.order:
         _check_keys(config, ("name", "order", "stages"), prefix)

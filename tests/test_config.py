@@ -2,6 +2,7 @@
 
 import pathlib
 
+import ml_collections
 import pytest
 
 import jssl
@@ -100,6 +101,7 @@ def test_a_value_that_cannot_be_is_named_with_its_key(changes, message):
     ("config", "message"),
     [
         (lambda: {"a": 1}, "a config is a ConfigDict, of jssl.get_config"),
+        (lambda: ml_collections.ConfigDict({"lr": 1}), "order is missing: begin with a config of"),
         (lambda: get("moam", order=()), "order is empty: name the stages"),
         (
             lambda: get("simclr", method__name="byol"),

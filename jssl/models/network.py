@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import cast
+from typing import TypeAlias, cast
 
 import flax.linen as nn
 import jax
@@ -183,3 +183,19 @@ class Network:
 def _numbers(path: tuple[str, ...]) -> tuple[int, ...]:
     """('blocks_11', 'attention') -> (11,), so that blocks can be put in order."""
     return tuple(int(number) for number in re.findall(r"\d+", "/".join(path)))
+
+
+AnyNetwork: TypeAlias = Network | nn.Module
+
+
+def as_network(given: object) -> Network:
+    """A network as it is, or that of a Flax module.
+
+    Raises:
+      UserError: for anything else.
+    """
+    if isinstance(given, nn.Module):
+        return Network(given)
+    if not isinstance(given, Network):
+        raise UserError(f"encoder={given!r}: give a Flax module, or jssl.models.Network of one")
+    return given

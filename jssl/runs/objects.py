@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import flax.linen as nn
 import ml_collections
 import numpy as np
 import optax
@@ -15,7 +14,7 @@ from jssl import settings
 from jssl.data.sources import ArraySource, Source
 from jssl.errors import UserError
 from jssl.methods import INJECTED_FIELDS, Method, RunInfo
-from jssl.models import Network
+from jssl.models.network import AnyNetwork, Network, as_network
 
 OwnMethod: TypeAlias = Method | type[Method] | Callable[[RunInfo], Method]
 Images: TypeAlias = Source | np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -36,20 +35,19 @@ class Objects:
     """
 
     method: OwnMethod | None = None
-    encoder: Network | nn.Module | None = None
+    encoder: AnyNetwork | None = None
     optimizer: optax.GradientTransformation | None = None
     data: OwnData | None = None
 
     def check(self) -> None:
         """Raises UserError for what is none of these things."""
-        method, optimizer, encoder = self.method, self.optimizer, self.encoder
+        method, optimizer = self.method, self.optimizer
         if method is not None and not (isinstance(method, Method) or callable(method)):
             raise UserError(
                 f"method={method!r}: give a jssl.methods.Method, its class or a function of a RunInfo; a method of "
                 "the library is named in the config"
             )
-        if encoder is not None and not isinstance(encoder, Network | nn.Module):
-            raise UserError(f"encoder={encoder!r}: give a Flax module, or jssl.models.Network of one")
+        _ = self.network
         if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
             raise UserError(
                 f"optimizer={optimizer!r}: give an optax transformation, such as optax.adam(1e-3)"
@@ -58,7 +56,7 @@ class Objects:
     @property
     def network(self) -> Network | None:
         """The encoder as a network."""
-        return Network(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder
+        return None if self.encoder is None else as_network(self.encoder)
 
     @property
     def given(self) -> bool:
@@ -73,8 +71,7 @@ class Objects:
         if self.method is not None:
             found.method = {"name": _name(self.method), **_settings(self.method)}
         if self.encoder is not None:
-            module = self.encoder.module if isinstance(self.encoder, Network) else self.encoder
-            found.encoder = {**found.encoder.to_dict(), "name": _name(module)}
+            found.encoder = {**found.encoder.to_dict(), "name": _name(as_network(self.encoder).module)}
         if self.optimizer is not None:
             found.optim = {**found.optim.to_dict(), "name": OWN_OPTIMIZER}
         if self.data is not None:
