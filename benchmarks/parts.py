@@ -123,7 +123,7 @@ def calling(function: Callable[..., Any], *args: Any) -> Work:
 
 def augmenting(config: Any, batch: int) -> Work:
     """Makes both views of a fixed batch on the device."""
-    specs = {name: ViewSpec.from_mapping(name, view) for name, view in config.data.unlabeled.views.items()}
+    specs = {name: ViewSpec(**view) for name, view in config.data.unlabeled.views.items()}
     mean, std = config.data.mean, config.data.std
     views = jax.jit(lambda key, images: augment.views(key, images, specs, mean, std))
     return calling(views, rng.root(0), jnp.asarray(random_source().images[:batch]))

@@ -5,7 +5,6 @@ A section is a dataclass; the fields of methods (`jssl.methods`) and evaluators 
   defaults("simclr")        a config with every key
   validate(config)          raises UserError for keys and values that cannot be, before anything is done
   get_config("simclr")      a shipped config, from wherever the library is installed
-  describe(config)          what --help_config prints
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import dataclasses
 import importlib
 import importlib.util
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import ml_collections
@@ -23,7 +22,7 @@ from jssl import evaluation, methods, models, settings
 from jssl.data import normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
-from jssl.errors import UserError, check_numbers, unknown
+from jssl.errors import UserError, check_numbers, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
@@ -421,14 +420,11 @@ def defaults(name: str, method: str = "", **changes: Any) -> ml_collections.Conf
     return ml_collections.ConfigDict(config)
 
 
-def validate(
-    config: ml_collections.ConfigDict, prefix: str = "config.", own: tuple[bool, bool] = (False, False)
-) -> None:
+def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False, False)) -> None:
     """Checks all that can be told without data or devices.
 
     Args:
       config: of a run, or of stages.
-      prefix: of the keys in messages.
       own: whether method and encoder are not those of the config, but a user's own objects.
 
     Raises:
@@ -438,36 +434,37 @@ def validate(
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"a config is a ConfigDict, of jssl.get_config('simclr') for example, not {config!r}")
     if "order" not in config:
-        raise UserError(f"{prefix}order is missing: begin with a config of jssl.config.defaults()")
+        raise UserError("order is missing: begin with a config of jssl.config.defaults()")
     if "data" not in config and not config.order:
-        raise UserError(f"{prefix}order is empty: name the stages in the order in which they run")
+        raise UserError("order is empty: name the stages in the order in which they run")
     if config.order:
-        _check_keys(config, ("name", "order", "stages"), prefix)
+        _check_keys(config, ("name", "order", "stages"), "")
         for name in config.order:
             if name not in config.stages:
-                raise unknown(f"stage in {prefix}order", name, config.stages)
+                raise unknown("stage in order", name, config.stages)
             if config.stages[name].order:
-                raise UserError(f"{prefix}stages.{name}.order: stages have no stages")
-            validate(config.stages[name], f"{prefix}stages.{name}.")
+                raise UserError(f"stages.{name}.order: stages have no stages")
+            with located(f"stage {name}"):
+                validate(config.stages[name])
         return
     children = {path.split(".")[0] for path in SECTIONS} | {"method", "stages"}
-    _check_section(Top, config, prefix, children)
+    _check_section(Top, config, "", children)
     for path, kind in SECTIONS.items():
         place = config
         for part in path.split("."):
             place = place[part]
-        _check_section(kind, place, f"{prefix}{path}.", _children(path))
+        _check_section(kind, place, f"{path}.", _children(path))
     for stream in STREAMS:
         for name, fields in config.data[stream].views.items():
-            ViewSpec.from_mapping(f"{prefix}data.{stream}.views.{name}", fields)
+            settings.make(ViewSpec, fields, f"data.{stream}.views.{name}")
     for name, fields in config.optim.groups.items():
-        _check_section(Group, fields, f"{prefix}optim.groups.{name}.", ())
+        _check_section(Group, fields, f"optim.groups.{name}.", ())
     own_method, own_encoder = own
     encoder = models.encoder({**defaults("simclr").encoder} if own_encoder else config.encoder)
     if not own_method:
         methods.make_method(config.method, methods.RunInfo(encoder, classes=2, num_examples=1))
     evaluation.evaluators(config.evals)
-    _check_together(config, prefix)
+    _check_together(config)
 
 
 def _children(path: str) -> tuple[str, ...]:
@@ -496,27 +493,27 @@ def _check_section(kind: type[Section], place: Any, prefix: str, children: Any) 
 def _check_keys(place: Any, valid: Any, prefix: str) -> None:
     for key in place:
         if key not in valid:
-            raise unknown(f"key of {prefix.rstrip('.')}", key, valid)
+            raise unknown(f"key of {prefix.rstrip('.') or 'the config'}", key, valid)
     for key in valid:
         if key not in place:
             raise UserError(f"{prefix}{key} is missing: begin with a config of jssl.config.defaults()")
 
 
-def _check_together(config: ml_collections.ConfigDict, prefix: str) -> None:
+def _check_together(config: ml_collections.ConfigDict) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
     normalization.check(data)
-    check_numbers(f"{prefix}optim.step_at", config.optim.step_at)
-    check_numbers(f"{prefix}evals.per_class", evals.per_class)
+    check_numbers("optim.step_at", config.optim.step_at)
+    check_numbers("evals.per_class", evals.per_class)
     if any(number < 1 for number in evals.per_class):
-        raise UserError(f"{prefix}evals.per_class={evals.per_class}: numbers must be at least 1")
+        raise UserError(f"evals.per_class={evals.per_class}: numbers must be at least 1")
     if not (data.unlabeled.batch_size or data.labeled.batch_size):
-        raise UserError(f"{prefix}data: unlabeled.batch_size or labeled.batch_size must be more than 0")
+        raise UserError("data: unlabeled.batch_size or labeled.batch_size must be more than 0")
     if not data[data.epochs_of].batch_size:
-        raise UserError(f"{prefix}data.epochs_of={data.epochs_of!r}: that stream has no batch_size")
+        raise UserError(f"data.epochs_of={data.epochs_of!r}: that stream has no batch_size")
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
         if config.log[name] and importlib.util.find_spec(package) is None:
-            raise UserError(f"{prefix}log.{name} needs: pip install 'jssl[{name}]'")
+            raise UserError(f"log.{name} needs: pip install 'jssl[{name}]'")
 
 
 def presets(*functions: Callable[[], ml_collections.ConfigDict]) -> Callable[..., ml_collections.ConfigDict]:
@@ -570,96 +567,6 @@ def get_config(spec: str) -> ml_collections.ConfigDict:
     return config
 
 
-def documented() -> Iterator[tuple[str, str, Any, str, str]]:
-    """Every key of the schema: the section it stands in, its name, its default, what it may be, and what it is."""
-    kinds: dict[str, Any] = {"": Top, **SECTIONS, "optim.groups.NAME": Group}
-    kinds |= {"data.STREAM.views.NAME": ViewSpec}
-    kinds |= {f"encoder.{name}": kind for name, kind in models.FAMILIES.items()}
-    kinds |= {f"evals.{name}": kind for name, kind in evaluation.EVALUATORS.items()}
-    kinds |= {"method.terms.NAME": methods.Term}
-    kinds |= {f"method ({name})": kind for name, kind in methods.METHODS.items()}
-    options = models.encoder_defaults()
-    for path, kind in kinds.items():
-        words, values = settings.documented(kind), settings.defaults(kind)
-        for field in dataclasses.fields(kind):
-            if path.startswith("method") and field.name in (*methods.INJECTED_FIELDS, "method"):
-                continue
-            if path.startswith("encoder.") and field.name not in options[path.removeprefix("encoder.")]:
-                continue
-            yield path, field.name, values.get(field.name), settings.allowed(field), words.get(field.name, "")
-        for length in getattr(kind, "lengths", ()):
-            given = f"{length.percent:g} percent" if length.percent else "none"
-            yield (
-                path,
-                f"{length.name}_epochs, _steps, _examples, _percent",
-                given,
-                "one of them",
-                length.words,
-            )
-
-
-def page() -> str:
-    """The schema as a page of Markdown: docs/config.md."""
-    lines = [
-        "# Config keys",
-        "",
-        "Made by `python -m jssl.config > docs/config.md` from the dataclasses of `jssl/config.py`, of the methods and",
-        "of the evaluators: do not edit. `python -m jssl.main --config=simclr --help_config` prints the keys of one",
-        "config with their values.",
-    ]
-    last = None
-    for path, name, default, rule, words in documented():
-        if path != last:
-            lines += [
-                "",
-                f"## {path or 'the run'}",
-                "",
-                "| key | default | range | what it is |",
-                "|---|---|---|---|",
-            ]
-            last = path
-        cells = (f"`{name}`", "" if default is None else f"`{default!r}`", rule, words)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def describe(config: ml_collections.ConfigDict) -> str:
-    """Every key of a config with its value and what it is: what `--help_config` prints."""
-    known = {"method.name": ("", "the method, or the term, whose keys stand beside it")}
-    for path, names, _, rule, words in documented():
-        first, *units = names.split(", ")
-        stem = first.removesuffix("_epochs")
-        for name in (first, *(stem + unit for unit in units)):
-            known[f"{path}.{name}" if path else name] = (rule, words)
-    lines = []
-    for key, value in flatten(config.to_dict()).items():
-        rule, words = known.get(_generic(key, config), ("", ""))
-        lines.append(
-            f"--config.{key}={value!r}" + (f"\n    {words}" if words else "") + (f" ({rule})" if rule else "")
-        )
-    return "\n".join(lines)
-
-
-def _generic(key: str, config: ml_collections.ConfigDict) -> str:
-    """The key as the schema has it: views and groups without their names, settings of the method with its name."""
-    parts = key.split(".")
-    if parts[0] == "stages" and len(parts) > 2:
-        return _generic(".".join(parts[2:]), config.stages[parts[1]])
-    if parts[0] == "method" and parts[-1] == "name":
-        return "method.name"
-    if parts[0] == "method" and len(parts) == 2:
-        return f"method ({config.method.name}).{parts[1]}"
-    if parts[0] == "method" and parts[-1] in ("weight", "ramp"):
-        return f"method.terms.NAME.{parts[-1]}"
-    if parts[0] == "method" and len(parts) == 4:
-        return f"method ({config.method.terms[parts[2]].name}).{parts[3]}"
-    if {"view", "views"} & set(parts[:-1]):
-        return f"data.STREAM.views.NAME.{parts[-1]}"
-    if parts[:2] == ["optim", "groups"]:
-        return f"optim.groups.NAME.{parts[-1]}"
-    return key
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys as 'a.b.c'."""
     flat: dict[str, Any] = {}
@@ -669,7 +576,3 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-if __name__ == "__main__":
-    print(page(), end="")

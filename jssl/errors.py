@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -16,6 +17,15 @@ def unknown(what: str, given: str, valid: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {what} {given!r}: {hint}valid are {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Errors of the user within say where they are, as 'stage teacher: optim.lr=-1 must be positive'."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def check_numbers(name: str, values: object, otherwise: str = "") -> None:

@@ -26,14 +26,13 @@ PEER_TIMEOUT = flags.DEFINE_integer(
 
 def main(_: list[str]) -> None:
     """Joins the other processes, runs the config, prints the result."""
-    from jssl import config as schema
-    from jssl import parallel
+    from jssl import config_help, parallel
     from jssl.parallel import distributed
     from jssl.report import tables
     from jssl.runs import stages
 
     if HELP_CONFIG.value:
-        print(schema.describe(CONFIG.value))
+        print(config_help.describe(CONFIG.value))
         return
     distributed.initialize(
         COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, START_TIMEOUT.value, PEER_TIMEOUT.value

@@ -65,9 +65,7 @@ def predictions(folders: list[str]):  # type: ignore[no-untyped-def]
             raise UserError(f"{folder} holds no finished run")
         program, data, state = open_run(folder)
         if not program.config.evals.classifier.enabled or data.val is None:
-            raise UserError(
-                f"{folder}: its method has no classifier, or nothing is held out (config.data.holdout)"
-            )
+            raise UserError(f"{folder}: its method has no classifier, or nothing is held out (data.holdout)")
         described = {key: data.describe()[key] for key in ("content", "holdout", "classes")}
         first = first or described
         if described != first:

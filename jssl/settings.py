@@ -42,8 +42,8 @@ def _setting(default: Any, rule: Rule) -> Any:
     return dataclasses.field(default=default, metadata={RULE: rule})
 
 
-def size(default: int, at_least: int = 1) -> Any:
-    """A whole number of at least 1."""
+def size(default: Any = dataclasses.MISSING, at_least: int = 1) -> Any:
+    """A whole number of at least 1; without a default it must be given."""
     return _setting(default, Rule(low=at_least, words=f"at least {at_least}"))
 
 
@@ -82,20 +82,28 @@ def at_least_one(default: float) -> Any:
     return _setting(default, Rule(low=1, high=math.inf, open_high=True, words="at least 1"))
 
 
+def within(default: float, low: float, high: float) -> Any:
+    """A number from low to high, or a whole number if the field is an int."""
+    return _setting(default, Rule(low=low, high=high, words=f"from {low:g} to {high:g}"))
+
+
+def sizes(default: Any = dataclasses.MISSING) -> Any:
+    """A tuple of whole numbers of at least 1, at least one of them; without a default it must be given."""
+    return _setting(default, Rule(low=1, words="a tuple of whole numbers of at least 1, such as (2, 2)"))
+
+
 def choice(default: Any, choices: Sequence[Any], hint: str = "") -> Any:
     """One of some values; the hint ends the message about another one."""
     return _setting(default, Rule(choices=tuple(choices), words=hint))
 
 
-def check(settings: Any, prefix: str) -> None:
+def check(settings: Any) -> None:
     """Raises UserError if a field of a dataclass has a value of the wrong type or outside of its rule.
 
-    Args:
-      settings: an instance of a dataclass.
-      prefix: what stands before a key in the message: 'method', say.
+    For `__post_init__`: the message begins with the field's name, and `make` puts before it where it stands.
     """
     for field in dataclasses.fields(settings):
-        check_value(f"{prefix}.{field.name}", getattr(settings, field.name), field)
+        check_value(field.name, getattr(settings, field.name), field)
 
 
 def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
@@ -107,9 +115,17 @@ def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
     if rule is None:
         return
     if rule.choices:
-        if value not in rule.choices:
+        if not any(type(value) is type(other) and value == other for other in rule.choices):
             error = unknown(key, str(value), map(str, rule.choices))
             raise UserError(f"{error}; {rule.words}" if rule.words else str(error))
+        return
+    if kind.startswith("tuple"):
+        if (
+            not isinstance(value, tuple)
+            or not value
+            or not all(type(x) is int and rule.allows(x) for x in value)
+        ):
+            raise UserError(f"{key}={value!r} must be {rule.words}")
         return
     whole = kind == "int"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
@@ -131,11 +147,18 @@ def make(kind: type[Any], settings: Mapping[str, Any], prefix: str, **injected: 
       UserError: for a key that is no field (the nearest one is named), or a value that cannot be.
     """
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    for key, value in settings.items():
+    for key in settings:
         if key not in fields or key in injected:
-            raise unknown(f"key of {prefix}", key, fields.keys() - injected.keys())
-        check_value(f"{prefix}.{key}", value, fields[key])
-    return kind(**{key: value for key, value in injected.items() if key in fields}, **settings)
+            raise unknown(f"key of {prefix}", str(key), fields.keys() - injected.keys())
+    for key, field in fields.items():
+        if key in settings:
+            check_value(f"{prefix}.{key}", settings[key], field)
+        elif key not in injected and field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{prefix}.{key} is missing: it has no default")
+    try:
+        return kind(**{key: value for key, value in injected.items() if key in fields}, **settings)
+    except UserError as error:
+        raise UserError(f"{prefix}.{error}") from None
 
 
 def defaults(kind: type[Any], without: Sequence[str] = ()) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ORDER = (
     ("methods",),
     ("train",),
     ("evaluation", "report"),
-    ("config", "configs"),
+    ("config", "config_help", "configs"),
     ("runs",),
     ("cli", "main", "evaluate", "embed", "select", "plan"),
 )

@@ -104,9 +104,7 @@ class Data:
             return positions
         labels = self.train.labels()
         if labels is None:
-            raise UserError(
-                "config.data.unlabeled.imbalance_ratio: the images have no labels, so it cannot be cut"
-            )
+            raise UserError("data.unlabeled.imbalance_ratio: the images have no labels, so it cannot be cut")
         return positions[
             splits.imbalance_ratio(labels[positions], self.shift.imbalance_ratio, self.shift.seed)
         ]
@@ -123,7 +121,7 @@ class Data:
         try:
             return source.concat(self.added)
         except UserError as error:
-            raise UserError(f"config.data.unlabeled.add: {error}") from error
+            raise UserError(f"data.unlabeled.add: {error}") from error
 
     def hidden(self, most: int) -> Source | None:
         """Images of the unlabelled stream, at most so many, whose labels there are, but not for training."""
@@ -239,7 +237,7 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
     pseudo_labels = None
     if data.pseudo_labels:
         if labels is None:
-            raise UserError("config.data.pseudo_labels: the images have no labels, so none can be predicted")
+            raise UserError("data.pseudo_labels: the images have no labels, so none can be predicted")
         pseudo_labels = read_pseudo_labels(
             data.pseudo_labels, split_fingerprint(train, holdout_indices), len(train.class_names or ())
         )

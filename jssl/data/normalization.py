@@ -28,6 +28,8 @@ def check(data: Any) -> None:
     for name in ("mean", "std"):
         if not is_estimate(data[name]):
             check_numbers(f"data.{name}", data[name], "or 'estimate'")
+    if not is_estimate(data.std) and not all(0 < number < math.inf for number in data.std):
+        raise UserError(f"data.std={data.std!r} must be positive")
 
 
 def resolve(value: Any, estimated: Numbers | None, otherwise: float) -> Numbers:
@@ -65,9 +67,7 @@ def estimate(source: Source, seed: int, max_images: int = MAX_IMAGES) -> tuple[N
         sums = [total + int(more) for total, more in zip(sums, pixels.sum(axis=0))]
         squares = [total + int(more) for total, more in zip(squares, np.square(pixels).sum(axis=0))]
     if not count:
-        raise UserError(
-            f"config.data.mean='estimate': none of {len(rows)} images of {source.name} is readable"
-        )
+        raise UserError(f"data.mean='estimate': none of {len(rows)} images of {source.name} is readable")
     most = int(np.iinfo(source.dtype).max)
     means = [total / (count * most) for total in sums]
     stds = [

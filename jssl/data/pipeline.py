@@ -236,7 +236,7 @@ class BadImages:
             names = ", ".join(self.source.filename(i) for i in itertools.islice(sorted(self.seen), 3))
             raise UserError(
                 f"{len(self.seen)} of {len(self.source)} images are unreadable ({names}, ...), more than "
-                f"config.data.max_bad_fraction={self.max_fraction}: mend or remove them, or raise the limit"
+                f"data.max_bad_fraction={self.max_fraction}: mend or remove them, or raise the limit"
             )
 
     def reason(self, index: int) -> str:

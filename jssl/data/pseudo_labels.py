@@ -44,11 +44,11 @@ def read(path: str, split_fingerprint: np.ndarray, classes: int) -> PseudoLabels
       UserError: if there is no such file, it is broken, or it was made for other data.
     """
     names = tuple(field.name for field in dataclasses.fields(PseudoLabels))
-    found = PseudoLabels(*_arrays("config.data.pseudo_labels", path, names))
+    found = PseudoLabels(*_arrays("data.pseudo_labels", path, names))
     theirs = found.split_fingerprint
     if not np.array_equal(theirs, split_fingerprint) or found.target.shape[1:] != (classes,):
         raise UserError(
-            f"config.data.pseudo_labels={path} is for {theirs[0]} other images of {found.target.shape[1]} classes, not "
+            f"data.pseudo_labels={path} is for {theirs[0]} other images of {found.target.shape[1]} classes, not "
             f"for these {split_fingerprint[0]} of {classes}: keep data, holdout and split_seed the same in all stages"
         )
     return found
@@ -61,11 +61,11 @@ def read_inliers(path: str, num_examples: int, split_fingerprint: np.ndarray) ->
       UserError: if there is no such file, it is broken, or it was made for another stream.
     """
     index, made_for, of = _arrays(
-        "config.data.unlabeled.inliers", path, ("index", "num_examples", "split_fingerprint")
+        "data.unlabeled.inliers", path, ("index", "num_examples", "split_fingerprint")
     )
     if made_for != num_examples or not np.array_equal(of, split_fingerprint):
         raise UserError(
-            f"config.data.unlabeled.inliers={path} is for a stream of {made_for} other images, not for these "
+            f"data.unlabeled.inliers={path} is for a stream of {made_for} other images, not for these "
             f"{num_examples}: keep the data section the same from stage to stage"
         )
     return index

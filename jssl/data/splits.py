@@ -84,12 +84,12 @@ def holdout(
       UserError: unless 0 <= fraction < 1 and something is left to train on.
     """
     if not 0 <= fraction < 1:
-        raise UserError(f"config.data.holdout={fraction} must be at least 0 and less than 1")
+        raise UserError(f"data.holdout={fraction} must be at least 0 and less than 1")
     groups = class_order(np.zeros(length, np.int32) if labels is None else labels, seed)
     held = np.concatenate([group[: round(len(group) * fraction)] for group in groups])
     if not len(held) and round(length * fraction):  # classes too small for a share of each
         return holdout(length, None, fraction, seed)
     rest = np.setdiff1d(np.arange(length), held)
     if not len(rest):
-        raise UserError(f"config.data.holdout={fraction} leaves nothing to train on")
+        raise UserError(f"data.holdout={fraction} leaves nothing to train on")
     return rest, np.sort(held)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jssl import parallel, rng
+from jssl import parallel, rng, settings
 from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError
@@ -114,11 +114,11 @@ def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:
         name: _stream(name, config, info, sizes[name]) for name in NAMES if config.data[name].batch_size
     }
     if "labeled" in streams and not info.num_labeled:
-        raise UserError("config.data.labeled.batch_size is given, but there are no labels: see data.labels")
+        raise UserError("data.labeled.batch_size is given, but there are no labels: see data.labels")
     large = streams.get("unlabeled")
     if large is not None and large.batch_size > large.num_examples:
         raise UserError(
-            f"config.data.unlabeled.batch_size={large.batch_size} is larger than the training set of "
+            f"data.unlabeled.batch_size={large.batch_size} is larger than the training set of "
             f"{large.num_examples} images: a batch must not hold an image twice"
         )
     return streams
@@ -126,9 +126,12 @@ def make_streams(config: Any, info: DataInfo) -> dict[str, Stream]:
 
 def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream:
     section = config.data[name]
-    views = {view: ViewSpec.from_mapping(view, fields) for view, fields in section.views.items()}
+    views = {
+        view: settings.make(ViewSpec, fields, f"data.{name}.views.{view}")
+        for view, fields in section.views.items()
+    }
     if not views:
-        raise UserError(f"config.data.{name}.views is empty: name at least one view")
+        raise UserError(f"data.{name}.views is empty: name at least one view")
     host_crops = _crops_on_host(name, section, info)
     mean = normalization.resolve(config.data.mean, info.mean, 0.0)
     std = normalization.resolve(config.data.std, info.std, 1.0)

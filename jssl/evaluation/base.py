@@ -185,8 +185,8 @@ class Evaluator(abc.ABC):
         values = dict(section)
         for field in dataclasses.fields(cls):
             if isinstance(field.default, ViewSpec) and field.name in values:
-                values[field.name] = ViewSpec.from_mapping(
-                    f"evals.{cls.name}.{field.name}", values[field.name]
+                values[field.name] = settings.make(
+                    ViewSpec, values[field.name], f"evals.{cls.name}.{field.name}"
                 )
         evaluator: Self = settings.make(cls, values, f"evals.{cls.name}")
         evaluator._check_baselines()

@@ -66,7 +66,7 @@ class SGD(Evaluator):
     view: ViewSpec = VIEW
 
     def check_run(self, program: Program, data: Data) -> None:
-        parallel.check_batch_size(self.batch_size, program.mesh, "config.evals.sgd.batch_size")
+        parallel.check_batch_size(self.batch_size, program.mesh, "evals.sgd.batch_size")
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         if data.query is None:

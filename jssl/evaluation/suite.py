@@ -39,7 +39,7 @@ class Suite:
     def __init__(self, program: Program, data: Data):
         self.program, self.data = program, data
         self.config = program.config.evals
-        parallel.check_batch_size(self.config.batch_size, program.mesh, "config.evals.batch_size")
+        parallel.check_batch_size(self.config.batch_size, program.mesh, "evals.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
         there = {"labels": self.has_labels, "classifier": has_classifier(program)}
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]

@@ -38,7 +38,7 @@ class EncoderWithHeads(Method):
     views: tuple[str, ...] = ("first", "second")
 
     def __post_init__(self) -> None:
-        settings.check(self, "method")
+        settings.check(self)
 
     @property
     @abc.abstractmethod

@@ -75,7 +75,7 @@ class ViewTask(Method):
     classes: int = 0
 
     def __post_init__(self) -> None:
-        settings.check(self, "method")
+        settings.check(self)
 
     @property
     def uses_classifier(self) -> bool:

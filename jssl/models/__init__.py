@@ -8,7 +8,6 @@ The only room that imports flax.linen; `network` is the seam that the rest of th
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
@@ -104,11 +104,12 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         raise unknown("encoder", name, ENCODERS)
     family, fixed = ENCODERS[name]
     module = FAMILIES[family]
-    options = {
-        key: _checked(module, key, value, f"encoder.{family}.{key}")
-        for key, value in (config[family].items() if family in config else ())
+    given = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in config.get(family, {}).items()
     }
-    built = module(**fixed, **options, dtype=_dtype(dtype))
+    outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
+    built = settings.make(module, given, f"encoder.{family}", **outside)
     sizes = tuple(config["head_layers"]) if "head_layers" in config else ()
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
@@ -143,22 +144,17 @@ def mlp(
       >>> z.shape, sorted(stats)  # the last layer has no batch norm
       ((2, 16), ['bn0'])
     """
-    if not sizes or min(sizes) < 1:
-        raise UserError(f"mlp sizes must be positive integers, at least one, not {tuple(sizes)}")
-    module = MLP(
-        tuple(sizes),
-        batch_norm=batch_norm,
-        last_batch_norm=last_batch_norm,
-        last_affine=last_affine,
-        last_bias=last_bias,
-        batch_norm_groups=batch_norm_groups,
-        bn_momentum=bn_momentum,
-        activation=activation,
-        dtype=_dtype(dtype),
-    )
-    for key in _options(MLP):
-        _checked(MLP, key, getattr(module, key), f"mlp.{key}")
-    return Network(module)
+    given = {
+        "sizes": tuple(sizes),
+        "batch_norm": batch_norm,
+        "last_batch_norm": last_batch_norm,
+        "last_affine": last_affine,
+        "last_bias": last_bias,
+        "batch_norm_groups": batch_norm_groups,
+        "bn_momentum": bn_momentum,
+        "activation": activation,
+    }
+    return Network(settings.make(MLP, given, "mlp", dtype=_dtype(dtype)))
 
 
 def linear(
@@ -181,10 +177,8 @@ def linear(
       >>> logits.shape, float(abs(logits).max())  # it begins with zeros
       ((2, 10), 0.0)
     """
-    if features < 1:
-        raise UserError(f"a linear head needs at least one feature, not {features}")
-    _checked(Linear, "kernel_init", kernel_init, "linear.kernel_init")
-    return Network(Linear(features, kernel_init, bias, _dtype(dtype)))
+    given = {"features": features, "kernel_init": kernel_init, "bias": bias}
+    return Network(settings.make(Linear, given, "linear", dtype=_dtype(dtype)))
 
 
 def prototypes(count: int) -> Network:
@@ -201,59 +195,12 @@ def prototypes(count: int) -> Network:
       >>> scores.shape, bool((abs(scores) <= 1.0001).all())  # cosines
       ((2, 100), True)
     """
-    if count < 1:
-        raise UserError(f"at least one prototype is needed, not {count}")
-    return Network(Prototypes(count))
+    return Network(settings.make(Prototypes, {"count": count}, "prototypes"))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:
     """The fields of a module that a config may set: those with a default."""
-    return {
-        field.name: field.default
-        for field in dataclasses.fields(module)
-        if field.default is not dataclasses.MISSING and field.name not in ("dtype", "parent", "name")
-    }
-
-
-# Numbers that make no sense would otherwise fail far from the config, or not at all.
-_RANGES: dict[str, tuple[float, float]] = {
-    "bn_momentum": (0.0, 1.0),
-    "drop_path": (0.0, 0.999),
-    "slope": (0.0, 1.0),
-    "width": (1e-3, 1e3),
-}
-
-
-def _checked(module: type[nn.Module], key: str, value: Any, where: str) -> Any:
-    """Returns the value in the type of the module's option `key`, or raises a UserError."""
-    options = _options(module)
-    if key not in options:
-        raise unknown(f"option {where.rpartition('.')[0]}", key, options)
-    hint = typing.get_type_hints(module)[key]
-    kind = type(options[key])
-    if kind is tuple:
-        ok = isinstance(value, (tuple, list)) and len(value) > 0
-        ok = ok and all(type(item) is int and item > 0 for item in value)
-        value = tuple(value) if ok else value
-        expected = "a tuple of positive integers"
-    elif typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        ok = type(value) is kind and value in choices
-        expected = " or ".join(map(repr, choices))
-    elif kind is float:
-        low, high = _RANGES[key]
-        ok = type(value) in (int, float) and low <= value <= high
-        value = float(value) if ok else value
-        expected = f"a number from {low:g} to {high:g}"
-    elif kind is int:
-        ok = type(value) is int and value > 0
-        expected = "a positive integer"
-    else:
-        ok = type(value) is bool
-        expected = "True or False"
-    if not ok:
-        raise UserError(f"{where} must be {expected}, not {value!r}")
-    return value
+    return settings.defaults(module, without=("dtype", "parent", "name"))
 
 
 def _dtype(name: str) -> Any:

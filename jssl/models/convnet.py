@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl import settings
 from jssl.models.conv import Conv, Implementation
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
@@ -26,11 +29,11 @@ class ConvNet(nn.Module):
       dtype: of the convolutions; parameters, statistics and features are float32.
     """
 
-    width: int = 16
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    batch_norm_groups: int = 1
-    bn_momentum: float = 0.9
-    conv: Implementation = "auto"
+    width: int = settings.size(16)
+    strides: tuple[int, ...] = settings.sizes((2, 2, 2, 2))
+    batch_norm_groups: int = settings.size(1)
+    bn_momentum: float = settings.fraction(0.9)
+    conv: Implementation = settings.choice("auto", get_args(Implementation))
     dtype: Dtype = jnp.float32
 
     @nn.compact

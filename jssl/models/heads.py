@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl import settings
 from jssl.losses import normalize
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
@@ -31,14 +30,14 @@ class MLP(nn.Module):
       dtype: of the matmuls; parameters, statistics and the output are float32.
     """
 
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = settings.sizes()
     batch_norm: bool = True
     last_batch_norm: bool = False
     last_affine: bool = True
     last_bias: bool = True
-    batch_norm_groups: int = 1
-    bn_momentum: float = 0.9
-    activation: Literal["relu", "gelu"] = "relu"
+    batch_norm_groups: int = settings.size(1)
+    bn_momentum: float = settings.fraction(0.9)
+    activation: str = settings.choice("relu", ("relu", "gelu"))
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -79,8 +78,8 @@ class Topped(nn.Module):
 
     base: nn.Module
     sizes: tuple[int, ...]
-    batch_norm_groups: int = 1
-    bn_momentum: float = 0.9
+    batch_norm_groups: int = settings.size(1)
+    bn_momentum: float = settings.fraction(0.9)
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -106,8 +105,8 @@ class Linear(nn.Module):
       dtype: of the matmul.
     """
 
-    features: int
-    kernel_init: Literal["zeros", "normal"] = "zeros"
+    features: int = settings.size()
+    kernel_init: str = settings.choice("zeros", ("zeros", "normal"))
     bias: bool = True
     dtype: Dtype = jnp.float32
 
@@ -129,7 +128,7 @@ class Prototypes(nn.Module):
       count: number of prototypes.
     """
 
-    count: int
+    count: int = settings.size()
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:

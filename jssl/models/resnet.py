@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl import settings
 from jssl.models.conv import Conv, Implementation, kaiming_fan_out
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
@@ -105,14 +106,14 @@ class ResNet(nn.Module):
 
     stage_sizes: tuple[int, ...]
     bottleneck: bool
-    version: Literal[1, 2] = 1
-    width: float = 1.0
-    stem: Literal["imagenet", "cifar"] = "imagenet"
+    version: int = settings.choice(1, (1, 2))
+    width: float = settings.within(1.0, 1e-3, 1e3)
+    stem: str = settings.choice("imagenet", ("imagenet", "cifar"))
     zero_init_residual: bool = False
-    batch_norm_groups: int = 1
-    bn_momentum: float = 0.9
+    batch_norm_groups: int = settings.size(1)
+    bn_momentum: float = settings.fraction(0.9)
     remat: bool = False
-    conv: Implementation = "auto"
+    conv: Implementation = settings.choice("auto", get_args(Implementation))
     dtype: Dtype = jnp.float32
 
     @nn.compact

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
+from jssl import settings
 from jssl.errors import UserError
 from jssl.models.layers import DropPath
 from jssl.models.network import DROP_PATH
@@ -130,13 +129,13 @@ class ViT(nn.Module):
     features: int
     layers: int
     heads: int
-    patch_size: int = 16
-    pool: Literal["cls", "gap"] = "cls"
-    positions: Literal["learned", "sincos2d"] = "learned"
-    drop_path: float = 0.0
+    patch_size: int = settings.size(16)
+    pool: str = settings.choice("cls", ("cls", "gap"))
+    positions: str = settings.choice("learned", ("learned", "sincos2d"))
+    drop_path: float = settings.part(0.0)
     remat: bool = False
     scan: bool = False
-    image_size: int = 224
+    image_size: int = settings.size(224)
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:

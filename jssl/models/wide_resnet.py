@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from jssl import settings
 from jssl.models.conv import Conv, Implementation
 from jssl.models.layers import BatchNorm
 from jssl.models.resnet import Block
@@ -36,11 +38,11 @@ class WideResNet(nn.Module):
 
     depth: int
     widen: int
-    slope: float = 0.1
-    bn_momentum: float = 0.9
-    batch_norm_groups: int = 1
+    slope: float = settings.fraction(0.1)
+    bn_momentum: float = settings.fraction(0.9)
+    batch_norm_groups: int = settings.size(1)
     remat: bool = False
-    conv: Implementation = "auto"
+    conv: Implementation = settings.choice("auto", get_args(Implementation))
     dtype: Dtype = jnp.float32
 
     @nn.compact

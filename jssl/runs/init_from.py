@@ -49,13 +49,13 @@ def check(folder: str, parts: Sequence[str], prog: Program) -> None:
     given, params = _given(other, other.abstract_state(), prog), prog.abstract_state().params
     for part in parts:
         if part not in PARTS:
-            raise unknown("part in config.init_parts", part, PARTS)
+            raise unknown("part in init_parts", part, PARTS)
         if part not in given or part not in params:
-            raise UserError(f"config.init_parts names {part!r}, which {folder} or this run does not have")
+            raise UserError(f"init_parts names {part!r}, which {folder} or this run does not have")
         ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
         if ours != theirs:
             raise UserError(
-                f"config.init_from={folder}: its {part} has other shapes; give both runs the same config.encoder"
+                f"init_from={folder}: its {part} has other shapes; give both runs the same encoder"
             )
 
 
@@ -86,7 +86,7 @@ def with_head_layers(prog: Program, state: TrainState, layers: int) -> tuple[Par
     names = [f"{kind}{layer}" for layer in range(layers) for kind in ("dense", "bn")]
     if any(name not in head for name in names) or f"dense{layers}" not in head:
         raise UserError(
-            f"config.encoder.head_layers asks for {layers} layers of a projector with batch norm below its last one: "
+            f"encoder.head_layers asks for {layers} layers of a projector with batch norm below its last one: "
             f"{prog.config.name} has {', '.join(head) or 'no projector'}"
         )
     top = {name: head[name] for name in names}

@@ -89,7 +89,7 @@ class Objects:
         try:
             if isinstance(self.method, type) and issubclass(self.method, Method):
                 known = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
-                made: Any = settings.make(self.method, {}, "method", **known)
+                made: Any = settings.make(self.method, {}, _name(self.method), **known)
             else:
                 made = self.method(info)  # type: ignore[call-arg]
         except TypeError as error:

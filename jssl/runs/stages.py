@@ -17,7 +17,7 @@ from etils import epath
 from jssl import config as schema
 from jssl import parallel, storage
 from jssl.data.datasets import open_data, split_fingerprint
-from jssl.errors import UserError, unknown
+from jssl.errors import UserError, located, unknown
 from jssl.evaluation.extract import extract_source
 from jssl.metrics import ood
 from jssl.report.result import Result
@@ -60,7 +60,8 @@ def run(
     workdir.prepare(folder, config)
     each: dict[str, Any] = {}
     for name in config.order:
-        last = run_one(stage(config, name, folder), folder / name, profile_steps).values
+        with located(f"stage {name}"):
+            last = run_one(stage(config, name, folder), folder / name, profile_steps).values
         each |= {f"{name}/{key}": value for key, value in last.items()}
         logging.info("stage %s is finished", name)
     values = {**last, **each, "seconds": sum(each[f"{name}/seconds"] for name in config.order)}
@@ -77,15 +78,15 @@ def check(config: ml_collections.ConfigDict) -> None:
         teachers = {f"{key}.teacher": own[key].teacher for key in (("pseudo_labels", "outliers"))}
         for key, other in {"init_from": own.init_from, **teachers}.items():
             if other in config.order[place:]:
-                raise UserError(f"config.stages.{name}.{key}={other}: that stage does not come before {name}")
+                raise UserError(f"stages.{name}.{key}={other}: that stage does not come before {name}")
             if other and other not in config.order and not workdir.holds_run(epath.Path(other)):
-                raise unknown(f"stage or folder of a run in config.stages.{name}.{key}", other, config.order)
+                raise unknown(f"stage or folder of a run in stages.{name}.{key}", other, config.order)
             if (
                 key != "init_from"
                 and other in config.order
                 and not config.stages[other].evals.classifier.enabled
             ):
-                raise UserError(f"config.stages.{name}.{key}={other}: that stage has no classifier")
+                raise UserError(f"stages.{name}.{key}={other}: that stage has no classifier")
         if (
             own.pseudo_labels.teacher in config.order
             and config.stages[own.pseudo_labels.teacher].data.labels == "all"
@@ -104,12 +105,12 @@ def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collec
     if ours != theirs:
         keys = [key for key in ours if ours[key] != theirs[key]]
         raise UserError(
-            f"config.stages.{name} begins with the weights of {own.init_from}, whose encoder is another: give both "
+            f"stages.{name} begins with the weights of {own.init_from}, whose encoder is another: give both "
             f"the same encoder.{', encoder.'.join(keys)}"
         )
     if earlier.encoder.head_layers and own.encoder.head_layers != earlier.encoder.head_layers:
         raise UserError(
-            f"config.stages.{name}.encoder.head_layers must be that of {own.init_from}: {earlier.encoder.head_layers}"
+            f"stages.{name}.encoder.head_layers must be that of {own.init_from}: {earlier.encoder.head_layers}"
         )
 
 

@@ -24,7 +24,7 @@ def read(folder: str) -> dict[str, float]:
     result = read_result(epath.Path(folder))
     if result is None or TOP1 not in result:
         raise UserError(
-            f"config.evals.supervised_baseline={folder}: there is no finished run with a classifier; "
+            f"evals.supervised_baseline={folder}: there is no finished run with a classifier; "
             "run the supervised baseline first (configs/supervised.py)"
         )
     return {SUPERVISED_BASELINE: float(result[TOP1])}
@@ -40,6 +40,6 @@ def check(folder: str, data: Data) -> None:
     differing = [key for key in keys if theirs[key] != ours[key]]
     if differing:
         raise UserError(
-            f"config.evals.supervised_baseline={folder} is no baseline of this run: its {', '.join(differing)} differ; "
+            f"evals.supervised_baseline={folder} is no baseline of this run: its {', '.join(differing)} differ; "
             "run it with the same data section"
         )

@@ -158,7 +158,7 @@ class Program:
         except UserError:
             raise
         except ValueError as error:
-            raise UserError(f"config.method {self.config.method.name}: {error}") from error
+            raise UserError(f"method {self.config.method.name}: {error}") from error
 
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
@@ -406,7 +406,7 @@ def output_shapes(method: Method, params: Params, state: State, views: Batch) ->
 
 def check_rows(stream: Stream, accumulate: int, grad_cache: int, mesh: Mesh) -> None:
     """Raises UserError unless a stream's rows split evenly over the devices, in parts too."""
-    parallel.check_batch_size(stream.batch_size, mesh, f"config.data.{stream.name}.batch_size")
+    parallel.check_batch_size(stream.batch_size, mesh, f"data.{stream.name}.batch_size")
     check_parts("grad_accumulation", accumulate, stream.batch_size, mesh)
     check_parts("grad_cache", grad_cache, stream.batch_size // accumulate, mesh)
 
@@ -415,7 +415,7 @@ def check_parts(name: str, parts: int, batch_size: int, mesh: Mesh) -> None:
     """Raises UserError unless a batch divides into so many parts that split evenly over the devices."""
     if parts < 1 or batch_size % (parts * mesh.size):
         raise UserError(
-            f"config.optim.{name}={parts} must divide the batch of {batch_size} "
+            f"optim.{name}={parts} must divide the batch of {batch_size} "
             f"into parts that split evenly over {mesh.size} device(s)"
         )
 

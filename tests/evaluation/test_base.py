@@ -48,9 +48,9 @@ def test_a_section_becomes_an_evaluator():
         (
             SGD,
             {"view": {"size": 8, "flip": 0.5}},
-            "unknown key of view 'evals.sgd.view' 'flip': did you mean 'flip_",
+            "unknown key of evals.sgd.view 'flip': did you mean 'flip_",
         ),
-        (SGD, {"view": {"size": 0}}, r"view 'evals.sgd.view': size is 0"),
+        (SGD, {"view": {"size": 0}}, r"evals.sgd.view.size=0 must be at least 1"),
     ],
 )
 def test_mistakes_are_named(kind, section, message):

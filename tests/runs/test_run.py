@@ -372,7 +372,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, kind):
         ({"evals__per_class": (3,), "data__labels": "2 per class"}, "smallest class has only 2 labels"),
         ({"evals__sgd__enabled": True, "evals__sgd__batch_size": 12}, "evals.sgd.batch_size=12 must be"),
         ({"evals__crop_fraction": 0.0}, "crop_fraction=0.0"),
-        ({"evals__batch_size": 12}, "config.evals.batch_size=12 must be a positive multiple"),
+        ({"evals__batch_size": 12}, "evals.batch_size=12 must be a positive multiple"),
         ({"evals__sgd__enabled": True, "evals__sgd__lr": 0.0}, r"evals\.sgd\.lr=0\.0 must be positive"),
         ({"evals__every_steps": 3, "evals__every_epochs": 1.0}, "given at once"),
         ({"log__every_steps": 0}, "log.every_steps=0"),

@@ -210,7 +210,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has other shapes"):
         init_from.check(config.init_from, config.init_parts, prog)
     config.init_parts = ("projector",)
-    with pytest.raises(UserError, match=r"unknown part in config\.init_parts 'projector'"):
+    with pytest.raises(UserError, match=r"unknown part in init_parts 'projector'"):
         jssl.run(config, tmp_path / "second")
     assert not (tmp_path / "second").exists()
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from typing import Any
 
+from jssl import settings
 from jssl.data.augment import image_ops
-from jssl.errors import UserError, unknown
-
-Range = tuple[float, float]
+from jssl.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,69 +44,54 @@ class ViewSpec:
       (32, 0.0)
     """
 
-    size: int
-    copies: int = 1
-    crop_area_min: float = 1.0
-    crop_area_max: float = 1.0
-    crop_ratio_min: float = 3 / 4
-    crop_ratio_max: float = 4 / 3
-    interpolation: str = "bicubic"
-    pad: int = 0
-    flip_prob: float = 0.0
-    randaug_num_ops: int = 0
-    randaug_magnitude: float = 1.0
-    hsv_prob: float = 0.0
-    hsv_hue: float = 0.1
-    hsv_power: float = 2.0
-    hsv_gain: float = 0.5
-    hsv_shift: float = 0.1
-    jitter_prob: float = 0.8
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    gray_prob: float = 0.0
-    blur_prob: float = 0.0
-    blur_sigma_min: float = 0.1
-    blur_sigma_max: float = 2.0
-    solarize_prob: float = 0.0
-    solarize_threshold: float = 0.5
-    degrees: float = 0.0
-    translate: float = 0.0
-    scale_min: float = 1.0
-    scale_max: float = 1.0
-    shear: float = 0.0
-    affine_prob: float = 1.0
-    noise_std: float = 0.0
-    noise_prob: float = 1.0
-    cutout_size: float = 0.0
-    cutout_prob: float = 1.0
+    size: int = settings.size()
+    copies: int = settings.size(1)
+    crop_area_min: float = settings.part_above(1.0)
+    crop_area_max: float = settings.part_above(1.0)
+    crop_ratio_min: float = settings.positive(3 / 4)
+    crop_ratio_max: float = settings.positive(4 / 3)
+    interpolation: str = settings.choice("bicubic", image_ops.INTERPOLATIONS)
+    pad: int = settings.count(0)
+    flip_prob: float = settings.fraction(0.0)
+    randaug_num_ops: int = settings.count(0)
+    randaug_magnitude: float = settings.fraction(1.0)
+    hsv_prob: float = settings.fraction(0.0)
+    hsv_hue: float = settings.within(0.1, 0, 0.5)
+    hsv_power: float = settings.within(2.0, 0, 10)
+    hsv_gain: float = settings.within(0.5, 0, 10)
+    hsv_shift: float = settings.fraction(0.1)
+    jitter_prob: float = settings.fraction(0.8)
+    brightness: float = settings.weight(0.0)
+    contrast: float = settings.weight(0.0)
+    saturation: float = settings.weight(0.0)
+    hue: float = settings.within(0.0, 0, 0.5)
+    gray_prob: float = settings.fraction(0.0)
+    blur_prob: float = settings.fraction(0.0)
+    blur_sigma_min: float = settings.positive(0.1)
+    blur_sigma_max: float = settings.positive(2.0)
+    solarize_prob: float = settings.fraction(0.0)
+    solarize_threshold: float = settings.fraction(0.5)
+    degrees: float = settings.within(0.0, 0, 180)
+    translate: float = settings.fraction(0.0)
+    scale_min: float = settings.positive(1.0)
+    scale_max: float = settings.positive(1.0)
+    shear: float = settings.within(0.0, 0, 89)
+    affine_prob: float = settings.fraction(1.0)
+    noise_std: float = settings.weight(0.0)
+    noise_prob: float = settings.fraction(1.0)
+    cutout_size: float = settings.fraction(0.0)
+    cutout_prob: float = settings.fraction(1.0)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if name == "interpolation":
-                if value not in image_ops.INTERPOLATIONS:
-                    names = " or ".join(map(repr, image_ops.INTERPOLATIONS))
-                    raise UserError(f"interpolation is {value!r}; set it to {names}")
-                continue
-            whole = name in ("size", "copies", "pad", "randaug_num_ops")
-            low, high = _limits(name)
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                kind = "whole number" if whole else "number"
-                raise UserError(f"{name} is {value!r}; set it to a {kind}")
-            if not low <= value <= high or math.isinf(value):
-                raise UserError(f"{name} is {value}; set it within [{low}, {high}]")
+        settings.check(self)
         for pair in ("crop_area", "crop_ratio", "blur_sigma", "scale"):
             low, high = getattr(self, f"{pair}_min"), getattr(self, f"{pair}_max")
-            if not 0 < low <= high:
-                raise UserError(
-                    f"{pair}_min is {low} and {pair}_max is {high}; set 0 < {pair}_min <= {pair}_max"
-                )
+            if low > high:
+                raise UserError(f"{pair}_min={low} must be at most {pair}_max, which is {high}")
         if self.pad >= self.size:
-            raise UserError(f"pad is {self.pad}; set less than size, which is {self.size}")
+            raise UserError(f"pad={self.pad} must be less than size, which is {self.size}")
         if self.blur_prob > 0 and self.size < 2:
-            raise UserError(f"size is {self.size}; set at least 2, or blur_prob to 0")
+            raise UserError(f"size={self.size} must be at least 2, or blur_prob 0")
 
     def skipped(self, channels: int) -> tuple[str, ...]:
         """The operators that images of so many channels have no use for: changes of colour."""
@@ -125,44 +106,3 @@ class ViewSpec:
             "color of RandAugment": randaug and self.randaug_magnitude > 0,
         }
         return tuple(name for name, found in asked.items() if found)
-
-    @classmethod
-    def from_mapping(cls, name: str, mapping: Mapping[str, Any]) -> ViewSpec:
-        """Builds the spec of the view `name` from its config section.
-
-        Raises:
-          UserError: on a key that is no field (the nearest one is named), on a missing size, and
-            on a value out of range; the message names the view.
-        """
-        valid = [field.name for field in dataclasses.fields(cls)]
-        for key in mapping:
-            if key not in valid:
-                raise unknown(f"key of view {name!r}", str(key), valid)
-        if "size" not in mapping:
-            raise UserError(f"view {name!r}: size is missing; set it to the side in pixels")
-        try:
-            return cls(**mapping)
-        except UserError as error:
-            raise UserError(f"view {name!r}: {error}") from None
-
-
-def _limits(name: str) -> Range:
-    """Closed range of a number in a ViewSpec."""
-    if name in ("size", "copies"):
-        return 1, math.inf
-    if name.endswith("_prob") or name.startswith("crop_area"):
-        return 0, 1
-    limits: dict[str, Range] = {
-        "randaug_magnitude": (0, 1),
-        "hsv_hue": (0, 0.5),
-        "hsv_power": (0, 10),
-        "hsv_gain": (0, 10),
-        "hsv_shift": (0, 1),
-        "hue": (0, 0.5),
-        "solarize_threshold": (0, 1),
-        "degrees": (0, 180),
-        "translate": (0, 1),
-        "shear": (0, 89),
-        "cutout_size": (0, 1),
-    }
-    return limits.get(name, (0, math.inf))

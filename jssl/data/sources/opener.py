@@ -30,7 +30,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
       UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
     """
     if not name:
-        raise UserError("config.data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
+        raise UserError("data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
     path = storage.located(name)
     if name == "digits":
         return sliced(digits(), split)

@@ -100,7 +100,7 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
         raise UserError(
-            f"{hint} config.data.name takes 'digits', a folder, an .npz or .npy file, or a TFDS name; "
+            f"{hint} data.name takes 'digits', a folder, an .npz or .npy file, or a TFDS name; "
             f"looked in {data_dir or '~/tensorflow_datasets'} too ({type(error).__name__})"
         ) from error
     if builder.is_prepared():

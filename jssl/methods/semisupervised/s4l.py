@@ -48,7 +48,7 @@ class Term:
     ramp: float = settings.fraction(0.0)
 
     def __post_init__(self) -> None:
-        settings.check(self, "term")
+        settings.check(self)
 
     def factor(self, ctx: Context) -> Array | float:
         """The weight at this moment of training."""
@@ -97,7 +97,7 @@ class SemiSupervised(Method):
     steps_per_epoch: float = 1.0
 
     def __post_init__(self) -> None:
-        settings.check(self, "method")
+        settings.check(self)
 
     @functools.cached_property
     def classifier(self) -> Network | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from jssl import rng
+from jssl import rng, settings
 from jssl.data import augment as aug
 from jssl.data.augment import image_ops as ops
 from jssl.data.augment import operators
@@ -749,46 +749,46 @@ def test_center_resize():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 0}, r"size is 0; set it within \[1, inf\]"),
-        ({"size": 8.5}, "size is 8.5; set it to a whole number"),
-        ({"size": 8, "copies": 0}, "copies is 0"),
-        ({"size": 8, "blur_prob": 1.5}, r"blur_prob is 1.5; set it within \[0, 1\]"),
-        ({"size": 8, "blur_prob": float("nan")}, "blur_prob is nan"),
-        ({"size": 8, "hue": 0.6}, r"hue is 0.6; set it within \[0, 0.5\]"),
-        ({"size": 8, "brightness": -1}, "brightness is -1"),
-        ({"size": 8, "contrast": "much"}, "contrast is 'much'; set it to a number"),
-        ({"size": 8, "pad": 8}, "pad is 8; set less than size, which is 8"),
-        ({"size": 8, "pad": -1}, r"pad is -1; set it within \[0, inf\]"),
-        ({"size": 8, "pad": 0.5}, "pad is 0.5; set it to a whole number"),
-        ({"size": 8, "randaug_num_ops": 1.5}, "randaug_num_ops is 1.5; set it to a whole number"),
-        ({"size": 8, "randaug_magnitude": 1.5}, r"randaug_magnitude is 1.5; set it within \[0, 1\]"),
-        ({"size": 8, "hsv_prob": 2}, r"hsv_prob is 2; set it within \[0, 1\]"),
-        ({"size": 8, "hsv_hue": 0.6}, r"hsv_hue is 0.6; set it within \[0, 0.5\]"),
-        ({"size": 8, "hsv_power": -1}, "hsv_power is -1"),
-        ({"size": 8, "hsv_gain": float("inf")}, "hsv_gain is inf"),
-        ({"size": 8, "hsv_shift": 1.5}, r"hsv_shift is 1.5; set it within \[0, 1\]"),
-        ({"size": 8, "crop_area_min": 0.0}, "crop_area_min is 0.0 and crop_area_max is 1.0"),
-        ({"size": 8, "crop_area_max": 2.0}, "crop_area_max is 2.0"),
-        ({"size": 8, "crop_ratio_min": 2.0}, "set 0 < crop_ratio_min <= crop_ratio_max"),
-        ({"size": 8, "scale_min": 1.5}, "set 0 < scale_min <= scale_max"),
-        ({"size": 8, "interpolation": "nearest"}, "interpolation is 'nearest'"),
-        ({"size": 1, "blur_prob": 0.5}, "set at least 2, or blur_prob to 0"),
+        ({"size": 0}, "size=0 must be at least 1"),
+        ({"size": 8.5}, "size=8.5 must be a whole number"),
+        ({"size": 8, "copies": 0}, "copies=0 must be at least 1"),
+        ({"size": 8, "blur_prob": 1.5}, r"blur_prob=1.5 must be in \[0, 1\]"),
+        ({"size": 8, "blur_prob": float("nan")}, "blur_prob=nan must be"),
+        ({"size": 8, "hue": 0.6}, "hue=0.6 must be from 0 to 0.5"),
+        ({"size": 8, "brightness": -1}, "brightness=-1 must be at least 0"),
+        ({"size": 8, "contrast": "much"}, "contrast='much' must be a number"),
+        ({"size": 8, "pad": 8}, "pad=8 must be less than size, which is 8"),
+        ({"size": 8, "pad": -1}, "pad=-1 must be at least 0"),
+        ({"size": 8, "pad": 0.5}, "pad=0.5 must be a whole number"),
+        ({"size": 8, "randaug_num_ops": 1.5}, "randaug_num_ops=1.5 must be a whole number"),
+        ({"size": 8, "randaug_magnitude": 1.5}, r"randaug_magnitude=1.5 must be in \[0, 1\]"),
+        ({"size": 8, "hsv_prob": 2}, r"hsv_prob=2 must be in \[0, 1\]"),
+        ({"size": 8, "hsv_hue": 0.6}, "hsv_hue=0.6 must be from 0 to 0.5"),
+        ({"size": 8, "hsv_power": -1}, "hsv_power=-1 must be"),
+        ({"size": 8, "hsv_gain": float("inf")}, "hsv_gain=inf must be"),
+        ({"size": 8, "hsv_shift": 1.5}, r"hsv_shift=1.5 must be in \[0, 1\]"),
+        ({"size": 8, "crop_area_min": 0.0}, "crop_area_min=0.0 must be above 0 and at most 1"),
+        ({"size": 8, "crop_area_max": 2.0}, "crop_area_max=2.0 must be"),
+        ({"size": 8, "crop_ratio_min": 2.0}, "crop_ratio_min=2.0 must be at most crop_ratio_max"),
+        ({"size": 8, "scale_min": 1.5}, "scale_min=1.5 must be at most scale_max, which is 1.0"),
+        ({"size": 8, "interpolation": "nearest"}, "unknown interpolation 'nearest'"),
+        ({"size": 1, "blur_prob": 0.5}, "size=1 must be at least 2, or blur_prob 0"),
     ],
 )
 def test_bad_spec_values(fields, message):
     with pytest.raises(ValueError, match=message) as error:
         aug.ViewSpec(**fields)
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="view 'first': .*" + message):
-        aug.ViewSpec.from_mapping("first", fields)
+    with pytest.raises(ValueError, match=r"(views\.first\.|unknown views\.first\.interpolation)"):
+        settings.make(aug.ViewSpec, fields, "views.first")
 
 
-def test_spec_from_mapping():
-    spec = aug.ViewSpec.from_mapping("first", {"size": 32, "blur_prob": 0.5})
+def test_a_spec_of_a_section():
+    spec = settings.make(aug.ViewSpec, {"size": 32, "blur_prob": 0.5}, "views.first")
     assert spec == aug.ViewSpec(size=32, blur_prob=0.5)
     with pytest.raises(
-        ValueError, match="unknown key of view 'first' 'blur_probs': did you mean 'blur_prob'"
+        ValueError, match=r"unknown key of views\.first 'blur_probs': did you mean 'blur_prob'"
     ):
-        aug.ViewSpec.from_mapping("first", {"size": 32, "blur_probs": 0.5})
-    with pytest.raises(ValueError, match="view 'first': size is missing"):
-        aug.ViewSpec.from_mapping("first", {"flip_prob": 0.5})
+        settings.make(aug.ViewSpec, {"size": 32, "blur_probs": 0.5}, "views.first")
+    with pytest.raises(ValueError, match=r"views\.first\.size is missing"):
+        settings.make(aug.ViewSpec, {"flip_prob": 0.5}, "views.first")

@@ -37,7 +37,7 @@ def errors(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK no zip")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04abc")
     return {
-        ("", "train"): "config.data.name is empty",
+        ("", "train"): "data.name is empty",
         ("digits", "validation"): "unknown split 'validation'.*valid are test, train",
         ("digits", "train[:x%]"): "cannot read the split",
         (str(tmp_path / "empty"), "train"): "no images below",

@@ -8,82 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import models, parallel
+from jssl import parallel
 from jssl.config import view
 from jssl.configs import s4l, semi
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.methods import METHODS, Context, RunInfo, ViewTask, make_method
-from jssl.methods.batching import deinterleave, interleave
 from jssl.train import program
-from tests.conftest import SMALL_SIZES
-from tests.methods.reference import start
+from tests.methods.semisupervised.terms import (
+    CONTEXT,
+    KEY,
+    LABELED,
+    OPTIONS,
+    RANDOM,
+    UNLABELED,
+    VARIANTS,
+    batch,
+    begun,
+    made,
+)
 from tests.methods.test_contract import ENCODER, close, one_step
-
-LABELED, UNLABELED, CLASSES, EXAMPLES = 8, 16, 3, 40
-KEY = jax.random.key(0)
-CONTEXT = Context(jax.random.key(1), jnp.asarray(5, jnp.int32), jnp.asarray(0.5))
-VIEWS = {
-    "unlabeled": {"weak": 2, "strong": 1, "first": 1, "second": 1},
-    "labeled": {"weak": 2},
-}
-TASKS = tuple(name for name, method in METHODS.items() if issubclass(method, ViewTask))
-# A threshold that some pseudo-labels of a fresh network pass and others do not.
-THRESHOLD = {name: {"threshold": 0.5} for name in ("fixmatch", "flexmatch", "pseudo_label", "uda")}
-OTHERS = {name: {"views": ("first", "second")} for name in ("simclr", "byol", "moco")}
-OPTIONS = {
-    **{name: {} for name in TASKS},
-    **THRESHOLD,
-    **OTHERS,
-    "exemplar": {"proj_dim": 8},
-    "freematch": {"fairness": 1.0},
-}
-GROUPS = {
-    "pseudo_labels": ("pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"),
-    "consistency": ("vat", "entropy_minimization", "pi_model", "mean_teacher"),
-    "pretext": ("rotation", "exemplar"),
-    "mixmatch": ("mixmatch",),
-    "methods": ("simclr", "byol", "moco"),
-    "none": (),
-}
-VARIANTS = {
-    group: {"terms": {name: semi.term(name, **OPTIONS[name]) for name in names}}
-    for group, names in GROUPS.items()
-}
-VARIANTS["pretext"]["average"] = 0.9
-RANDOM = ("consistency", "mixmatch")  # which draw a change for every row
-
-
-def section(variant, **changes):
-    config = {"name": "s4l", "average": 0.0, **VARIANTS[variant], **changes}
-    for term in config["terms"].values():
-        term.update({key: value for key, value in SMALL_SIZES.items() if term.get(key)})
-    return config
-
-
-def made(variant, **changes):
-    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES, steps_per_epoch=10.0)
-    return make_method(section(variant, **changes), known)
-
-
-def batch(seed=0, labeled=LABELED, unlabeled=UNLABELED):
-    rng = np.random.default_rng(seed)
-
-    def stream(name, rows):
-        views = {
-            view: tuple(jnp.asarray(rng.uniform(size=(rows, 8, 8, 3)), jnp.float32) for _ in range(copies))
-            for view, copies in VIEWS[name].items()
-        }
-        index = jnp.asarray(rng.permutation(EXAMPLES)[:rows], jnp.int32)
-        return {"views": views, "index": index, "label": index % CLASSES}
-
-    return {"unlabeled": stream("unlabeled", unlabeled), "labeled": stream("labeled", labeled)}
-
-
-def begun(method):
-    """Fresh parameters and state, but a classifier that is sure of some rows."""
-    params, state = start(method, batch())
-    return {**params, "classifier": jax.tree.map(lambda x: 40 * x, params["classifier"])}, state
 
 
 @dataclasses.dataclass
@@ -255,42 +198,6 @@ def test_predictions_may_be_means_over_turns():
     np.testing.assert_allclose(jnp.exp(logits(method)), np.mean(each, axis=0), rtol=1e-5)
 
 
-def test_a_teacher_is_an_average_that_forgets_where_it_began():
-    method = made("consistency")
-    params, state = begun(method)
-    moved = jax.tree.map(lambda p: p + 1, params)
-    first = Context(KEY, jnp.zeros((), jnp.int32), jnp.zeros(()))
-    teacher = method.after_update(moved, state, first)["terms"]["mean_teacher"]["target"]
-    close(teacher, {name: moved[name] for name in ("encoder", "classifier")}, 1e-6)
-
-
-def test_flexmatch_keeps_the_last_confident_pseudo_label_of_every_image():
-    method = made("none", terms={"flexmatch": semi.term("flexmatch", threshold=0.5)})
-    params, state = begun(method)
-    pseudo_label = None
-    for seed in range(2):
-        rows = batch(seed)
-        before = state["terms"]["flexmatch"]["pseudo_label"]
-        _, output = jax.jit(method.loss)(params, state, rows, CONTEXT)
-        state, index = output.state, np.asarray(rows["unlabeled"]["index"])
-        pseudo_label = np.asarray(state["terms"]["flexmatch"]["pseudo_label"])
-        others = np.setdiff1d(np.arange(EXAMPLES), index)
-        np.testing.assert_array_equal(pseudo_label[others], before[others])
-        counts = np.bincount(pseudo_label[pseudo_label >= 0], minlength=CLASSES)
-        np.testing.assert_array_equal(state["terms"]["flexmatch"]["counts"], counts)
-    assert 0 < (pseudo_label >= 0).sum() < EXAMPLES
-
-
-def test_rows_of_different_numbers_are_interleaved_and_come_back():
-    arrays = [jnp.arange(n * 3.0).reshape(n, 3) + 100 * n for n in (4, 12, 8)]
-    packed = interleave(arrays)
-    assert packed.shape == (24, 3)
-    for a, b in zip(arrays, deinterleave(packed, [4, 12, 8])):
-        np.testing.assert_array_equal(a, b)
-    first_quarters = [tuple(np.asarray(a[i])) for a in arrays for i in range(len(a) // 4)]
-    assert [tuple(row) for row in np.asarray(packed[:6])] == first_quarters
-
-
 @pytest.mark.parametrize(
     ("variant", "changes", "message"),
     [
@@ -389,10 +296,3 @@ def test_a_method_becomes_a_term_by_config_alone(name, mesh1):
     shapes = jax.eval_shape(prog.step, prog.abstract_state(), prog.abstract_batch())
     assert f"{name}/loss" in shapes[1]
     assert "encoder" not in shapes[0].params["terms"][name]
-
-
-def test_a_wide_resnet_has_the_parameters_of_the_literature():
-    encoder = models.encoder({"name": "wrn_28_2", "wrn": {}})
-    params, _ = jax.eval_shape(encoder.init, KEY, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
-    count = sum(x.size for x in jax.tree.leaves(params))
-    assert count + 128 * 10 + 10 == 1_467_610  # of TorchSSL's WRN-28-2 with ten classes
