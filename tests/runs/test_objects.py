@@ -167,7 +167,7 @@ def test_mistakes_are_one_line_before_a_folder_is_made(tmp_path):
         ({"method": Alone}, r"Alone\.loss must return a scalar and an Output"),
         ({"method": Mute}, r"Mute\.outputs must have 'features'"),
         ({"method": Stale}, r"Stale has refresh_every='2 steps', but no refresh"),
-        ({"method": Needy}, rr"Needy\.size is missing: it has no default"),
+        ({"method": Needy}, r"Needy\.size is missing: it has no default"),
         ({"method": lambda: None}, "cannot be made .*a function takes a RunInfo"),
         ({"method": "simclr"}, "method='simclr': give a jssl.methods.Method"),
         ({"encoder": "resnet18"}, "encoder='resnet18': give a Flax module"),
