@@ -15,7 +15,6 @@ import optax
 from jssl import parallel, settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
-from jssl.data.streams import Stream
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source
 from jssl.methods import Context, Method, OnlineProbe, Output
@@ -134,8 +133,12 @@ def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int
     config.optim = {"grad_accumulation": 1, "grad_cache": 1}  # which is all that a step reads of it
     info = dataclasses.replace(program.info, num_examples=num_examples)
     clock = probe_clock(recipe, num_examples)
-    stream = Stream(
-        "unlabeled", recipe.batch_size, num_examples, {"view": recipe.view}, program.main.host_crops
+    stream = dataclasses.replace(
+        program.main,
+        name="unlabeled",
+        batch_size=recipe.batch_size,
+        num_examples=num_examples,
+        views={"view": recipe.view},
     )
     encoder = program.method.encoder
     optimizer, schedule = probe_optimizer(recipe, clock.total_steps)

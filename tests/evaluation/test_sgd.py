@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import jssl
+from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.datasets import open_data
+from jssl.data.streams import augmented
 from jssl.errors import UserError
-from jssl.evaluation.sgd import SGD, probe_optimizer, train_probe
+from jssl.evaluation.sgd import SGD, probe_optimizer, probe_program, train_probe
 from jssl.train.program import make_program
 from tests.conftest import set_key, tiny_config
 
@@ -48,6 +50,21 @@ def probed(data, mesh, **optim):
 def test_nothing_of_the_runs_optimiser_reaches_the_probe(data, mesh1):
     plain, changed = probed(data, mesh1), probed(data, mesh1, **LEAKS)
     jax.tree.map(np.testing.assert_array_equal, plain, changed)
+
+
+def test_the_probe_sees_images_normalised_as_the_encoder_did(data, mesh1):
+    program = make_program(tiny_config(data__mean=(0.4,), data__std=(0.2,)), data.info, mesh1)
+    size = data.train.image_shape[0]
+    probe = probe_program(SGD(batch_size=64, view=ViewSpec(size)), program, len(data.train), 10)
+    batch = {
+        "image": jnp.asarray(data.train.images[:64]),
+        "index": jnp.arange(64),
+        "label": jnp.zeros(64, int),
+    }
+    views = augmented(probe.config, jax.random.key(0), {"unlabeled": batch}, probe.streams)["unlabeled"][
+        "views"
+    ]
+    np.testing.assert_allclose(views["view"][0], (data.train.images[:64] / 255 - 0.4) / 0.2, atol=1e-5)
 
 
 def test_the_probe_learns_and_the_encoder_stays(data, mesh1):
