@@ -96,12 +96,15 @@ def clip_each(norm: float) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
 
 
-def weight_decay(config: Any, total_steps: int) -> optax.GradientTransformation:
+def weight_decay(config: Any, total_steps: int, since: int = 0) -> optax.GradientTransformation:
     """Adds weight_decay times the kernels, going to final_weight_decay along a cosine if that is given."""
     start, end = config.weight_decay, config.final_weight_decay
     if not end:
         return optax.add_decayed_weights(start, mask=is_matrix)
-    schedule = lambda step: end + (start - end) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2  # noqa: E731
+
+    def schedule(step: Array) -> Array:
+        return end + (start - end) * (1 + jnp.cos(jnp.pi * (since + step) / total_steps)) / 2
+
     decay = optax.inject_hyperparams(optax.add_decayed_weights, static_args="mask")
     return decay(weight_decay=schedule, mask=is_matrix)
 
@@ -120,15 +123,17 @@ def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.Gradien
     return _by_step(scale)
 
 
-def make_direction(config: Any, total_steps: int, schedule: Schedule) -> optax.GradientTransformation:
-    """The update of a named optimiser before the learning rate."""
-    decay = weight_decay(config, total_steps)
+def make_direction(
+    config: Any, total_steps: int, schedule: Schedule, since: int = 0
+) -> optax.GradientTransformation:
+    """The update of a named optimiser before the learning rate, for parameters that wait `since` so many steps."""
+    decay = weight_decay(config, total_steps, since)
     if config.name == "sgd":
         return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
     if config.name == "lars":
         trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust_coefficient)
         if config.lars_clip:
-            trust = clipped_trust_ratio(config.trust_coefficient, schedule)
+            trust = clipped_trust_ratio(config.trust_coefficient, lambda step: schedule(since + step))
         adapted = optax.chain(decay, optax.masked(trust, is_matrix))
         if config.lars_lr_first:
             return adapted
@@ -164,7 +169,7 @@ def make_optimizer(
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
     freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
     directions = {
-        name: waiting(make_direction(config, clock.total_steps, schedule), steps)
+        name: waiting(make_direction(config, clock.total_steps, schedule, steps), steps)
         for name, steps in {"": 0, **freeze}.items()
     }
     parts.append(optax.partition(directions, groups))

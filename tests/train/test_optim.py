@@ -254,3 +254,21 @@ def test_lower_layers_of_the_encoder_learn_at_lower_rates():
     )
     moved, _ = optimizer.update(params, optimizer.init(params), params)
     np.testing.assert_allclose(moved["encoder"]["stage0_block1"]["kernel"], -0.5 / 4 * leaf)
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd"])
+def test_a_group_that_waits_has_the_rate_and_the_decay_of_the_runs_step(name):
+    """LARS's clip by the rate, and a decay that changes, when it wakes in the middle of the warm-up."""
+    woken, total, decay = 3, 10, (0.01, 0.4)
+    changes = {"name": name, "lars_lr_first": False, "lars_clip": True, "trust_coefficient": 0.05}
+    settings = config(momentum=0.0, weight_decay=decay[0], final_weight_decay=decay[1], **changes)
+    settings.update(duration("warmup", steps=5))
+    settings.groups = {"head": group("head", steps=woken)}
+    after = steps(settings, woken + 1, Clock(1000, 100, total))["head"]["kernel"]
+    rate = 0.5 * (woken + 1) / 5
+    now = decay[1] + (decay[0] - decay[1]) * (1 + np.cos(np.pi * woken / total)) / 2
+    p, g = (np.asarray(x["head"]["kernel"], np.float64) for x in (PARAMS, GRADS))
+    g = g + now * p
+    trust = min(0.05 * np.linalg.norm(p) / np.linalg.norm(g) / rate, 1.0) if name == "lars" else 1.0
+    assert 0.1 < trust <= 1
+    np.testing.assert_allclose(after, p - rate * trust * g, rtol=1e-5)
