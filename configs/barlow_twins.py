@@ -42,13 +42,15 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official code: biases and batch norm have a learning rate of their own."""
-    config = recipes.imagenet(defaults("barlow_twins"), batch_size=2048, epochs=1000.0)
+    """The official code: biases and batch norm have a rate of their own, in the place of a factor of the loss."""
+    config = recipes.imagenet(defaults("barlow_twins", scale=1.0), batch_size=2048, epochs=1000.0)
+    recipes.probe(config, 0.3, 256, 100, 1e-6)
+    config.encoder.resnet.zero_init_residual = True
     blur, solarize = (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.2, "weight_decay": 1e-6, "lars_lr_first": False})
     config.optim.final_lr_factor = 1e-3
-    config.optim.update(duration("warmup", percent=1))
+    config.optim.update(duration("warmup", epochs=10))
     config.optim.groups = {"biases": group(".*/(bias|scale)$", lr_factor=0.0048 / 0.2)}
     return config
 

@@ -19,5 +19,5 @@ from jssl.configs import semi
 
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
-    terms = {"freematch": semi.term("freematch")}
+    terms = {"freematch": semi.term("freematch", **({"fairness": 0.001} if preset == "cifar10" else {}))}
     return semi.build("freematch", preset, terms)

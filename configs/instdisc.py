@@ -14,6 +14,8 @@ imagenet  not measured   not measured   not measured
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_collections
 
 from jssl.config import defaults, duration, presets
@@ -34,22 +36,30 @@ def small() -> ml_collections.ConfigDict:
     return config
 
 
+def always_jittered(size: int, **options: Any) -> dict[str, Any]:
+    """The official view: its jitter is .4 in hue, too, and of every image."""
+    each = {"hue": 0.4, "jitter_prob": 1.0, **options}
+    return {**recipes.crop(size, "weak", (0.2, 1.0), interpolation="bilinear"), **each}
+
+
 def cifar10() -> ml_collections.ConfigDict:
     """The official CIFAR code: softmax over the whole bank, 200 epochs, batch 128."""
     config = recipes.cifar10(defaults("instdisc"))
     config.total_epochs = 200.0
     config.data.unlabeled.batch_size = 128
-    config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
+    config.data.std = (0.2023, 0.1994, 0.2010)
+    config.data.unlabeled.views = {"first": always_jittered(32, flip_prob=0.0)}
     config.method.update({"temperature": 0.1, "negatives": 0})
-    config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4})
+    config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4, "decay_all": True})
     config.optim.update({"schedule": "step", **duration("warmup")})
     return config
 
 
 def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(defaults("instdisc"), batch_size=256, epochs=200.0)
-    config.data.unlabeled.views = {"first": recipes.crop(224, "weak", (0.2, 1.0))}
-    config.optim.update({"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4})
+    config.data.unlabeled.views = {"first": always_jittered(224)}
+    config.evals.knn.temperature = 0.07
+    config.optim.update({"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4, "decay_all": True})
     return config
 
 

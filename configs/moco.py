@@ -42,21 +42,23 @@ def small() -> ml_collections.ConfigDict:
 
 
 def cifar10() -> ml_collections.ConfigDict:
-    """solo-learn's MoCo v2+, which reaches 92.94 there after 1000 epochs."""
+    """solo-learn's MoCo v2+ on one GPU, without shuffling, which reaches 92.94 there after 1000 epochs."""
     config = recipes.cifar10(moco())
-    config.encoder.resnet.batch_norm_groups = 8
     config.method.update({"proj_dim": 256, "queue_size": 32768, "momentum": 0.99, "symmetric": True})
     config.data.unlabeled.views = recipes.pair(32, "weak")
-    config.optim.update({"name": "sgd", "lr": 0.3, "weight_decay": 1e-4})
+    config.optim.update({"name": "sgd", "lr": 0.3, "weight_decay": 1e-4, "decay_all": True})
     return config
 
 
 def imagenet() -> ml_collections.ConfigDict:
     """The official code with its flags for v2; version=1 and temperature=.07 give the head of v1, not its views."""
     config = recipes.imagenet(moco(), batch_size=256, epochs=200.0)
+    recipes.probe(config, 30.0, 256, 100, schedule="step")
     config.encoder.resnet.batch_norm_groups = 8
-    config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
-    config.optim.update({"name": "sgd", "lr": 0.03, "weight_decay": 1e-4})
+    config.data.unlabeled.views = recipes.pair(
+        224, "weak", (0.2, 1.0), blur=(0.5, 0.5), interpolation="bilinear"
+    )
+    config.optim.update({"name": "sgd", "lr": 0.03, "weight_decay": 1e-4, "decay_all": True})
     return config
 
 

@@ -36,10 +36,10 @@ def small() -> ml_collections.ConfigDict:
 
 
 def cifar10() -> ml_collections.ConfigDict:
-    """solo-learn's setting: heads 2048-256 and 4096, temperature .2, queue 65536."""
+    """solo-learn's recipe, which reaches 91.88 there after 1000 epochs."""
     config = recipes.cifar10(defaults("nnclr"))
     config.method.update({"temperature": 0.2, "queue_size": 65536})
-    config.data.unlabeled.views = recipes.pair(32, "strong")
+    config.data.unlabeled.views = recipes.pair(32, "asymmetric", solarize=(0.0, 0.2))
     config.optim.update({"lr": 0.4, "weight_decay": 1e-5})
     return config
 
@@ -48,7 +48,7 @@ def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(defaults("nnclr"), batch_size=4096, epochs=1000.0)
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(duration("warmup", percent=1))
+    config.optim.update(duration("warmup", epochs=10))
     return config
 
 

@@ -22,6 +22,7 @@ def crop(
     blur: float = 0.0,
     solarize: float = 0.0,
     copies: int = 1,
+    interpolation: str = "bicubic",
 ) -> dict[str, Any]:
     """A view of the field's usual kind: crop, flip, colour jitter (p = .8), grey (p = .2), blur, solarise."""
     brightness, contrast, saturation, hue = JITTER[jitter]
@@ -39,6 +40,7 @@ def crop(
         gray_prob=0.2,
         blur_prob=blur,
         solarize_prob=solarize,
+        interpolation=interpolation,
     )
 
 
@@ -48,10 +50,12 @@ def pair(
     area: tuple[float, float] = (0.08, 1.0),
     blur: tuple[float, float] = (0.0, 0.0),
     solarize: tuple[float, float] = (0.0, 0.0),
+    interpolation: str = "bicubic",
 ) -> dict[str, Any]:
     """Two such views; blur and solarise may differ between them."""
     return {
-        name: crop(size, jitter, area, blur[i], solarize[i]) for i, name in enumerate(("first", "second"))
+        name: crop(size, jitter, area, blur[i], solarize[i], interpolation=interpolation)
+        for i, name in enumerate(("first", "second"))
     }
 
 
@@ -87,7 +91,7 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update(
         {"name": "lars", "trust_coefficient": 0.02, "lars_lr_first": False, "lars_clip": True}
     )
-    config.optim.update(duration("warmup", percent=1))
+    config.optim.update(duration("warmup", epochs=10))
     config.evals.knn.k = 200
     config.evals.sgd.view = view(32, crop_area_min=0.08, flip_prob=0.5)
     return config
@@ -128,6 +132,21 @@ def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) 
     config.evals.sgd.batch_size = 4096
     config.evals.sgd.view = view(224, crop_area_min=0.08, flip_prob=0.5)
     return config
+
+
+def probe(
+    config: ml_collections.ConfigDict,
+    lr: float,
+    batch_size: int,
+    epochs: float,
+    weight_decay: float = 0.0,
+    interpolation: str = "bilinear",
+    **more: Any,
+) -> None:
+    """A paper's linear evaluation on ImageNet, by its official code; none but SimCLR's and BYOL's is Nesterov's."""
+    section = {"lr": lr, "batch_size": batch_size, "epochs": epochs, "weight_decay": weight_decay, "nesterov": False}
+    config.evals.sgd.update({**section, **more})
+    config.evals.sgd.view.interpolation = interpolation
 
 
 def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

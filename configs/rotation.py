@@ -43,6 +43,7 @@ def cifar10() -> ml_collections.ConfigDict:
     config.optim.update(
         {"name": "sgd", "lr": 0.1, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )
+    config.optim.decay_all = True
     config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.8), "step_factor": 0.2})
     config.optim.update(duration("warmup"))
     return config
@@ -50,11 +51,11 @@ def cifar10() -> ml_collections.ConfigDict:
 
 def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(defaults("rotation"), batch_size=192, epochs=50.0)
-    config.data.unlabeled.views = {"weak": view(224, crop_area_min=0.08, flip_prob=0.5)}
+    config.data.unlabeled.views = {"weak": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")}
     config.optim.update(
         {"name": "sgd", "lr": 0.01, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )
-    config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.9)})
+    config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.9), "decay_all": True})
     return config
 
 

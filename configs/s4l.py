@@ -79,15 +79,24 @@ def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
 
 
 def imagenet(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The paper's settings: ResNet-50v2, 10 % of labels, 200 epochs of them; `all` is MOAM's step 1, 4 times wide."""
+    """The paper's settings and the code's: ResNet-50v2, 10 % of labels, 200 epochs of them, pixels in [-1, 1].
+
+    `all` is MOAM's step 1, 4 times wide.
+    """
     name, rotation = config.name, "rotation" in config.method.terms
     config = recipes.imagenet(config, batch_size=256, epochs=200.0)
     exemplar, mix, vat = name == "s4l_exemplar", name == "s4l_all", name.startswith("s4l_vat")
-    semi.streams(config, "10%", 512 if exemplar else 128 if mix else 256, 1, inception, inception)
+    view = hsv if exemplar else inception
+    semi.streams(config, "128 per class", 512 if exemplar else 128 if mix else 256, 1, view, view)
+    config.data.mean, config.data.std = (0.5,), (0.5,)
     config.data.epochs_of = "labeled"
     config.encoder.resnet.version = 2
+    config.encoder.resnet.bn_momentum = 0.99
     for term in config.method.terms.values():
-        term.update({"size": 40.0} if term.name == "vat" else {})
+        if term.name in ("vat", "entropy_minimization"):
+            term.update({"turned": True} if mix else {"on_labeled": True})
+        if term.name == "vat":
+            term.update({"size": 32.0 if mix else 40.0, "reverse": True})
     config.method.rotate = rotation
     config.method.average = config.method.average if mix else 0.0
     config.encoder.resnet.width = 4.0 if mix else 1.0
@@ -100,5 +109,10 @@ def imagenet(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def inception(**options: Any) -> dict[str, Any]:
-    """The paper's view: a random crop and a flip, with S4L's colour jitter in HSV."""
-    return view(224, crop_area_min=0.08, flip_prob=0.5, hsv_prob=1.0, **options)
+    """The code's view: a random crop, whose least area its sampler makes a tenth, and a flip."""
+    return view(224, crop_area_min=0.1, flip_prob=0.5, interpolation="bilinear", **options)
+
+
+def hsv(**options: Any) -> dict[str, Any]:
+    """The same with S4L's colour jitter in HSV, for exemplar and the baseline on 1 % of labels."""
+    return inception(hsv_prob=1.0, **options)

@@ -55,6 +55,8 @@ def streams(
 
 
 TWICE = ("mean_teacher", "mixmatch", "pi_model")  # which compare copies of the weak view
+STRONGLY = ("fixmatch", "flexmatch", "freematch", "softmatch", "uda")  # which compare a weak view with a strong one
+APART = (*TWICE, "entropy_minimization", "pseudo_label", "vat")
 
 
 def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -110,10 +112,18 @@ def sixteen_pixels(config: ml_collections.ConfigDict) -> ml_collections.ConfigDi
 
 
 def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """FixMatch's setting: WRN-28-2, 400 labels of each class, 64 labelled and 448 other images a step, 2^20 steps."""
+    """TorchSSL's and USB's setting: WRN-28-2, 400 labels of each class, 2^20 steps of 64 labelled images.
+
+    As many others, or seven times as many with strong views. Older methods pass the streams one after the other.
+    """
     config = recipes.cifar10(config)
     config.encoder.name = "wrn_28_2"
-    streams(config, "400 per class", 64, 7, weak32, strong32)
+    config.encoder.wrn.bn_momentum = 0.999
+    names = {term.name for term in config.method.terms.values()}
+    streams(config, "400 per class", 64, 7 if names & {*STRONGLY} else 1, weak32, strong32)
+    config.method.forward = "separate" if names and names <= {*APART} else "together"
+    for each in config.data.unlabeled.views.values():
+        each.randaug_num_ops = 3 if each.randaug_num_ops else 0
     config.total_epochs, config.total_steps = 0.0, 2**20
     config.optim.update(
         {"name": "sgd", "lr": 0.03, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}

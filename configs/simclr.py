@@ -46,10 +46,12 @@ def cifar10() -> ml_collections.ConfigDict:
 def imagenet() -> ml_collections.ConfigDict:
     """Appendix B.9 and section 2.2 of the paper: batch 4096, LARS, 100 epochs."""
     config = recipes.imagenet(defaults("simclr"), batch_size=4096, epochs=100.0)
+    recipes.probe(config, 0.1, 4096, 90, 1e-6, "bicubic", nesterov=True)
+    config.encoder.resnet.zero_init_residual = True
     config.data.mean, config.data.std = (0.0,), (1.0,)  # as the official code
     config.data.unlabeled.views = recipes.pair(224, "strong", blur=(0.5, 0.5))
     config.optim.update({"name": "lars", "lr": 0.3, "weight_decay": 1e-6})
-    config.optim.update(duration("warmup", percent=10))
+    config.optim.update(duration("warmup", epochs=10))
     return config
 
 

@@ -43,15 +43,18 @@ def cifar10() -> ml_collections.ConfigDict:
     config = constant_predictor(recipes.cifar10(defaults("simsiam")))
     config.encoder.resnet.zero_init_residual = True
     config.data.unlabeled.views = recipes.pair(32, "weak")
-    config.optim.update({"name": "sgd", "lr": 0.5, "weight_decay": 1e-5})
+    config.optim.update({"name": "sgd", "lr": 0.5, "weight_decay": 1e-5, "decay_all": True})
     return config
 
 
 def imagenet() -> ml_collections.ConfigDict:
     config = constant_predictor(recipes.imagenet(defaults("simsiam"), batch_size=512, epochs=100.0))
     config.encoder.resnet.zero_init_residual = True
-    config.data.unlabeled.views = recipes.pair(224, "weak", (0.2, 1.0), blur=(0.5, 0.5))
-    config.optim.update({"name": "sgd", "lr": 0.05, "weight_decay": 1e-4})
+    recipes.probe(config, 0.1, 4096, 90, trust_coefficient=0.001)
+    config.data.unlabeled.views = recipes.pair(
+        224, "weak", (0.2, 1.0), blur=(0.5, 0.5), interpolation="bilinear"
+    )
+    config.optim.update({"name": "sgd", "lr": 0.05, "weight_decay": 1e-4, "decay_all": True})
     return config
 
 

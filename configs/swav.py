@@ -14,6 +14,8 @@ imagenet  not measured   not measured   not measured
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_collections
 
 from jssl.config import defaults, duration, group, presets
@@ -25,9 +27,9 @@ def swav() -> ml_collections.ConfigDict:
     return defaults("swav", queue_size=0)
 
 
-def frozen_prototypes(config: ml_collections.ConfigDict, steps: int) -> ml_collections.ConfigDict:
+def frozen_prototypes(config: ml_collections.ConfigDict, **until: Any) -> ml_collections.ConfigDict:
     """The prototypes wait for the first steps."""
-    config.optim.groups = {"prototypes": group("prototypes", steps=steps)}
+    config.optim.groups = {"prototypes": group("prototypes", **until)}
     return config
 
 
@@ -51,24 +53,30 @@ def small() -> ml_collections.ConfigDict:
 
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe without local crops, which reaches 89.17 there after 1000 epochs."""
-    config = frozen_prototypes(recipes.cifar10(swav()), steps=313)
+    config = frozen_prototypes(recipes.cifar10(swav()), epochs=2)
     config.data.unlabeled.views = recipes.pair(32, "strong")
     config.method.update({"views": ("first", "second"), "local_views": ()})
-    config.method.update({"queue_size": 3840, "queue_start": 0.05})
-    config.optim.update({"lr": 0.6, "weight_decay": 1e-6})
+    config.method.update({"queue_size": 3840, "queue_start_epochs": 50.0})
+    config.optim.update({"lr": 0.6, "weight_decay": 1e-6, "final_lr_factor": 1e-3})
     return config
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official recipe for large batches; for 256 images: method.queue_size=3840 and lr .6."""
+    """The official recipe for large batches.
+
+    For 256 images: method.queue_size=3840, lr .6 without a warm-up, optim.groups.prototypes.freeze_steps=5005.
+    """
     config = frozen_prototypes(recipes.imagenet(swav(), batch_size=4096, epochs=400.0), steps=313)
     config.data.unlabeled.views = {
-        "global": recipes.crop(224, "strong", (0.14, 1.0), blur=0.5, copies=2),
-        "local": recipes.crop(96, "strong", (0.05, 0.14), blur=0.5, copies=6),
+        "global": recipes.crop(224, "strong", (0.14, 1.0), 0.5, copies=2, interpolation="bilinear"),
+        "local": recipes.crop(96, "strong", (0.05, 0.14), 0.5, copies=6, interpolation="bilinear"),
     }
+    config.data.std = (0.228, 0.224, 0.225)  # as there, for training and evaluation
+    config.encoder.resnet.batch_norm_groups = 8  # statistics of 512 images
+    recipes.probe(config, 0.3, 256, 100, 1e-6)
     config.optim.update({"name": "lars", "lr": 4.8, "lr_scaling": "none", "weight_decay": 1e-6})
     config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})
-    config.optim.update(duration("warmup", percent=2.5))
+    config.optim.update(duration("warmup", epochs=10))
     return config
 
 

@@ -20,7 +20,7 @@ from jssl.configs import semi
 def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     """A preset by name."""
     terms = {
-        "vat": semi.term("vat", weight=0.3, size=6.0),
+        "vat": semi.term("vat", weight=0.3, size=6.0, ramp=0.4 if preset == "cifar10" else 0.0),
         "entropy_minimization": semi.term("entropy_minimization", weight=0.06),
     }
     return semi.build("vat", preset, terms)

@@ -208,7 +208,8 @@ class Optim(Section):
       final_lr_factor: part of the peak at the end of a cosine.
       step_at: parts of the run at which a step schedule steps.
       step_factor: of the rate at each.
-      weight_decay: decay of kernels; biases and normalisation do not decay.
+      weight_decay: decay of kernels.
+      decay_all: whether biases and normalisation decay, too.
       final_weight_decay: where it goes along a cosine; 0 keeps it.
       momentum: momentum of sgd and lars.
       nesterov: whether sgd and lars take Nesterov's momentum.
@@ -235,6 +236,7 @@ class Optim(Section):
     step_at: tuple[float, ...] = (0.6, 0.8)
     step_factor: float = settings.weight(0.1)
     weight_decay: float = settings.weight(1e-4)
+    decay_all: bool = False
     final_weight_decay: float = settings.weight(0.0)
     momentum: float = settings.part(0.9)
     nesterov: bool = False

@@ -51,7 +51,7 @@ def cosine_decay_to_one(progress: Array, start: float) -> Array:
 
 
 def linear_warmup(progress: Array, start: float, end: float, until: float) -> Array:
-    """From `start` to `end` while progress goes from 0 to `until` (which may be 0), then `end`.
+    """From `start` to `end` while progress, in any unit, goes from 0 to `until` (which may be 0), then `end`.
 
     Example:
       >>> import jax.numpy as jnp

@@ -15,6 +15,7 @@ import optax
 from jssl import parallel, settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
+from jssl.errors import check_numbers
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source
 from jssl.methods import Context, Method, OnlineProbe, Output
@@ -35,15 +36,19 @@ VIEW = ViewSpec(32, crop_area_min=0.08, flip_prob=0.5)
 class SGD(Evaluator):
     """Accuracy of a linear classifier trained by SGD on augmented images, as most papers report it.
 
-    Nesterov momentum, and a rate of `lr * batch_size / 256` that falls to 0 along a cosine. It takes long: its
-    baseline, a probe of the untrained encoder, is trained only if `baselines` asks for it.
+    The rate is `lr * batch_size / 256`; every paper has its own, which its `imagenet` preset gives. It takes long: a
+    probe of the untrained encoder is trained only if `baselines` asks for it.
 
     Attributes:
       epochs: over the images with labels.
       batch_size: over all devices.
       lr: learning rate for a batch of 256 images.
       momentum: momentum of SGD.
+      nesterov: whether it is Nesterov's.
       weight_decay: decay of the kernel.
+      schedule: course of the rate: a cosine to 0, or a tenth of it at each of `step_at`.
+      step_at: parts of the training.
+      trust_coefficient: of LARS, which adapts the rate of the kernel; 0 for plain SGD.
       view: the augmentation, as a section of a view.
 
     References:
@@ -61,8 +66,15 @@ class SGD(Evaluator):
     batch_size: int = settings.size(256)
     lr: float = settings.positive(0.1)
     momentum: float = settings.part(0.9)
+    nesterov: bool = True
     weight_decay: float = settings.weight(0.0)
+    schedule: str = settings.choice("cosine", ("cosine", "step"))
+    step_at: tuple[float, ...] = (0.6, 0.8)
+    trust_coefficient: float = settings.weight(0.0)
     view: ViewSpec = VIEW
+
+    def check(self) -> None:
+        check_numbers("evals.sgd.step_at", self.step_at)
 
     def check_run(self, program: Program, data: Data) -> None:
         parallel.check_batch_size(self.batch_size, program.mesh, "evals.sgd.batch_size")
@@ -163,9 +175,16 @@ def probe_clock(recipe: SGD, num_examples: int) -> Clock:
 
 
 def probe_optimizer(recipe: SGD, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """SGD with Nesterov momentum and weight decay of the kernel, and its schedule."""
+    """SGD, or LARS, with momentum and weight decay of the kernel, and its schedule."""
     from jssl.train.optim import is_matrix
 
-    schedule = optax.cosine_decay_schedule(recipe.lr * recipe.batch_size / 256, steps)
-    decay = optax.add_decayed_weights(recipe.weight_decay, mask=is_matrix)
-    return optax.chain(decay, optax.sgd(schedule, recipe.momentum, nesterov=True)), schedule
+    peak = recipe.lr * recipe.batch_size / 256
+    schedule = optax.cosine_decay_schedule(peak, steps)
+    if recipe.schedule == "step":
+        boundaries = {round(part * steps): 0.1 for part in recipe.step_at}
+        schedule = optax.piecewise_constant_schedule(peak, boundaries)
+    parts = [optax.add_decayed_weights(recipe.weight_decay, mask=is_matrix)]
+    if recipe.trust_coefficient:
+        adapted = optax.scale_by_trust_ratio(trust_coefficient=recipe.trust_coefficient)
+        parts.append(optax.masked(adapted, is_matrix))
+    return optax.chain(*parts, optax.sgd(schedule, recipe.momentum, recipe.nesterov)), schedule

@@ -63,11 +63,12 @@ def softmax_mse(logits: Array, target: Array) -> Array:
     return jnp.mean(jnp.square(p - jax.lax.stop_gradient(target)))
 
 
-def kl_divergence(logits: Array, target_logits: Array) -> Array:
+def kl_divergence(logits: Array, target_logits: Array, reverse: bool = False) -> Array:
     """Kullback-Leibler divergence KL(softmax(target_logits) || softmax(logits)), the target without gradient.
 
     Args:
       logits, target_logits: float[N, C].
+      reverse: KL(softmax(logits) || softmax(target_logits)) instead.
 
     Returns:
       Mean over the batch, float[], at least 0.
@@ -85,7 +86,8 @@ def kl_divergence(logits: Array, target_logits: Array) -> Array:
     check_logits("kl_divergence", logits, target_logits)
     target = jax.nn.log_softmax(jax.lax.stop_gradient(target_logits).astype(jnp.float32))
     log_q = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return jnp.mean(jnp.sum(jnp.exp(target) * (target - log_q), axis=-1))
+    one, other = (log_q, target) if reverse else (target, log_q)
+    return jnp.mean(jnp.sum(jnp.exp(one) * (one - other), axis=-1))
 
 
 def adversarial_direction(

@@ -57,10 +57,10 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet50": ("resnet", {"stage_sizes": (3, 4, 6, 3), "bottleneck": True}),
     "resnet101": ("resnet", {"stage_sizes": (3, 4, 23, 3), "bottleneck": True}),
     "resnet152": ("resnet", {"stage_sizes": (3, 8, 36, 3), "bottleneck": True}),
-    "vit_ti": ("vit", {"features": 192, "layers": 12, "heads": 3}),
-    "vit_s": ("vit", {"features": 384, "layers": 12, "heads": 6}),
-    "vit_b": ("vit", {"features": 768, "layers": 12, "heads": 12}),
-    "vit_l": ("vit", {"features": 1024, "layers": 24, "heads": 16}),
+    "vit_ti": ("vit", {"features": 192, "layers": 12}),
+    "vit_s": ("vit", {"features": 384, "layers": 12}),
+    "vit_b": ("vit", {"features": 768, "layers": 12}),
+    "vit_l": ("vit", {"features": 1024, "layers": 24}),
     "convnet": ("convnet", {}),
     "wrn_28_2": ("wrn", {"depth": 28, "widen": 2}),
     "wrn_28_8": ("wrn", {"depth": 28, "widen": 8}),
@@ -129,6 +129,7 @@ def mlp(
     batch_norm_groups: int = 1,
     bn_momentum: float = 0.9,
     activation: Literal["relu", "gelu"] = "relu",
+    weight_init: str = "lecun",
     dtype: str = "float32",
 ) -> Network:
     """Builds a projector or predictor, [B, D] to float32 [B, sizes[-1]]; see `heads.MLP`.
@@ -153,6 +154,7 @@ def mlp(
         "batch_norm_groups": batch_norm_groups,
         "bn_momentum": bn_momentum,
         "activation": activation,
+        "weight_init": weight_init,
     }
     return Network(settings.make(MLP, given, "mlp", dtype=_dtype(dtype)))
 
@@ -181,7 +183,7 @@ def linear(
     return Network(settings.make(Linear, given, "linear", dtype=_dtype(dtype)))
 
 
-def prototypes(count: int) -> Network:
+def prototypes(count: int, learn_norms: bool = False) -> Network:
     """Builds the similarities with `count` learned unit vectors, [B, D] to float32 [B, count]; see `heads.Prototypes`.
 
     Raises:
@@ -195,7 +197,7 @@ def prototypes(count: int) -> Network:
       >>> scores.shape, bool((abs(scores) <= 1.0001).all())  # cosines
       ((2, 100), True)
     """
-    return Network(settings.make(Prototypes, {"count": count}, "prototypes"))
+    return Network(settings.make(Prototypes, {"count": count, "learn_norms": learn_norms}, "prototypes"))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from jssl.losses import normalize
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
 
+INITS = ("lecun", "normal")
+
 
 class MLP(nn.Module):
     """Projector or predictor: [B, D] to float32 [B, sizes[-1]].
@@ -27,6 +29,7 @@ class MLP(nn.Module):
       batch_norm_groups: see `BatchNorm`.
       bn_momentum: see `BatchNorm`.
       activation: 'relu' or 'gelu'.
+      weight_init: of the matrices: 'lecun' normal, or 'normal' of standard deviation 0.02.
       dtype: of the matmuls; parameters, statistics and the output are float32.
     """
 
@@ -38,15 +41,18 @@ class MLP(nn.Module):
     batch_norm_groups: int = settings.size(1)
     bn_momentum: float = settings.fraction(0.9)
     activation: str = settings.choice("relu", ("relu", "gelu"))
+    weight_init: str = settings.choice("lecun", INITS)
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         last = len(self.sizes) - 1
+        lecun = self.weight_init == "lecun"
+        init = nn.initializers.lecun_normal() if lecun else nn.initializers.normal(0.02)
         for i, size in enumerate(self.sizes):
             norm = self.last_batch_norm if i == last else self.batch_norm
             bias = not norm and (self.last_bias or i < last)
-            x = nn.Dense(size, use_bias=bias, dtype=self.dtype, name=f"dense{i}")(x)
+            x = nn.Dense(size, use_bias=bias, kernel_init=init, dtype=self.dtype, name=f"dense{i}")(x)
             if norm:
                 affine = self.last_affine or i < last
                 x = BatchNorm(
@@ -126,9 +132,11 @@ class Prototypes(nn.Module):
 
     Args:
       count: number of prototypes.
+      learn_norms: multiply every similarity by a learned norm of its prototype, 1 at first.
     """
 
     count: int = settings.size()
+    learn_norms: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -136,4 +144,7 @@ class Prototypes(nn.Module):
         shape = (x.shape[-1], self.count)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         kernel = kernel * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(kernel), axis=0), 1e-24))
-        return jnp.matmul(normalize(x), kernel, precision=jax.lax.Precision.HIGHEST)
+        cosines = jnp.matmul(normalize(x), kernel, precision=jax.lax.Precision.HIGHEST)
+        if not self.learn_norms:
+            return cosines
+        return cosines * self.param("norm", nn.initializers.ones, (self.count,), jnp.float32)

@@ -16,6 +16,10 @@ from jssl.types import Array, NdArray, Params
 
 _xavier = nn.initializers.xavier_uniform()
 _normal = nn.initializers.normal(0.02)
+_truncated = nn.initializers.truncated_normal(
+    0.02 / 0.87962566
+)  # which divides by that, the std of the truncated
+_torch_conv = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def _xavier_qkv(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -53,6 +57,13 @@ def sincos2d(height: int, width: int, features: int) -> NdArray:
     return both.reshape(height * width, features).astype(np.float32)
 
 
+# By name: initialisers of the patches, of queries, keys and values, and of the other matrices.
+_INITS = {
+    "xavier": (_xavier, _xavier_qkv, _xavier),
+    "normal": (_torch_conv, _normal, _normal),
+}
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over [B, N, D]; the softmax is float32.
 
@@ -62,11 +73,13 @@ class Attention(nn.Module):
 
     heads: int
     dtype: Dtype = jnp.float32
+    weight_init: str = "xavier"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        _, qkv_init, out_init = _INITS[self.weight_init]
         batch, tokens, features = x.shape
-        qkv = nn.Dense(3 * features, kernel_init=_xavier_qkv, dtype=self.dtype, name="qkv")(x)
+        qkv = nn.Dense(3 * features, kernel_init=qkv_init, dtype=self.dtype, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         q = q * (features // self.heads) ** -0.5
@@ -75,25 +88,30 @@ class Attention(nn.Module):
         self.sow("intermediates", "attention", weights)
         out = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
         out = out.reshape(batch, tokens, features)
-        return nn.Dense(features, kernel_init=_xavier, dtype=self.dtype, name="out")(out)
+        return nn.Dense(features, kernel_init=out_init, dtype=self.dtype, name="out")(out)
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block, [B, N, D] to [B, N, D]: attention, then an MLP four times as wide."""
+    """Pre-norm transformer block, float32 [B, N, D] to [B, N, D]: attention, then an MLP four times as wide.
+
+    What passes by the branches is float32 whatever the dtype.
+    """
 
     heads: int
     drop_path: float | Array = 0.0
     dtype: Dtype = jnp.float32
+    weight_init: str = "xavier"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln0")(x)
-        y = Attention(self.heads, self.dtype, name="attention")(y)
+        y = Attention(self.heads, self.dtype, self.weight_init, name="attention")(y)
         x = x + DropPath(self.drop_path, name="drop0")(y, train)
         y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln1")(x)
-        y = nn.Dense(4 * x.shape[-1], kernel_init=_xavier, dtype=self.dtype, name="mlp0")(y)
+        dense_init = _INITS[self.weight_init][2]
+        y = nn.Dense(4 * x.shape[-1], kernel_init=dense_init, dtype=self.dtype, name="mlp0")(y)
         y = nn.gelu(y, approximate=False)
-        y = nn.Dense(x.shape[-1], kernel_init=_xavier, dtype=self.dtype, name="mlp1")(y)
+        y = nn.Dense(x.shape[-1], kernel_init=dense_init, dtype=self.dtype, name="mlp1")(y)
         return x + DropPath(self.drop_path, name="drop1")(y, train)
 
 
@@ -106,7 +124,7 @@ class ViT(nn.Module):
     Args:
       features: size of a token.
       layers: number of blocks.
-      heads: attention heads of a block.
+      heads: attention heads of a block; 0 for one to every 64 features.
       patch_size: side of a patch in pixels.
       pool: 'cls' returns the class token, 'gap' the mean of the patch tokens (there is no class token then);
         both after the final layer norm.
@@ -115,11 +133,14 @@ class ViT(nn.Module):
       remat: recompute each block in the backward pass, for memory.
       scan: in training compile one block and run it `layers` times: a program of a twelfth of the size. Values and
         parameters are the same; parameters are copied together for it.
+      weight_init: of the matrices: 'xavier' uniform, as MoCo v3 and MAE; 'normal' of standard deviation 0.02, as DINO
+        (whose truncation at 2 is at 100 of them), with torch's default for the patches.
+      cls_std: standard deviation of the class token at first.
       image_size: side in pixels of the grid that learned positions are stored for.
-      dtype: of the matmuls; parameters, norm statistics, softmax and features are float32.
+      dtype: of the matmuls; parameters, the residual stream, norm statistics, softmax and features are float32.
 
     Raises:
-      ValueError: if an image does not divide into patches, or the features into heads.
+      UserError: if an image does not divide into patches, or the features into heads.
 
     References:
       Dosovitskiy et al., An Image is Worth 16x16 Words, 2021. https://arxiv.org/abs/2010.11929
@@ -128,24 +149,28 @@ class ViT(nn.Module):
 
     features: int
     layers: int
-    heads: int
+    heads: int = settings.count(0)
     patch_size: int = settings.size(16)
     pool: str = settings.choice("cls", ("cls", "gap"))
     positions: str = settings.choice("learned", ("learned", "sincos2d"))
     drop_path: float = settings.part(0.0)
     remat: bool = False
     scan: bool = False
+    weight_init: str = settings.choice("xavier", tuple(_INITS))
+    cls_std: float = settings.weight(0.02)
     image_size: int = settings.size(224)
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
         if self.image_size % self.patch_size:
             raise UserError(f"image_size {self.image_size} does not divide by patch_size {self.patch_size}")
-        if self.features % self.heads:
-            raise ValueError(f"{self.features} features do not divide by {self.heads} heads")
-        self.patches = nn.Dense(self.features, kernel_init=_xavier, dtype=self.dtype)
+        heads = self.heads or max(1, self.features // 64)
+        if self.features % heads:
+            raise UserError(f"{self.features} features do not divide by {heads} heads")
+        self.patches = nn.Dense(self.features, kernel_init=_INITS[self.weight_init][0], dtype=self.dtype)
         if self.pool == "cls":
-            self.cls = self.param("cls", _normal, (1, 1, self.features), jnp.float32)
+            normal = nn.initializers.normal(self.cls_std)
+            self.cls = self.param("cls", normal, (1, 1, self.features), jnp.float32)
         if self.positions == "learned":
             side = self.image_size // self.patch_size
             count = side**2 + (self.pool == "cls")
@@ -153,8 +178,8 @@ class ViT(nn.Module):
         # Remat changes what is stored for the backward pass, and neither names nor values.
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         self.rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
-        self.blocks = [block(self.heads, rate, self.dtype) for rate in self.rates]
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.blocks = [block(heads, rate, self.dtype, self.weight_init) for rate in self.rates]
+        self.norm = nn.LayerNorm(epsilon=1e-6)
 
     def embed(self, x: Array) -> Array:
         """Patches plus positions, after the class token if there is one: [B, H, W, C] to [B, N, D]."""
@@ -164,12 +189,12 @@ class ViT(nn.Module):
             raise UserError(f"images of {height}x{width} do not divide into patches of {p}x{p}")
         rows, cols = height // p, width // p
         x = x.reshape(batch, rows, p, cols, p, channels).swapaxes(2, 3)
-        x = self.patches(x.reshape(batch, rows * cols, p * p * channels))
+        x = self.patches(x.reshape(batch, rows * cols, p * p * channels)).astype(jnp.float32)
         prefix, grid = self._positions(rows, cols)
-        x = x + grid.astype(x.dtype)
+        x = x + grid
         if self.pool == "cls":
             cls = jnp.broadcast_to(self.cls + prefix, (batch, 1, self.features))
-            x = jnp.concatenate([cls.astype(x.dtype), x], axis=1)
+            x = jnp.concatenate([cls, x], axis=1)
         return x
 
     def encode(self, tokens: Array, train: bool) -> Array:
@@ -190,7 +215,7 @@ class ViT(nn.Module):
 
         def run(tokens: Array, own: tuple[Params, Array | None, Array | None]) -> tuple[Array, None]:
             params, rate, key = own
-            block = Block(self.heads, 0.0 if rate is None else rate, self.dtype, parent=None)
+            block = Block(self.blocks[0].heads, 0.0 if rate is None else rate, self.dtype, parent=None)
             rngs = None if key is None else {DROP_PATH: key}
             return block.apply({"params": params}, tokens, True, rngs=rngs), None  # type: ignore[return-value]
 
@@ -199,7 +224,7 @@ class ViT(nn.Module):
 
     def tokens(self, x: Array, train: bool) -> Array:
         """All tokens after the final layer norm, float32 [B, N, D]; the class token, if there is one, first."""
-        return self.encode(self.embed(x), train).astype(jnp.float32)
+        return self.encode(self.embed(x), train)
 
     def feature_map(self, x: Array, train: bool) -> Array:
         """The tokens of the patches where they lie, float32 [B, h, w, D]."""

@@ -99,14 +99,15 @@ def clip_each(norm: float) -> optax.GradientTransformation:
 def weight_decay(config: Any, total_steps: int, since: int = 0) -> optax.GradientTransformation:
     """Adds weight_decay times the kernels, going to final_weight_decay along a cosine if that is given."""
     start, end = config.weight_decay, config.final_weight_decay
+    mask = None if config.decay_all else is_matrix
     if not end:
-        return optax.add_decayed_weights(start, mask=is_matrix)
+        return optax.add_decayed_weights(start, mask=mask)
 
     def schedule(step: Array) -> Array:
         return end + (start - end) * (1 + jnp.cos(jnp.pi * (since + step) / total_steps)) / 2
 
     decay = optax.inject_hyperparams(optax.add_decayed_weights, static_args="mask")
-    return decay(weight_decay=schedule, mask=is_matrix)
+    return decay(weight_decay=schedule, mask=mask)
 
 
 def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.GradientTransformation:
@@ -126,7 +127,7 @@ def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.Gradien
 def make_direction(
     config: Any, total_steps: int, schedule: Schedule, since: int = 0
 ) -> optax.GradientTransformation:
-    """The update of a named optimiser before the learning rate, for parameters that wait `since` so many steps."""
+    """The update of a named optimiser before the learning rate, for parameters that wait for so many steps, `since`."""
     decay = weight_decay(config, total_steps, since)
     if config.name == "sgd":
         return optax.chain(decay, optax.trace(config.momentum, nesterov=config.nesterov))
@@ -149,8 +150,8 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The whole chain, and the schedule of its learning rate.
 
-    Weight decay and LARS adaptation leave out one-dimensional parameters. LARS multiplies by the rate before
-    the momentum, as SimCLR's does, unless `lars_lr_first` is False (BYOL, Barlow Twins, MoCo v3).
+    Weight decay (unless `decay_all`) and LARS adaptation leave out one-dimensional parameters. LARS multiplies by the
+    rate before the momentum, as SimCLR's does, unless `lars_lr_first` is False (BYOL, Barlow Twins, MoCo v3).
 
     Args:
       config: the section `optim` of a config that was validated.

@@ -93,6 +93,20 @@ def test_updates_are_those_of_the_recipe():
     assert params["bias"][0] != pytest.approx(kernel), "biases do not decay"
 
 
+def test_the_rate_may_fall_in_steps_and_be_adapted():
+    recipe = SGD(
+        lr=30.0, schedule="step", step_at=(0.5, 0.75), momentum=0.0, nesterov=False, trust_coefficient=0.01
+    )
+    optimizer, schedule = probe_optimizer(recipe, 8)
+    rates = [float(schedule(step)) for step in range(8)]
+    np.testing.assert_allclose(rates, [30.0] * 4 + [3.0] * 2 + [0.3] * 2, rtol=1e-5)
+    params = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.ones(2)}
+    grads = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full(2, 3.0)}
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -30 * 0.01 * np.full((2, 2), 2.0), rtol=1e-5)
+    np.testing.assert_allclose(updates["bias"], -30 * np.full(2, 3.0), rtol=1e-5)
+
+
 def test_its_baseline_is_trained_only_if_it_is_asked_for(tmp_path):
     section = {"evals__sgd__enabled": True, "evals__sgd__epochs": 0.1, "evals__sgd__batch_size": 64}
     for baselines, found in (((), False), (("untrained",), True)):
@@ -123,6 +137,7 @@ def test_a_run_of_labelled_images_only_can_be_probed(mesh1):
         ({"enabled": True, "lr": 0.0}, r"^evals\.sgd\.lr=0\.0 must be positive$"),
         ({"enabled": True, "epochs": -1.0}, r"^evals\.sgd\.epochs=-1\.0 must be positive$"),
         ({"enabled": True, "batch_size": 0}, r"^evals\.sgd\.batch_size=0 must be at least 1$"),
+        ({"step_at": 0.5}, r"^evals\.sgd\.step_at=0\.5 must be numbers in parentheses"),
         ({"weight_decay": -1.0}, r"^evals\.sgd\.weight_decay=-1\.0 must be at least 0$"),
     ],
 )

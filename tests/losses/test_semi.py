@@ -125,6 +125,10 @@ SCALARS = {
         lambda z, r: losses.softmax_mse(z, r["target"]),
         lambda z, r: softmax_mse(z, r["target"]),
     ),
+    "reverse kl_divergence": (
+        lambda z, r: losses.kl_divergence(z, r["teacher"], reverse=True),
+        lambda z, r: kl_divergence(np.asarray(r["teacher"], np.float64), z),
+    ),
     "kl_divergence": (
         lambda z, r: losses.kl_divergence(z, r["teacher"]),
         lambda z, r: kl_divergence(z, r["teacher"]),

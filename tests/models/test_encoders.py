@@ -459,3 +459,53 @@ def test_a_wide_resnet_has_the_parameters_of_the_literature():
     )
     count = sum(x.size for x in jax.tree.leaves(params))
     assert count + 128 * 10 + 10 == 1_467_610  # of TorchSSL's WRN-28-2 with ten classes
+
+
+def test_the_residual_stream_of_a_vit_is_float32_whatever_the_matmuls_are():
+    vit = ViT(features=64, layers=2, patch_size=4, image_size=8, dtype=jnp.bfloat16)
+    x = images(2, 8, 3)
+    params = jax.eval_shape(functools.partial(vit.init, train=False), jax.random.key(0), x)
+    embed = functools.partial(vit.apply, method=vit.embed)
+    assert jax.eval_shape(embed, params, x).dtype == jnp.float32
+    for scan in (False, True):
+        encode = functools.partial(vit.clone(scan=scan).apply, train=True, method=vit.encode)
+        jaxpr = jax.make_jaxpr(encode)(params, jnp.zeros((2, 5, 64)))
+        assert jaxpr.out_avals[0].dtype == jnp.float32
+        sums = [
+            e for e in equations(jaxpr.jaxpr) if e.primitive.name == "add" and e.outvars[0].aval.ndim == 3
+        ]
+        residual = [e for e in sums if e.outvars[0].aval.shape == (2, 5, 64)]
+        assert residual
+        assert sum(e.outvars[0].aval.dtype == jnp.float32 for e in residual) >= (2 if scan else 4)
+
+
+def equations(jaxpr):
+    """All equations, those of inner programs too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (list, tuple)) else (value,):
+                if hasattr(inner, "jaxpr"):
+                    yield from equations(inner.jaxpr)
+
+
+def test_vits_begin_as_their_papers_do():
+    """DINO: normal matrices of standard deviation .02; MoCo v3: Xavier, 12 heads, a class token of 1e-6."""
+    x = images(1, 32, 3)
+    dino = models.vit_s(patch_size=16, image_size=32, weight_init="normal")
+    mocov3 = models.vit_s(patch_size=16, image_size=32, heads=12, cls_std=1e-6)
+    assert jax.eval_shape(dino.attention, *jax.eval_shape(dino.init, jax.random.key(0), x), x).shape[1] == 6
+    assert (
+        jax.eval_shape(mocov3.attention, *jax.eval_shape(mocov3.init, jax.random.key(0), x), x).shape[1] == 12
+    )
+    ours, theirs = (net.init(jax.random.key(0), x)[0] for net in (dino, mocov3))
+    for name in ("qkv", "out"):
+        np.testing.assert_allclose(np.std(ours["blocks_3"]["attention"][name]["kernel"]), 0.02, rtol=0.02)
+    np.testing.assert_allclose(np.std(ours["blocks_3"]["mlp0"]["kernel"]), 0.02, rtol=0.02)
+    bound = (3 * 16 * 16) ** -0.5  # torch: uniform in +-1 / sqrt(fan in)
+    assert 0.99 * bound < np.abs(ours["patches"]["kernel"]).max() <= bound
+    assert np.std(theirs["cls"]) < 2e-6
+    np.testing.assert_allclose(np.std(ours["cls"]), 0.02, rtol=0.2)
+    np.testing.assert_allclose(
+        np.std(theirs["blocks_3"]["mlp0"]["kernel"]), (2 / (384 * 5)) ** 0.5, rtol=0.02
+    )

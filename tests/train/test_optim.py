@@ -61,6 +61,14 @@ def test_sgd_decays_kernels_only(nesterov):
     same(steps(config(weight_decay=0.01, nesterov=nesterov)), by_hand(rule))
 
 
+def test_everything_may_decay():
+    def rule(p, g, memory):
+        memory["m"] = 0.9 * memory.get("m", 0) + g + 0.01 * p
+        return -0.5 * memory["m"]
+
+    same(steps(config(weight_decay=0.01, decay_all=True)), by_hand(rule))
+
+
 @pytest.mark.parametrize("lr_first", [True, False])
 def test_lars_as_simclr_and_as_byol(lr_first):
     def rule(p, g, memory):

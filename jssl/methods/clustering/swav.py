@@ -32,7 +32,8 @@ class SwAV(MultiCrop):
       epsilon: of the assignments; smaller is harder.
       iterations: of Sinkhorn-Knopp.
       queue_size: embeddings remembered for each global crop; 0 for no queue.
-      queue_start: fraction of the run from which on the queue is used.
+      queue_start_epochs: from when on the queue is used.
+      steps_per_epoch: of the run; the program knows it.
 
     References:
       Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020.
@@ -46,7 +47,8 @@ class SwAV(MultiCrop):
     epsilon: float = settings.positive(0.05)
     iterations: int = settings.size(3)
     queue_size: int = settings.count(3840)
-    queue_start: float = settings.fraction(0.0375)
+    queue_start_epochs: float = settings.weight(15.0)
+    steps_per_epoch: float = 1.0
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -94,7 +96,8 @@ class SwAV(MultiCrop):
             del rows
             return losses.sinkhorn(scores, self.epsilon, self.iterations)
 
-        use = (queue.filled == self.queue_size) & (ctx.progress >= self.queue_start)
+        late = ctx.step >= self.queue_start_epochs * self.steps_per_epoch
+        use = (queue.filled == self.queue_size) & late
         scores, rows = jax.lax.stop_gradient((scores, queue.rows))
         return jax.lax.cond(use, with_queue, without, scores, rows)
 

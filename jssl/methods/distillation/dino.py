@@ -34,8 +34,11 @@ class DINO(MultiCrop, MomentumTarget):
       student_temperature: of the student's softmax.
       teacher_temperature: of the teacher's softmax after the warm-up.
       teacher_temperature_start: at the beginning.
-      teacher_warmup: fraction of the run in which it goes from one to the other.
+      teacher_warmup_epochs: in which it goes from one to the other.
       center_momentum: how much of the centre an update keeps; 1 leaves it at 0, and the teacher collapses.
+      norm_last_layer: whether the prototypes' norms stay 1; False learns them, as the paper's larger models do.
+      head_init: of the head's matrices: 'lecun', or 'normal' of standard deviation 0.02, as the official code.
+      steps_per_epoch: of the run; the program knows it.
 
     References:
       Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021.
@@ -50,16 +53,21 @@ class DINO(MultiCrop, MomentumTarget):
     student_temperature: float = settings.positive(0.1)
     teacher_temperature: float = settings.positive(0.04)
     teacher_temperature_start: float = settings.positive(0.04)
-    teacher_warmup: float = settings.fraction(0.0)
+    teacher_warmup_epochs: float = settings.weight(0.0)
     center_momentum: float = settings.fraction(0.9)
+    norm_last_layer: bool = True
+    head_init: str = settings.choice("lecun", models.heads.INITS)
+    steps_per_epoch: float = 1.0
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
         sizes = (self.proj_hidden_dim,) * (self.layers - 1) + (self.proj_dim,)
         norm = self.head_batch_norm
         return {
-            "projector": models.mlp(sizes, batch_norm=norm, activation="gelu", dtype=self.dtype),
-            "prototypes": models.prototypes(self.prototypes),
+            "projector": models.mlp(
+                sizes, batch_norm=norm, activation="gelu", weight_init=self.head_init, dtype=self.dtype
+            ),
+            "prototypes": models.prototypes(self.prototypes, learn_norms=not self.norm_last_layer),
         }
 
     @property
@@ -80,7 +88,10 @@ class DINO(MultiCrop, MomentumTarget):
         teacher, target_stats = self.forward_multicrop(target["params"], target["stats"], views[:2])
         targets = [t["prototypes"] for t in teacher]
         temperature = linear_warmup(
-            ctx.progress, self.teacher_temperature_start, self.teacher_temperature, self.teacher_warmup
+            ctx.step / self.steps_per_epoch,
+            self.teacher_temperature_start,
+            self.teacher_temperature,
+            self.teacher_warmup_epochs,
         )
         value = losses.dino_cross_entropy(
             [s["prototypes"] for s in student],

@@ -11,32 +11,34 @@ import jax.numpy as jnp
 from jssl import losses, settings
 from jssl.errors import UserError
 from jssl.methods.base import Context, ViewRef
+from jssl.methods.batching import interleave
 from jssl.methods.momentum import ema
-from jssl.methods.view_task import TaskLoss, TermInputs, ViewTask
+from jssl.methods.view_task import TaskLoss, TermInputs, ViewTask, streams_of
 from jssl.schedules import early
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
 class OneViewTask(ViewTask):
-    """A task on one view of the images without labels.
+    """A task on one view of the images without labels, and of those with labels if that is asked for.
 
     Attributes:
-      view: name of the view it looks at.
+      view: name of the view it looks at, of either stream.
+      on_labeled: whether it looks at the labelled images, if there are some, too.
+      turned: whether it looks at all four turns of every image.
     """
 
     view: str = "weak"
-
-    @property
-    def ref(self) -> ViewRef:
-        """The reference to that view."""
-        return ViewRef("unlabeled", self.view)
+    on_labeled: bool = False
+    turned: bool = False
 
     def view_names(self, batch: Batch) -> Mapping[str, tuple[str, ...]]:
-        return {"unlabeled": (self.view,)}
+        return dict.fromkeys(("unlabeled", *streams_of(batch, self.on_labeled)), (self.view,))
 
     def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
-        return (self.ref,)
+        turns = range(4) if self.turned else (0,)
+        streams = streams_of(batch, self.on_labeled)
+        return tuple(ViewRef(stream, self.view, 0, quarters) for stream in streams for quarters in turns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +50,8 @@ class EntropyMinimization(OneViewTask):
     """
 
     def task_loss(self, params: Params, state: State, inputs: TermInputs) -> TaskLoss:
-        logits = inputs.predictions[self.ref].logits
-        return TaskLoss(losses.entropy(logits), state, {})
+        logits = [inputs.predictions[ref].logits for ref in self.requested_views(inputs.batch)]
+        return TaskLoss(losses.entropy(interleave(logits)), state, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,8 @@ class VAT(OneViewTask):
     Attributes:
       size: Euclidean norm of an image's change, in units of the network's input.
       steps: power iterations.
+      reverse: the divergence of the clean prediction from the changed one, KL(changed || clean), as S4L's code has it;
+        the paper's, and the default, is KL(clean || changed).
 
     References:
       Miyato et al., Virtual Adversarial Training, 2017. https://arxiv.org/abs/1704.03976
@@ -68,11 +72,13 @@ class VAT(OneViewTask):
 
     size: float = settings.positive(8.0)
     steps: int = settings.size(1)
+    reverse: bool = False
 
     def task_loss(self, params: Params, state: State, inputs: TermInputs) -> TaskLoss:
-        images = inputs.images[self.ref]
+        images = interleave([inputs.images[ref] for ref in self.requested_views(inputs.batch)])
         change = losses.adversarial_direction(inputs.classify, images, inputs.ctx.key, self.size, self.steps)
-        value = losses.kl_divergence(inputs.classify(images + change), inputs.classify(images))
+        changed, clean = inputs.classify(images + change), inputs.classify(images)
+        value = losses.kl_divergence(changed, clean, self.reverse)
         return TaskLoss(value, state, {})
 
 

@@ -52,7 +52,8 @@ def by_hand(started, params=None, queues=None):
 
 @pytest.fixture(scope="module")
 def started():
-    method = SwAV(ENCODER, proj_hidden_dim=8, proj_dim=6, prototypes=5, queue_size=16, queue_start=0.3)
+    sizes = {"proj_hidden_dim": 8, "proj_dim": 6, "prototypes": 5, "queue_size": 16}
+    method = SwAV(ENCODER, **sizes, queue_start_epochs=3.0, steps_per_epoch=10.0)
     return method, *start(method, CROPS)
 
 
@@ -112,12 +113,12 @@ def test_each_queue_takes_the_embeddings_of_its_global_crop(started, step):
 
 
 @pytest.mark.parametrize(
-    ("filled", "progress", "used"), [(16, 0.3, True), (16, 1.0, True), (16, 0.29, False), (8, 1.0, False)]
+    ("filled", "step", "used"), [(16, 30, True), (16, 100, True), (16, 29, False), (8, 100, False)]
 )
-def test_the_queue_is_used_once_it_is_full_and_its_time_has_come(started, filled, progress, used):
+def test_the_queue_is_used_once_it_is_full_and_its_time_has_come(started, filled, step, used):
     method, params, state = started
     queues = tuple(queue._replace(filled=jnp.int32(filled)) for queue in state["queues"])
-    (value, _), _ = value_and_grad_of(method, params, {**state, "queues": queues}, CROPS, context(progress))
+    (value, _), _ = value_and_grad_of(method, params, {**state, "queues": queues}, CROPS, context(step=step))
     with_queue, without = by_hand(started, queues=queues)[0], by_hand(started)[0]
     assert abs(with_queue - without) > 1e-3 * without
     np.testing.assert_allclose(value, with_queue if used else without, rtol=1e-4)
@@ -127,11 +128,11 @@ def test_stored_embeddings_are_scored_with_the_prototypes_of_today(started):
     method, params, state = started
     state = {**state, "queues": full(state)}
     other = {**params, "prototypes": moved(params["prototypes"], by=1.0)}
-    (value, _), grads = value_and_grad_of(method, other, state, CROPS, context(1.0))
+    (value, _), grads = value_and_grad_of(method, other, state, CROPS, context(step=100))
     np.testing.assert_allclose(value, by_hand(started, other, state["queues"])[0], rtol=1e-4)
     # Their length does not count: they are unit vectors in the forward pass.
     longer = {**params, "prototypes": {"kernel": 5 * other["prototypes"]["kernel"]}}
-    (same_value, _), _ = value_and_grad_of(method, longer, state, CROPS, context(1.0))
+    (same_value, _), _ = value_and_grad_of(method, longer, state, CROPS, context(step=100))
     np.testing.assert_allclose(same_value, value, rtol=1e-5)
     targets = [jnp.asarray(t, jnp.float32) for t in by_hand(started, other, state["queues"])[1]]
 
@@ -154,7 +155,7 @@ def test_no_queue_and_the_head(started):
     two.check(vectors(2, rows=7))
     assert set(params["projector"]) == {"dense0", "bn0", "dense1"}
     assert set(params["prototypes"]) == {"kernel"}
-    value, _ = loss_of(method, started[1], {**started[2], "queues": ()}, CROPS, context(1.0))
+    value, _ = loss_of(method, started[1], {**started[2], "queues": ()}, CROPS, context(step=100))
     np.testing.assert_allclose(value, by_hand(started)[0], rtol=1e-4)
 
 
@@ -166,13 +167,13 @@ def test_collapse_causes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"iterations": 0}, r"method\.iterations=0 must be at least 1"),
-        ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
-        ({"epsilon": 0.0}, r"method\.epsilon=0\.0 must be positive"),
-        ({"prototypes": 1}, r"method\.prototypes=1 must be at least 2"),
-        ({"queue_size": -8}, r"method\.queue_size=-8"),
-        ({"queue_start": 1.5}, r"method\.queue_start=1\.5 must be in \[0, 1\]"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"iterations": 0}, r"iterations=0 must be at least 1"),
+        ({"temperature": 0.0}, r"temperature=0\.0 must be positive"),
+        ({"epsilon": 0.0}, r"epsilon=0\.0 must be positive"),
+        ({"prototypes": 1}, r"prototypes=1 must be at least 2"),
+        ({"queue_size": -8}, r"queue_size=-8"),
+        ({"queue_start_epochs": -1.5}, r"queue_start_epochs=-1\.5 must be at least 0"),
     ],
 )
 def test_bad_settings(options, message):
@@ -181,9 +182,7 @@ def test_bad_settings(options, message):
 
 
 def test_bad_batches():
-    with pytest.raises(
-        UserError, match=r"method\.queue_size=20 must be a multiple of the batch of 8: try 16 \(0"
-    ):
+    with pytest.raises(UserError, match=r"queue_size=20 must be a multiple of the batch of 8: try 16 \(0"):
         SwAV(ENCODER, queue_size=20).check(CROPS)
     with pytest.raises(
         UserError, match=r"SwAV takes two global crops and any number of local ones: .* are 1"

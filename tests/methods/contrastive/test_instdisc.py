@@ -125,10 +125,10 @@ def test_the_head_is_linear_and_collapse_causes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
-        ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
-        ({"negatives": -1}, r"method\.negatives=-1 must be at least 0"),
-        ({"bank_momentum": 1.5}, r"method\.bank_momentum=1\.5 must be in \[0, 1\]"),
+        ({"proj_dim": 0}, r"proj_dim=0 must be at least 1"),
+        ({"temperature": 0.0}, r"temperature=0\.0 must be positive"),
+        ({"negatives": -1}, r"negatives=-1 must be at least 0"),
+        ({"bank_momentum": 1.5}, r"bank_momentum=1\.5 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):

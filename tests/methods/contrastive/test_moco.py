@@ -227,12 +227,12 @@ def test_versions_have_a_linear_head_and_an_mlp_without_batch_norm():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": 3}, r"method\.version '3': valid are 1, 2; version 3 is configs/mocov3.py"),
-        ({"mechanism": "bank"}, r"method\.mechanism.*'bank'.*memory_bank"),
-        ({"queue_size": 0}, r"method\.queue_size=0 must be at least 1"),
-        ({"temperature": -1.0}, r"method\.temperature=-1\.0 must be positive"),
-        ({"bank_momentum": 2.0}, r"method\.bank_momentum=2\.0 must be in \[0, 1\]"),
-        ({"momentum": 1.1}, r"method\.momentum=1\.1 must be in \[0, 1\]"),
+        ({"version": 3}, r"version '3': valid are 1, 2; version 3 is configs/mocov3.py"),
+        ({"mechanism": "bank"}, r"mechanism.*'bank'.*memory_bank"),
+        ({"queue_size": 0}, r"queue_size=0 must be at least 1"),
+        ({"temperature": -1.0}, r"temperature=-1\.0 must be positive"),
+        ({"bank_momentum": 2.0}, r"bank_momentum=2\.0 must be in \[0, 1\]"),
+        ({"momentum": 1.1}, r"momentum=1\.1 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):
@@ -243,7 +243,7 @@ def test_bad_settings(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queue_size": 20}, r"method\.queue_size=20 must be a multiple of the 8 keys of a step: try 16"),
+        ({"queue_size": 20}, r"queue_size=20 must be a multiple of the 8 keys of a step: try 16"),
         ({"queue_size": 24, "symmetric": True}, r"of the 16 keys of a step: try 32"),
         ({"queue_size": 2}, "try 8"),
     ],

@@ -97,10 +97,10 @@ def test_collapse_causes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": 1}, r"method\.layers=1 must be at least 2"),
-        ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"momentum": -1.0}, r"method\.momentum=-1\.0 must be in \[0, 1\]"),
+        ({"layers": 1}, r"layers=1 must be at least 2"),
+        ({"temperature": 0.0}, r"temperature=0\.0 must be positive"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"momentum": -1.0}, r"momentum=-1\.0 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):

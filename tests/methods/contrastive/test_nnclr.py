@@ -89,10 +89,10 @@ def test_the_heads_are_the_papers(step):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"pred_hidden_dim": 0}, r"method\.pred_hidden_dim=0 must be at least 1"),
-        ({"queue_size": 0}, r"method\.queue_size=0 must be at least 1"),
-        ({"temperature": 0.0}, r"method\.temperature=0\.0 must be positive"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"pred_hidden_dim": 0}, r"pred_hidden_dim=0 must be at least 1"),
+        ({"queue_size": 0}, r"queue_size=0 must be at least 1"),
+        ({"temperature": 0.0}, r"temperature=0\.0 must be positive"),
     ],
 )
 def test_bad_settings(options, message):
@@ -101,9 +101,7 @@ def test_bad_settings(options, message):
 
 
 def test_bad_batches():
-    with pytest.raises(
-        UserError, match=r"method\.queue_size=20 must be a multiple of the batch of 8: try 16"
-    ):
+    with pytest.raises(UserError, match=r"queue_size=20 must be a multiple of the batch of 8: try 16"):
         NNCLR(ENCODER, queue_size=20).check(vectors())
     with pytest.raises(UserError, match=r"NNCLR takes two views of every image.* are 3"):
         NNCLR(ENCODER).check(vectors(3))

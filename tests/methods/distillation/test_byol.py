@@ -147,10 +147,10 @@ def test_a_target_that_never_moves_is_a_cause_of_collapse():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"momentum": 1.5}, r"method\.momentum=1\.5 must be in \[0, 1\]"),
-        ({"momentum_end": -0.1}, r"method\.momentum_end=-0\.1 must be in \[0, 1\]"),
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
+        ({"momentum": 1.5}, r"momentum=1\.5 must be in \[0, 1\]"),
+        ({"momentum_end": -0.1}, r"momentum_end=-0\.1 must be in \[0, 1\]"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": 0}, r"proj_dim=0 must be at least 1"),
     ],
 )
 def test_bad_settings(options, message):

@@ -40,7 +40,12 @@ STUDENT_T = 0.1
 def started():
     """A warm-up of the teacher's temperature, a teacher that is not the student, and a centre that is not 0."""
     method = DINO(
-        ENCODER, **SMALL, teacher_temperature_start=0.04, teacher_temperature=0.08, teacher_warmup=0.5
+        ENCODER,
+        **SMALL,
+        teacher_temperature_start=0.04,
+        teacher_temperature=0.08,
+        teacher_warmup_epochs=2.0,
+        steps_per_epoch=10.0,
     )
     params, state = start(method, CROPS)
     state["target"]["params"] = moved(state["target"]["params"])
@@ -96,9 +101,9 @@ def test_the_centre_moves_after_the_loss_to_the_mean_of_both_global_crops(starte
     assert fresh["center"].shape == (10,)  # in the state, so in the checkpoint
 
 
-@pytest.mark.parametrize(("progress", "temperature"), [(0.25, 0.06), (0.5, 0.08), (1.0, 0.08)])
-def test_the_teachers_temperature_warms_up(started, progress, temperature):
-    (value, _), _ = value_and_grad_of(*started, CROPS, context(progress))
+@pytest.mark.parametrize(("step", "temperature"), [(10, 0.06), (20, 0.08), (90, 0.08)])
+def test_the_teachers_temperature_warms_up(started, step, temperature):
+    (value, _), _ = value_and_grad_of(*started, CROPS, context(step=step))
     np.testing.assert_allclose(value, by_hand(started, temperature)[0], rtol=1e-4)
 
 
@@ -225,14 +230,15 @@ def test_it_becomes_uniform_when_the_teacher_is_not_sharper_than_the_student():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": 0}, r"method\.layers=0 must be at least 1"),
-        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
-        ({"prototypes": 1}, r"method\.prototypes=1 must be at least 2"),
-        ({"student_temperature": 0.0}, r"method\.student_temperature=0\.0 must be positive"),
-        ({"teacher_temperature_start": 0.0}, r"method\.teacher_temperature_start=0\.0 must be positive"),
-        ({"teacher_warmup": 2.0}, r"method\.teacher_warmup=2\.0 must be in \[0, 1\]"),
-        ({"center_momentum": -1.0}, r"method\.center_momentum=-1\.0 must be in \[0, 1\]"),
-        ({"momentum": 2.0}, r"method\.momentum=2\.0 must be in \[0, 1\]"),
+        ({"layers": 0}, r"layers=0 must be at least 1"),
+        ({"proj_dim": 0}, r"proj_dim=0 must be at least 1"),
+        ({"prototypes": 1}, r"prototypes=1 must be at least 2"),
+        ({"student_temperature": 0.0}, r"student_temperature=0\.0 must be positive"),
+        ({"teacher_temperature_start": 0.0}, r"teacher_temperature_start=0\.0 must be positive"),
+        ({"teacher_warmup_epochs": -2.0}, r"teacher_warmup_epochs=-2\.0 must be at least 0"),
+        ({"head_init": "zeros"}, r"unknown head_init 'zeros': valid are lecun, normal"),
+        ({"center_momentum": -1.0}, r"center_momentum=-1\.0 must be in \[0, 1\]"),
+        ({"momentum": 2.0}, r"momentum=2\.0 must be in \[0, 1\]"),
     ],
 )
 def test_bad_settings(options, message):
@@ -253,3 +259,20 @@ def test_it_takes_two_global_crops_or_more():
     wide, narrow = listed(vectors(1, width=10)), listed(vectors(1, width=6))
     with pytest.raises(UserError, match="DINO takes views of one size, not 10 and 6 pixels"):
         DINO(ENCODER, **two).check({"unlabeled": {"views": named(wide + narrow)}})
+
+
+def test_the_head_may_begin_and_learn_as_the_official_one():
+    """Matrices of standard deviation .02, and prototypes whose norms are learnt."""
+    options = {"proj_hidden_dim": 256, "proj_dim": 64, "prototypes": 10, "layers": 2}
+    method = DINO(ENCODER, **options, head_init="normal", norm_last_layer=False)
+    params, state = start(method, CROPS)
+    np.testing.assert_allclose(np.std(params["projector"]["dense1"]["kernel"]), 0.02, rtol=0.05)
+    norm = params["prototypes"]["norm"]
+    np.testing.assert_array_equal(norm, np.ones(10))
+    (_, _), grads = value_and_grad_of(method, params, state, CROPS, context())
+    assert np.any(grads["prototypes"]["norm"] != 0)
+    doubled = {**params, "prototypes": {**params["prototypes"], "norm": 2 * norm}}
+    one, two = (
+        forward(method, p, state["stats"], listed(CROPS)[0])[0]["prototypes"] for p in (params, doubled)
+    )
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-6)

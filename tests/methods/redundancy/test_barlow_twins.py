@@ -44,10 +44,10 @@ def test_the_head_and_the_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"proj_dim": -1}, r"method\.proj_dim=-1 must be at least 1"),
-        ({"off_diagonal_weight": 0.0}, r"method\.off_diagonal_weight=0\.0 must be positive"),
-        ({"scale": -1.0}, r"method\.scale=-1\.0 must be positive"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": -1}, r"proj_dim=-1 must be at least 1"),
+        ({"off_diagonal_weight": 0.0}, r"off_diagonal_weight=0\.0 must be positive"),
+        ({"scale": -1.0}, r"scale=-1\.0 must be positive"),
     ],
 )
 def test_bad_settings(options, message):

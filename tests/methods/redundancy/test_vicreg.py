@@ -63,9 +63,9 @@ def test_collapse_causes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_hidden_dim": 0}, r"method\.proj_hidden_dim=0 must be at least 1"),
-        ({"proj_dim": 0}, r"method\.proj_dim=0 must be at least 1"),
-        ({"invariance": 0.0}, r"method\.invariance=0\.0 must be positive"),
+        ({"proj_hidden_dim": 0}, r"proj_hidden_dim=0 must be at least 1"),
+        ({"proj_dim": 0}, r"proj_dim=0 must be at least 1"),
+        ({"invariance": 0.0}, r"invariance=0\.0 must be positive"),
     ],
 )
 def test_bad_settings(options, message):
