@@ -89,8 +89,8 @@ def test_a_workdir_that_is_a_file_is_refused_and_stays(tmp_path):
     ("arguments", "word"),
     [
         ([], "--workdir=FOLDER is missing"),
-        (["--workdir={empty}"], r"holds no run: there is no json"),
-        (["--workdir={run}", "--config.optim.lr=1"], r"only --evals\.\* can be changed"),
+        (["--workdir={empty}"], r"holds no run: there is no config\.json"),
+        (["--workdir={run}", "--config.optim.lr=1"], r"only --config\.evals\.\* can be changed"),
         (["--workdir={run}", "--config.evals.knn.kk=3"], r"kk.*did you mean .*\bk\b"),
         (["--workdir", "{empty}"], "holds no run"),  # flags may be written with a space, too
     ],

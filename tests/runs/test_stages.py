@@ -352,12 +352,12 @@ def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
     [
         (
             {"order": ("teacher", "studnet")},
-            "unknown stage in config.order 'studnet': did you mean 'student'",
+            "unknown stage in order 'studnet': did you mean 'student'",
         ),
         ({"order": ("student", "teacher")}, "does not come before student"),
         (
             {"stages.student.pseudo_labels.rule": "al"},
-            "unknown config.stages.student.pseudo_labels.rule 'al': did you mean 'all'",
+            "stage student: unknown pseudo_labels.rule 'al': did you mean 'all'",
         ),
         ({"stages.student.pseudo_labels.views": "corners"}, "valid are centre, crops"),
         ({"stages.student.pseudo_labels.threshold": 2.0}, r"threshold=2.0 must be in \[0, 1\]"),

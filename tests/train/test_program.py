@@ -125,7 +125,7 @@ def validated_program(config, mesh):
         ({"total_steps": 0}, "no length"),
         (
             {"total_epochs": 1.0},
-            "total_steps=6 and config.total_epochs=1|total_epochs=1 and config.total_steps=6",
+            "total_steps=6 and total_epochs=1|total_epochs=1 and total_steps=6",
         ),
         ({"total_steps": -5}, "total_steps=-5 must be a finite number, 0 or more"),
         ({"data__unlabeled__batch_size": 12}, r"multiple of the 8 device.*try 16"),
@@ -137,7 +137,7 @@ def validated_program(config, mesh):
         ({"data__epochs_of": "labeled"}, "epochs_of='labeled': that stream has no batch_size"),
         ({"data__labeled__batch_size": 8}, "labeled.views is empty"),
         ({"optim__grad_accumulation": 3}, "grad_accumulation=3 must divide"),
-        ({"optim__name": "sdg"}, "unknown config.optim.name 'sdg': did you mean 'sgd'"),
+        ({"optim__name": "sdg"}, "unknown optim.name 'sdg': did you mean 'sgd'"),
         ({"optim__schedule": "cosin"}, "did you mean 'cosine'"),
         ({"optim__lr_scaling": "liner"}, "did you mean 'linear'"),
         ({"optim__lr": 0.0}, "lr=0.0 must be positive"),

@@ -92,7 +92,7 @@ def test_the_recipe_keeps_the_predictors_learning_rate(preset):
 
 @pytest.mark.parametrize("field", ["proj_hidden_dim", "proj_dim", "pred_hidden_dim"])
 def test_bad_settings(field):
-    with pytest.raises(UserError, match=rf"method\.{field}=0 must be at least 1"):
+    with pytest.raises(UserError, match=rf"{field}=0 must be at least 1"):
         SimSiam(ENCODER, **{field: 0})
 
 
