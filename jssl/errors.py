@@ -19,6 +19,12 @@ def unknown(what: str, given: str, valid: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {given!r}: {hint}valid are {', '.join(names)}")
 
 
+def shown(name: object) -> str:
+    """A file's name, or other text from outside, as it may be printed: what is no text, or moves a cursor, escaped."""
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
     """Errors of the user within say where they are, as 'stage teacher: optim.lr=-1 must be positive'."""

@@ -221,11 +221,8 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
     has_test = data.test in own if own is not None else sources.has_split(data.name, data.test)
     if data.test and (data.test != "test" or has_test):
         test = _open(data, data.test, own).converted(whole.channels, whole.dtype)
-    if test is not None and (test.class_names != whole.class_names and labels is not None):
-        raise UserError(
-            f"the classes of {data.test!r} differ from those of {data.train!r}: "
-            f"{test.class_names} and {whole.class_names}"
-        )
+    if test is not None and labels is not None:
+        test = with_classes_of(whole, test, data.test, data.train)
     labeled_indices = None
     if labels is not None:
         everything = data.labels == "all"
@@ -271,6 +268,31 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def with_classes_of(train: Source, test: Source, test_split: str, train_split: str) -> Source:
+    """The test set with its labels as positions in the classes of train; it may lack some of them.
+
+    Raises:
+      UserError: if it has no labels, or classes that train lacks.
+    """
+    known, found = train.class_names or (), test.class_names
+    if found is None:
+        raise UserError(f"{test_split!r} has no labels, and {train_split!r} has: set data.test='' for none")
+    more = [name for name in found if name not in known]
+    if more:
+        raise UserError(
+            f"{len(more)} classes of {test_split!r} are not in {train_split!r} ({', '.join(more[:3])}"
+            f"{', ...' if len(more) > 3 else ''}): give both the same classes"
+        )
+    missing = [name for name in known if name not in found]
+    if missing:
+        logging.warning(
+            "%r lacks %d classes of %r: %s%s",
+            *(test_split, len(missing), train_split, ", ".join(missing[:3])),
+            ", ..." if len(missing) > 3 else "",
+        )
+    return test.renamed(known)
 
 
 def _estimates(

@@ -12,6 +12,7 @@ import optax
 
 from jssl import settings
 from jssl.data.sources import ArraySource, Source
+from jssl.data.sources.arrays import with_channels
 from jssl.errors import UserError
 from jssl.methods import INJECTED_FIELDS, Method, RunInfo
 from jssl.models.network import AnyNetwork, Network, as_network
@@ -127,8 +128,7 @@ def _source(images: Images) -> Source:
             f"data is {type(pixels).__name__}: give images as an array [N, H, W, C], (images, labels), a "
             "jssl.data.sources.Source, or those by split: {'train': ..., 'test': ...}"
         )
-    pixels = np.asarray(pixels)
-    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    pixels = with_channels(OWN_DATA, np.asarray(pixels))
     return ArraySource(OWN_DATA, pixels, None if labels is None else np.asarray(labels))
 
 

@@ -13,20 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from jssl.data.sources.base import DTYPES, BadImage, PixelMap, Source, chunks, fields_of
+from jssl.data.sources.base import DTYPES, BadImage, PixelMap, Source, chunks, fields_of, places_of
 from jssl.data.sources.images import Opened, Path
 from jssl.errors import UserError
 
 SUFFIXES = (".npz", ".npy")
-MAX_CLASSES = 1_000_000  # a larger label is a number of something else
 CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
 
 
 class ArraySource(Source):
     """Images of one size in memory. `bad` are positions whose image could not be decoded.
 
+    Labels are positions in `class_names`. Without names they are any numbers or words: the classes are those that
+    occur, in their order, and have the labels as names.
+
     Raises:
-      UserError: unless images are uint8 or uint16[N, H, W, C] and labels int[N], none of them negative.
+      UserError: unless images are uint8 or uint16[N, H, W, C] and labels int or str[N], none of them negative.
     """
 
     is_in_memory = True
@@ -40,19 +42,18 @@ class ArraySource(Source):
         bad: dict[int, str] | None = None,
     ):
         check_images(name, images)
-        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU"):
             raise UserError(
-                f"{name}: labels must be int[{len(images)}], not {labels.dtype}{list(labels.shape)}"
+                f"{name}: labels must be int[{len(images)}] or words, not {labels.dtype}{list(labels.shape)}"
             )
-        if labels is not None and labels.min(initial=0) < 0:
+        if labels is not None and labels.dtype.kind == "i" and labels.min(initial=0) < 0:
             raise UserError(
                 f"{name}: labels must not be negative: give images without labels as data of their own, or show few "
                 "by data.labels"
             )
-        if labels is not None and labels.max(initial=0) >= MAX_CLASSES:
-            raise UserError(f"{name}: labels must be class numbers 0, 1, ...; one is {labels.max()}")
         if class_names is None and labels is not None:
-            class_names = tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
+            values, labels = np.unique(labels, return_inverse=True)
+            class_names = tuple(map(str, values))
         self.name = name
         self.images = images
         self.fields = fields_of(images.shape[1:], str(images.dtype), class_names)
@@ -92,6 +93,12 @@ class ArraySource(Source):
     def _like(self, images: np.ndarray, labels: np.ndarray | None, bad: dict[int, str]) -> ArraySource:
         return ArraySource(self.name, images, labels, self.class_names, bad)
 
+    def renamed(self, class_names: Sequence[str]) -> Source:
+        if self._labels is None or self.class_names == tuple(class_names):
+            return self
+        labels = places_of(self.class_names or (), class_names)[self._labels]
+        return ArraySource(self.name, self.images, labels, class_names, self.bad)
+
     def concat(self, other: Source) -> Source:
         both = super().concat(other)
         if not other.is_in_memory:
@@ -123,7 +130,7 @@ class NpySource(Source):
     def __init__(self, path: pathlib.Path, rows: np.ndarray | None = None):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         self.path = path
-        self.images = images[..., None] if images.ndim == 3 else images
+        self.images = with_channels(path.stem, images)
         check_images(path.stem, self.images)
         self.rows = np.arange(len(self.images)) if rows is None else rows
         self.name, self.fields = path.stem, fields_of(self.images.shape[1:], str(self.images.dtype))
@@ -155,6 +162,19 @@ class NpySource(Source):
         """A checksum of some rows, evenly spaced: reading all may take hours."""
         spread = np.linspace(0, len(self) - 1, min(len(self), CHECKED_ROWS)).astype(np.int64)
         return zlib.crc32(np.ascontiguousarray(self.images[self.rows[spread]]).data, len(self))
+
+
+def with_channels(name: str, images: np.ndarray) -> np.ndarray:
+    """Images [N, H, W] as grey ones [N, H, W, 1].
+
+    Raises:
+      UserError: for [H, W, 3], which is rather one image than many.
+    """
+    if images.ndim == 3 and images.shape[-1] in (3, 4) and min(images.shape[:2]) >= 8:
+        raise UserError(
+            f"{name}: {images.dtype}{list(images.shape)} looks like one image: give many, [N, H, W, C] or [N, H, W, 1]"
+        )
+    return images[..., None] if images.ndim == 3 else images
 
 
 def check_images(name: str, images: np.ndarray) -> None:
@@ -220,8 +240,7 @@ def _arrays(path: Path, modified: int) -> dict[str, Source]:
         raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
 
     def split(images: str, labels: str) -> Source:
-        pixels = stored[images][..., None] if stored[images].ndim == 3 else stored[images]
-        return ArraySource(path.stem, pixels, stored.get(labels))
+        return ArraySource(path.stem, with_channels(path.stem, stored[images]), stored.get(labels))
 
     result = {"train": split("images", "labels")}
     if "test_images" in stored:

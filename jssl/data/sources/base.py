@@ -13,7 +13,7 @@ import numpy as np
 
 from jssl.data.sources import images
 from jssl.data.sources.images import Opened
-from jssl.errors import UserError
+from jssl.errors import UserError, shown
 
 KINDS = ("image", "label", "text", "audio", "video", "boxes", "mask")
 DTYPES = ("uint8", "uint16")  # of images
@@ -119,15 +119,15 @@ class Source(abc.ABC):
         """One image from a handle that was read before; raises BadImage."""
         try:
             return images.open_image(handle)
-        except Exception as error:  # a decoder may raise anything on a broken file
-            raise BadImage(f"{self.filename(index)}: {error}") from error
+        except images.DECODER_ERRORS as error:
+            raise BadImage(f"{self.filename(index)}: {shown(error)}") from error
 
     def decode(self, image: Opened, index: int) -> np.ndarray:
         """All pixels, [H, W, C] of the source's dtype; raises BadImage."""
         try:
             return images.to_array(image, self.channels, self.dtype)
-        except Exception as error:
-            raise BadImage(f"{self.filename(index)}: {error}") from error
+        except images.DECODER_ERRORS as error:
+            raise BadImage(f"{self.filename(index)}: {shown(error)}") from error
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
         """The fields of many examples as arrays with a row each, or None where they must be decoded one by one."""
@@ -146,6 +146,10 @@ class Source(abc.ABC):
             pickled where worker processes decode.
         """
         return Mapped(self, function)
+
+    def renamed(self, class_names: Sequence[str]) -> Source:
+        """A source of the same examples whose labels are positions in other names, which hold all of its own."""
+        return self if self.class_names == tuple(class_names) else Renamed(self, class_names)
 
     def concat(self, other: Source) -> Source:
         """The examples of this source, then those of another, without labels.
@@ -257,6 +261,37 @@ class Mapped(Source):
 
     def filename(self, index: int) -> str:
         return self.source.filename(index)
+
+
+class Renamed(Subset):
+    """Another source whose labels are positions in other class names."""
+
+    def __init__(self, source: Source, class_names: Sequence[str]):
+        super().__init__(source, np.arange(len(source)))
+        label = dataclasses.replace(source.fields["label"], classes=tuple(class_names))
+        self.fields = {**source.fields, "label": label}
+        self._places = places_of(source.class_names or (), class_names)
+
+    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
+        return Renamed(self.source.converted(channels, dtype), self.class_names or ())
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
+        found = self.source.gather(indices)
+        return (
+            found
+            if found is None or "label" not in found
+            else {**found, "label": self._places[found["label"]]}
+        )
+
+    def labels(self) -> np.ndarray | None:
+        labels = self.source.labels()
+        return None if labels is None else np.where(labels < 0, labels, self._places[labels])
+
+
+def places_of(own: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The position of every one of some names in others, int32[len(own)]."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[name] for name in own], np.int32)
 
 
 class Concat(Source):

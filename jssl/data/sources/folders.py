@@ -1,57 +1,93 @@
-"""Folders of image files, local or in an object store."""
+"""Folders of image files, local or in an object store: which files are images, and what the sub-folders mean."""
 
 from __future__ import annotations
 
+import collections
+import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
+from PIL import Image
 
 from jssl import storage
 from jssl.data.sources.base import Source, fields_of
-from jssl.data.sources.images import Path, UnsupportedImage, describe, open_image
-from jssl.errors import UserError
+from jssl.data.sources.images import DECODER_ERRORS, Path, UnsupportedImage, describe, open_image
+from jssl.errors import UserError, shown
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
-UNDECODED = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".nef", ".cr2", ".arw"})
+# Of Pillow's formats those of photographs and scans, as far as this Pillow reads them.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "JPEG2000", "TGA", "AVIF")
 TRAIN_FOLDERS = ("train", "training")
-TEST_FOLDERS = ("test", "val", "validation")
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+OTHER_FOLDERS = ("unlabeled", "unlabelled", "extra")
+MASK_FOLDERS = ("mask", "masks", "labels", "annotations", "segmentation", "groundtruth")
 DESCRIBED = 16  # files whose headers tell what all are
+STRAY = 0.1  # part of the images that may lie beside class folders, and is left out then
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Endings of the files that are taken for images, in lower case."""
+    known, readable = Image.registered_extensions().items(), formats()
+    return frozenset(suffix for suffix, name in known if name in readable)
 
 
 class FolderSource(Source):
     """Image files below a folder; nothing is decoded until it is asked for.
 
-    Sixteen files, evenly spaced by name, tell what all images are: 3 channels of uint8 where they have 8 bits, grey
-    or not; one channel of uint16 where all are grey and one has 16 bits; the channels that they share where they
-    have another number of them, in TIFFs. Where only some have 16 bits the others are widened to it.
+    Sub-folders are classes if there are two or more and nearly all images lie in them. Sixteen files, evenly spaced by
+    name, tell what all images are: 3 channels of uint8 where they have 8 bits, grey or not; one channel of uint16
+    where all are grey and one has 16 bits; the channels that they share where they have another number of them, in
+    TIFFs. Where only some have 16 bits the others are widened to it.
 
     Raises:
       UserError: if there is no image, the sixteen differ in channels otherwise, or are of a kind that is not read.
     """
 
     def __init__(self, root: Path):
-        self.name = root.name
+        self.name = shown(root.name)
         self.root = root
-        self.paths = sorted(find_images(root))
+        found = Found(root)
+        self.paths = sorted(found.images)
         if not self.paths:
-            raise UserError(f"no images below {root}: expected files ending in {' '.join(sorted(SUFFIXES))}")
-        self._warn_of_others()
-        parents = [path.relative_to(root).parts[0] for path in self.paths if path.parent != root]
-        labelled = len(parents) == len(self.paths) and len(set(parents)) > 1
-        classes = sorted(set(parents)) if labelled else None
+            raise UserError(
+                f"no images below {shown(root)}{found.others_in_words()}: expected files ending in "
+                f"{' '.join(sorted(suffixes()))}"
+            )
+        if found.others:
+            logging.warning("%s: %d images%s", self.name, len(self.paths), found.others_in_words())
+        classes = self._classes()
         channels, dtype = _channels_and_dtype(root, self.paths)
         self.fields = fields_of((None, None, channels), dtype, classes)
-        self._labels = None if classes is None else np.searchsorted(classes, parents).astype(np.int32)
+        names = {name: number for number, name in enumerate(classes or ())}
+        self._labels = (
+            np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
+        )
 
-    def _warn_of_others(self) -> None:
-        others = list(find_images(self.root, UNDECODED))
-        if others:
-            logging.warning(
-                "%d files left out, convert them to JPEG first: %s, ...", len(others), others[0].name
-            )
+    def _parent(self, path: Path) -> str:
+        """The name of the sub-folder that an image lies in; '' for the folder itself."""
+        parts = path.relative_to(self.root).parts
+        return shown(parts[0]) if len(parts) > 1 else ""
+
+    def _classes(self) -> list[str] | None:
+        """The names of the classes; images beside their folders are left out. None if the images are unlabelled."""
+        counts = collections.Counter(map(self._parent, self.paths))
+        stray = counts.pop("", 0)
+        if len(counts) < 2 or stray > STRAY * len(self.paths):
+            return None
+        if stray:
+            logging.warning("%s: %d images beside the class folders are left out", self.name, stray)
+            self.paths = [path for path in self.paths if self._parent(path)]
+        return sorted(counts, key=lambda name: (int(name), name) if name.isdecimal() else (np.inf, name))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -63,17 +99,118 @@ class FolderSource(Source):
         return self._labels
 
     def filename(self, index: int) -> str:
-        return str(self.paths[index].relative_to(self.root))
+        return shown(self.paths[index].relative_to(self.root))
 
 
-def folder(path: Path) -> dict[str, Source]:
-    """`train` (all of the folder, or its train/) and `test` (its test/, val/ or validation/)."""
-    train = next((path / name for name in TRAIN_FOLDERS if (path / name).is_dir()), None)
-    if train is None:
-        return {"train": FolderSource(path)}
-    test = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
-    splits: dict[str, Source] = {"train": FolderSource(train)}
-    return splits if test is None else {**splits, "test": FolderSource(test)}
+def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
+    """What opens each split of a folder: `train` is all of it, or its train/ if its other folders are splits, too.
+
+    Those have their own names then, and the first of test/, val/, valid/, validation/ is `test` besides.
+    """
+    folders = {path.name.lower(): path for path in _folders(root)}
+    train = next((folders[name] for name in TRAIN_FOLDERS if name in folders), None)
+    others = folders.keys() - {*TRAIN_FOLDERS, *TEST_FOLDERS, *OTHER_FOLDERS}
+    if train is not None and not others:
+        test = next((folders[name] for name in TEST_FOLDERS if name in folders), None)
+        more = [name for name, path in folders.items() if path not in (train, test)]
+        if more:
+            logging.info(
+                "%s: besides train and test there are the splits %s", shown(root.name), ", ".join(more)
+            )
+        named = {**folders, "train": train} if test is None else {**folders, "train": train, "test": test}
+        return {name: functools.partial(FolderSource, path) for name, path in named.items()}
+    masks = folders.keys() & {*MASK_FOLDERS}
+    if masks and len(folders) == len(masks) + 1:
+        (images,) = folders.keys() - masks
+        logging.info(
+            "%s: images are those of %s/; %s/ is left out", shown(root.name), images, ", ".join(masks)
+        )
+        return {"train": functools.partial(FolderSource, folders[images])}
+    return {"train": functools.partial(FolderSource, root)}
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders in a folder, hidden ones left out."""
+    return sorted(path for path in root.iterdir() if not path.name.startswith(".") and _may_be_folder(path))
+
+
+def _may_be_folder(path: Path) -> bool:
+    """In an object store asking what an entry is costs a request, so the name tells if it can."""
+    return path.suffix.lower() not in suffixes() and path.is_dir()
+
+
+class Found:
+    """The image files below a folder, and a count of the others by ending. Each real file and folder counts once.
+
+    Hidden files and folders are left out, links that lead into the folder itself are not followed.
+    """
+
+    def __init__(self, root: Path):
+        self.images: list[Path] = []
+        self.others: collections.Counter[str] = collections.Counter()
+        if storage.is_remote(root):
+            self._look_remote(root)
+            return
+        self._root = os.path.realpath(root)
+        self._seen = {self._root}
+        for entry in self._entries(str(root)):
+            self._look(entry)
+
+    def others_in_words(self) -> str:
+        """', 23 other files left out: 20 .txt, 3 .csv'; '' if there are none."""
+        if not self.others:
+            return ""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.others.most_common(4))
+        more = ", ..." if len(self.others) > 4 else ""
+        return f", {sum(self.others.values())} other files left out: {kinds}{more}"
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                yield from sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        except PermissionError:
+            self.others["folders without permission to read"] += 1
+
+    def _look(self, entry: os.DirEntry[str]) -> None:
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            if target in self._seen or os.path.commonpath([target, self._root]) in (target, self._root):
+                return  # it was found, or is where it really lies
+            self._seen.add(target)
+        if entry.is_dir():
+            for inner in self._entries(entry.path):
+                self._look(inner)
+        elif not entry.is_file():
+            self.others["no regular files"] += 1
+        else:
+            self._note(pathlib.Path(entry.path))
+
+    def _note(self, path: Path) -> None:
+        suffix = path.suffix.lower()
+        if suffix in suffixes() or (not suffix and _is_image(path)):
+            self.images.append(path)
+        else:
+            self.others[shown(suffix) or "without an ending"] += 1
+
+    def _look_remote(self, root: Path) -> None:
+        for path in root.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() not in suffixes() and path.is_dir():
+                self._look_remote(path)
+            else:
+                self._note(path)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether Pillow knows what the header of a local file without an ending begins."""
+    if storage.is_remote(path):
+        return False
+    try:
+        with Image.open(path, formats=formats()):
+            return True
+    except DECODER_ERRORS:
+        return False
 
 
 def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
@@ -84,8 +221,8 @@ def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
         try:
             found.append(describe(open_image(path)))
         except UnsupportedImage as error:
-            raise UserError(f"{path} is {error}") from error
-        except Exception:  # broken files are counted when they are trained on
+            raise UserError(f"{shown(path)} is {error}") from error
+        except DECODER_ERRORS:  # broken files are counted when they are trained on
             continue
     channels = {count for count, _ in found}
     dtype = "uint16" if any(dtype == np.uint16 for _, dtype in found) else "uint8"
@@ -93,30 +230,5 @@ def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
         return (1, dtype) if channels == {1} and dtype == "uint16" else (3, dtype)
     if len(channels) > 1:
         counts = " and of ".join(map(str, sorted(channels)))
-        raise UserError(f"{root} has images of {counts} channels: give each kind a folder of its own")
+        raise UserError(f"{shown(root)} has images of {counts} channels: give each kind a folder of its own")
     return channels.pop(), dtype
-
-
-def find_images(root: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[Path]:
-    """Image files below a folder, hidden files and folders left out."""
-    if storage.is_remote(root):
-        yield from _find_objects(root, suffixes)
-        return
-    for parent, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = pathlib.Path(parent, name)
-            if path.suffix.lower() in suffixes and not name.startswith("."):
-                yield path
-
-
-def _find_objects(root: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """As `find_images`, in an object store; asking what an entry is costs a request, so the name tells if it can."""
-    for path in root.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.suffix.lower() in SUFFIXES | UNDECODED:
-            if path.suffix.lower() in suffixes:
-                yield path
-        elif path.is_dir():
-            yield from _find_objects(path, suffixes)

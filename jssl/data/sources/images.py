@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pathlib
+import struct
+import zlib
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +19,24 @@ Path: TypeAlias = pathlib.Path | epath.Path
 Opened: TypeAlias = Image.Image | np.ndarray  # an array where Pillow has no mode for it
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, of 8 bits
+# What decoders raise on broken files. Memory that runs out, say, is not the file's fault.
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 _GREY = ("1", "L", "LA", "La")
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -90,7 +110,7 @@ def eight_bit(image: Image.Image, channels: int) -> Image.Image:
     """
     if _is_deep(image):
         raise ValueError("16 bits a pixel where the other images have 8: convert it, or all the others")
-    return image.convert(MODES[channels])
+    return _opaque(image).convert(MODES[channels]) if channels in (1, 3) else image.convert(MODES[channels])
 
 
 def to_array(image: Opened, channels: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
@@ -111,6 +131,14 @@ def to_array(image: Opened, channels: int, dtype: np.dtype | type = np.uint8) ->
     return _widened(_with_channels(image, channels), dtype)
 
 
+def _opaque(image: Image.Image) -> Image.Image:
+    """An image on white, if it is transparent somewhere: what lies under that is nothing to be seen."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def _is_deep(image: Image.Image) -> bool:
     """Whether Pillow holds more than 8 bits a pixel."""
     return image.mode.startswith(("I", "F"))
@@ -120,7 +148,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     """All that Pillow holds: uint16[H, W, 1], uint8[H, W, 1] or uint8[H, W, 3]."""
     if not _is_deep(image):
         mode = "L" if image.mode in _GREY else "RGB"
-        pixels = np.asarray(image.convert(mode))
+        pixels = np.asarray(_opaque(image).convert(mode))
         return pixels[..., None] if mode == "L" else pixels
     pixels = np.asarray(image)
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:

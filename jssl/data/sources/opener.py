@@ -20,6 +20,7 @@ from jssl import storage
 from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
 from jssl.data.sources.digits import digits
+from jssl.data.sources.images import Path
 from jssl.errors import UserError, unknown
 
 
@@ -37,7 +38,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     if path.suffix in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
-        return sliced(folders.folder(path), split)
+        return sliced_folder(path, split)
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
     from jssl.data.sources.tfds import TfdsSource
@@ -50,8 +51,19 @@ def has_split(name: str, split: str) -> bool:
     path = storage.located(name)
     if not split or (path.suffix not in arrays.SUFFIXES and not path.is_dir()):
         return bool(split)
-    splits = arrays.arrays(path) if path.suffix in arrays.SUFFIXES else folders.folder(path)
-    return split.partition("[")[0] in splits
+    known = arrays.arrays(path).keys() if path.suffix in arrays.SUFFIXES else folders.splits(path).keys()
+    return split.partition("[")[0] in known
+
+
+def sliced_folder(path: Path, spec: str) -> Source:
+    """A split of a folder, or a slice of it: in a seeded order, since by name a slice would be of few classes."""
+    known, base = folders.splits(path), spec.partition("[")[0]
+    if base not in known:
+        raise unknown("split", base, known)
+    source = known[base]()
+    if base != spec:
+        source = source.take(np.random.default_rng(0).permutation(len(source)))
+    return sliced({base: source}, spec)
 
 
 def sliced(splits: Mapping[str, Source], spec: str) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging as python_logging
+import pathlib
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -99,6 +100,11 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
             "data set", name.partition("/")[0], ["digits", *tfds.list_builders(with_community_datasets=False)]
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
+        hint = (
+            f"there is no folder {pathlib.Path(name).absolute()}, nor such a data set:"
+            if "/" in name
+            else hint
+        )
         raise UserError(
             f"{hint} data.name takes 'digits', a folder, an .npz or .npy file, or a TFDS name; "
             f"looked in {data_dir or '~/tensorflow_datasets'} too ({type(error).__name__})"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jssl.data import sources
+from jssl.data.datasets import with_classes_of
 from jssl.data.sources import ArraySource, BadImage
+from jssl.data.sources.base import Renamed
 from jssl.errors import UserError
 
 
@@ -79,3 +81,48 @@ def test_gather_gives_rows_of_all_fields_where_none_is_unreadable():
     np.testing.assert_array_equal(found["image"], images[[3, 0]])
     np.testing.assert_array_equal(found["label"], [1, 0])
     assert source.gather([0, 1]) is None
+
+
+def test_labels_of_any_kind_are_ranked_and_keep_their_values_as_names(tmp_path):
+    images = np.zeros((4, 5, 5, 1), np.uint8)
+    for labels, names in (
+        (np.array([7, 3, 255, 3], np.uint8), ("3", "7", "255")),
+        (np.array([7, 3, 2**40, 3], np.uint64), ("3", "7", str(2**40))),
+        (np.array(["cat", "ant", "dog", "ant"]), ("ant", "cat", "dog")),
+    ):
+        source = sources.ArraySource("a", images, labels)
+        assert source.class_names == names
+        np.testing.assert_array_equal(source.labels(), [1, 0, 2, 0])
+        assert source.take([2, 3]).class_names == names
+        np.testing.assert_array_equal(source.take([2, 3]).labels(), [2, 0])
+
+
+def test_one_image_is_not_many_grey_ones(tmp_path):
+    one = np.zeros((64, 48, 3), np.uint8)
+    np.save(tmp_path / "one.npy", one)
+    np.savez(tmp_path / "one.npz", images=one)
+    for name in ("one.npy", "one.npz"):
+        with pytest.raises(UserError, match=r"uint8\[64, 48, 3\] looks like one image"):
+            sources.load(str(tmp_path / name), "train")
+
+
+def test_a_test_set_may_lack_classes_but_not_have_others(caplog):
+    images = np.zeros((4, 5, 5, 1), np.uint8)
+    train = sources.ArraySource("a", images, np.array([10, 20, 30, 10]))
+    test = sources.ArraySource("b", images, np.array([30, 10, 10, 30]))
+    with caplog.at_level("WARNING", logger="absl"):
+        found = with_classes_of(train, test, "test", "train")
+    assert "'test' lacks 1 classes of 'train': 20" in caplog.text
+    for source in (
+        found,
+        Renamed(test, train.class_names),
+        Renamed(test.take([0, 1, 2, 3]), train.class_names),
+    ):
+        assert source.class_names == ("10", "20", "30")
+        np.testing.assert_array_equal(source.labels(), [2, 0, 0, 2])
+        np.testing.assert_array_equal(source.gather([0, 1])["label"], [2, 0])
+    other = sources.ArraySource("c", images, np.arange(100, 104))
+    with pytest.raises(UserError, match=r"4 classes of 'test' are not in 'train' \(100, 101, 102, \.\.\.\)"):
+        with_classes_of(train, other, "test", "train")
+    with pytest.raises(UserError, match=r"'test' has no labels, and 'train' has"):
+        with_classes_of(train, sources.ArraySource("d", images), "test", "train")

@@ -1,4 +1,7 @@
+import os
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from jssl.data import sources
@@ -52,9 +55,127 @@ def test_sixteen_bit_images_keep_their_greys(tmp_path):
     np.testing.assert_array_equal(pixels[..., 0], ramp)
 
 
-def test_files_that_need_converting_are_named(tmp_path, caplog):
-    png(tmp_path, "1.png")
-    (tmp_path / "IMG_1.HEIC").write_bytes(b"phone")
+def names(source):
+    return [source.filename(i) for i in range(len(source))]
+
+
+def test_what_pillow_opens_is_an_image_and_the_rest_is_counted(tmp_path, caplog):
+    for name in ("a.jfif", "b.jpe", "c.jp2", "d.tga", "e.JPEG"):
+        kind = {".jp2": "JPEG2000", ".tga": "TGA"}.get(name[1:], "JPEG")
+        Image.new("RGB", (5, 4)).save(tmp_path / name, kind)
+    Image.new("RGB", (5, 4)).save(tmp_path / "without", "PNG")
+    for name in ("IMG_1.nef", "IMG_2.nef", "notes.txt", "README"):
+        (tmp_path / name).write_bytes(b"no image")
     with caplog.at_level("WARNING", logger="absl"):
-        sources.FolderSource(tmp_path)
-    assert "1 files left out, convert them to JPEG first: IMG_1.HEIC" in caplog.text
+        source = sources.FolderSource(tmp_path)
+    assert names(source) == ["a.jfif", "b.jpe", "c.jp2", "d.tga", "e.JPEG", "without"]
+    assert "4 other files left out: 2 .nef, 1 without an ending, 1 .txt" in caplog.text
+
+
+def test_every_real_file_and_folder_counts_once(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for name in ("a/1.png", "b/2.png"):
+        png(root, name)
+    png(elsewhere, "3.png")
+    (root / "a" / "up").symlink_to("..")
+    (root / "b" / "sibling").symlink_to(root / "a")
+    (root / "b" / "everything").symlink_to("/")
+    (root / "b" / "1.png").symlink_to(root / "a" / "1.png")
+    (root / "a" / "more").symlink_to(elsewhere)
+    (root / "b" / "more").symlink_to(elsewhere)
+    (root / "b" / "one").symlink_to(root / "b" / "two")
+    (root / "b" / "two").symlink_to(root / "b" / "one")
+    os.mkfifo(root / "a" / "pipe.jpg")
+    source = sources.load(str(root), "train")
+    assert names(source) == ["a/1.png", "a/more/3.png", "b/2.png"]
+    np.testing.assert_array_equal(source.labels(), [0, 0, 1])
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    for name in ("boat/1.png", "car/1.png", "train/1.png"):
+        png(tmp_path, name)
+    assert sources.load(str(tmp_path), "train").class_names == ("boat", "car", "train")
+    assert not sources.has_split(str(tmp_path), "test")
+
+
+def test_splits_in_capitals_and_others_beside_them(tmp_path, caplog):
+    for name in ("Train/x/1.png", "Train/y/1.png", "VALID/x/1.png", "unlabeled/1.png"):
+        png(tmp_path, name)
+    with caplog.at_level("INFO", logger="absl"):
+        train = sources.load(str(tmp_path), "train")
+    assert train.class_names == ("x", "y")
+    assert "besides train and test there are the splits unlabeled" in caplog.text
+    assert [len(sources.load(str(tmp_path), name)) for name in ("test", "valid", "unlabeled")] == [1, 1, 1]
+
+
+def test_a_few_stray_files_do_not_take_the_labels_away(tmp_path, caplog):
+    for name in [f"{label}/{i}.png" for label in "ab" for i in range(10)]:
+        png(tmp_path, name)
+    png(tmp_path, "logo.png")
+    with caplog.at_level("WARNING", logger="absl"):
+        source = sources.load(str(tmp_path), "train")
+    assert (source.class_names, len(source)) == (("a", "b"), 20)
+    assert "1 images beside the class folders are left out" in caplog.text
+    for i in range(10):
+        png(tmp_path, f"more{i}.png")
+    assert sources.load(str(tmp_path), "train").class_names is None
+
+
+def test_classes_that_are_numbers_are_in_their_order(tmp_path):
+    for name in ("10/1.png", "2/1.png", "0/1.png"):
+        png(tmp_path, name)
+    source = sources.load(str(tmp_path), "train")
+    assert source.class_names == ("0", "2", "10")
+    assert [source.class_names[label] for label in source.labels()] == [
+        n.split("/")[0] for n in names(source)
+    ]
+
+
+def test_masks_are_no_class(tmp_path):
+    for name in ("images/1.png", "masks/1.png"):
+        png(tmp_path, name)
+    source = sources.load(str(tmp_path), "train")
+    assert names(source) == ["1.png"]
+    assert source.class_names is None
+
+
+def test_a_slice_of_a_folder_holds_all_classes(tmp_path):
+    for name in [f"{label}/{i}.png" for label in "ab" for i in range(10)]:
+        png(tmp_path, name)
+    first, rest = (sources.load(str(tmp_path), f"train[{part}]") for part in (":50%", "50%:"))
+    assert set(first.labels()) == set(rest.labels()) == {0, 1}
+    assert sorted(names(first) + names(rest)) == names(sources.load(str(tmp_path), "train"))
+
+
+def test_names_that_are_no_text_or_move_the_cursor(tmp_path):
+    for name in (b"\xff\xfe.png", b"new\nline.png", b"\x1b[31mred.png", "ü".encode() * 100 + b".png"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            Image.new("RGB", (5, 4)).save(file, "PNG")
+    source = sources.load(str(tmp_path), "train")
+    assert len(source) == 4
+    assert all(name.isprintable() and name.encode() for name in names(source))
+    assert r"new\nline.png" in names(source)
+    assert source.content_checksum()
+    assert source.decode(source.open(3), 3).shape == (4, 5, 3)
+
+
+def test_what_lies_under_transparency_is_not_seen(tmp_path):
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[..., 0], pixels[0, 0, 3] = 200, 255  # red everywhere, opaque in one corner
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    source = sources.load(str(tmp_path), "train")
+    found = source.decode(source.open(0), 0)
+    np.testing.assert_array_equal(found[0, 0], [200, 0, 0])
+    np.testing.assert_array_equal(found[1, 1], [255, 255, 255])
+
+
+def test_an_error_that_is_not_the_files_is_not_hidden(tmp_path, monkeypatch):
+    png(tmp_path, "1.png")
+    source = sources.load(str(tmp_path), "train")
+
+    def out_of_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("jssl.data.sources.images.open_image", out_of_memory)
+    with pytest.raises(MemoryError):
+        source.open(0)
