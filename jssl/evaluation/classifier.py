@@ -47,15 +47,16 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
       class_names: one for each class whose accuracy shall be listed.
 
     Returns:
-      `top1`, `top5`, `worst_class` (of the classes that occur), `largest_class_fraction` (the part of all
-      pseudo-labels that fall on one class), and `of/NAME` for every class named that occurs.
+      Those of `metrics.accuracy`, `largest_class_fraction` (the part of all predictions that fall on one class), and
+      `of/NAME` for every class named that occurs.
 
     Example:
       >>> import numpy as np
       >>> from jssl import evaluation
       >>> logits, labels = np.array([[2.0, 0.0], [1.0, 0.0]]), np.array([0, 1])
-      >>> evaluation.classify(evaluation.Features(logits, labels, np.arange(2)))
-      {'top1': 0.5, 'top5': 1.0, 'worst_class': 0.0, 'largest_class_fraction': 1.0}
+      >>> found = evaluation.classify(evaluation.Features(logits, labels, np.arange(2)))
+      >>> found["top1"], found["worst_class"], found["largest_class_fraction"]
+      (0.5, 0.0, 1.0)
     """
     ranked = np.argsort(-scores.x, axis=1, kind="stable")
     right = ranked[:, 0] == scores.labels
@@ -64,7 +65,6 @@ def classify(scores: Features, class_names: Sequence[str] = ()) -> dict[str, flo
     named = {f"of/{name}": each[label] for label, name in enumerate(class_names) if label in each}
     return {
         **accuracy(ranked, scores.labels),
-        "worst_class": min(each.values()),
         "largest_class_fraction": float(shares.max()),
         **named,
     }

@@ -84,7 +84,7 @@ def knn(
       leave_one_out: the test set is the train set, and an image does not vote on itself.
 
     Returns:
-      {'top1', 'top5'}, fractions in [0, 1]; top5 counts min(5, classes) predictions.
+      See `metrics.accuracy`; top5 counts min(5, classes) predictions, and no class without a vote.
 
     Raises:
       UserError: if k or the temperature is not positive.
@@ -99,7 +99,7 @@ def knn(
       >>> train_x, train_labels = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
       >>> test_x, test_labels = np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1])
       >>> evaluation.knn(train_x, train_labels, test_x, test_labels, k=1)
-      {'top1': 0.5, 'top5': 1.0}
+      {'top1': 0.5, 'top5': 0.5, 'balanced': 0.5, 'worst_class': 0.0, 'commonest_class': 0.5}
     """
     if k < 1 or not temperature > 0:
         raise UserError(f"knn: k={k} and temperature={temperature} must be positive")
@@ -149,8 +149,12 @@ def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignor
         best, where = jax.lax.top_k(best, k)
         best_labels = jnp.take_along_axis(best_labels, where, axis=1)
         weight = jnp.exp((best - best[:, :1]) / temperature)  # a common factor changes no vote
-        votes = jnp.sum(weight[..., None] * jax.nn.one_hot(best_labels, classes), axis=1)
-        return jax.lax.top_k(votes, min(5, classes))[1]
+        mine = jax.nn.one_hot(best_labels, classes)
+        votes = jnp.sum(weight[..., None] * mine, axis=1)
+        # Of classes with equal votes that of the nearer neighbour comes first; none without a vote is predicted.
+        nearest_first = jnp.lexsort((-jnp.max(mine * jnp.arange(k, 0, -1)[:, None], axis=1), -votes))
+        ranked = nearest_first[:, : min(5, classes)]
+        return jnp.where(jnp.take_along_axis(votes, ranked, axis=1) > 0, ranked, -1)
 
     return jax.jit(vote, out_shardings=parallel.replicated(mesh))
 

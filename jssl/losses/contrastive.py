@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -34,7 +32,7 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, similarity: Similari
 
     Args:
       z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
-      temperature: positive.
+      temperature: positive; may be an array that is learnt.
       similarity: how the 2N x 2N similarities are computed; the value and the gradient are the same.
 
     Returns:
@@ -56,33 +54,36 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, similarity: Similari
     """
     check_pair("nt_xent", z1, z2)
     check_positive(temperature=temperature)
-    z1, z2 = normalize(z1), normalize(z2)
+    scale = 1 / jnp.sqrt(
+        temperature
+    )  # of both sides, so that the temperature is divided by and may be learnt
+    z1, z2 = scale * normalize(z1), scale * normalize(z2)
     # The views of an image side by side: where rows are split over devices, none has to move.
     z = jnp.stack([z1, z2], axis=1).reshape(-1, z1.shape[1])
-    positives = jnp.sum(z1 * z2, axis=-1) / temperature
+    positives = jnp.sum(z1 * z2, axis=-1)
     if isinstance(similarity, Dense):
-        return jnp.mean(_log_sum_exp_of_others(z, 1 / temperature)) - jnp.mean(positives)
-    return jnp.mean(similarity.log_sum_exp(z, z, 1 / temperature, exclude_self=True)) - jnp.mean(positives)
+        return jnp.mean(_log_sum_exp_of_others(z)) - jnp.mean(positives)
+    return jnp.mean(similarity.log_sum_exp(z, z, exclude_self=True)) - jnp.mean(positives)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _log_sum_exp_of_others(z: Array, scale: float) -> Array:
-    """log sum_{j != i} exp(scale <z_i, z_j>) for every row i of float[M, D]."""
-    return _forward(z, scale)[0]
+@jax.custom_vjp
+def _log_sum_exp_of_others(z: Array) -> Array:
+    """log sum_{j != i} exp <z_i, z_j> for every row i of float[M, D]."""
+    return _forward(z)[0]
 
 
-def _forward(z: Array, scale: float) -> tuple[Array, tuple[Array, Array]]:
-    lse = jax.nn.logsumexp(similarities(z, z, scale, True), axis=-1)
+def _forward(z: Array) -> tuple[Array, tuple[Array, Array]]:
+    lse = jax.nn.logsumexp(similarities(z, z, True), axis=-1)
     return lse, (z, lse)
 
 
-def _backward(scale: float, residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
-    # The similarities are symmetric, so that dz_i = scale * sum_j (g_i P_ij + g_j P_ji) z_j with
+def _backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
+    # The similarities are symmetric, so that dz_i = sum_j (g_i P_ij + g_j P_ji) z_j with
     # P_ij = exp(S_ij - lse_i): one matrix product where automatic differentiation needs two.
     z, lse = residuals
-    s = similarities(z, z, scale, True)
+    s = similarities(z, z, True)
     weights = g[:, None] * jnp.exp(s - lse[:, None]) + g * jnp.exp(s - lse)
-    return (scale * jnp.matmul(weights, z, precision=PRECISION),)
+    return (jnp.matmul(weights, z, precision=PRECISION),)
 
 
 _log_sum_exp_of_others.defvjp(_forward, _backward)
@@ -116,14 +117,15 @@ def decoupled_contrastive(
     """
     check_pair("decoupled_contrastive", z1, z2)
     check_positive(temperature=temperature)
-    z1, z2, scale = normalize(z1), normalize(z2), 1 / temperature
+    scale = 1 / jnp.sqrt(temperature)
+    z1, z2 = scale * normalize(z1), scale * normalize(z2)
 
     def repulsion(a: Array, b: Array) -> Array:
         """Log-sum-exp over both views of all other images."""
-        within, across = (similarity.log_sum_exp(a, other, scale, exclude_self=True) for other in (a, b))
+        within, across = (similarity.log_sum_exp(a, other, exclude_self=True) for other in (a, b))
         return jnp.mean(jnp.logaddexp(within, across))
 
-    return (repulsion(z1, z2) + repulsion(z2, z1)) / 2 - scale * jnp.mean(jnp.sum(z1 * z2, axis=-1))
+    return (repulsion(z1, z2) + repulsion(z2, z1)) / 2 - jnp.mean(jnp.sum(z1 * z2, axis=-1))
 
 
 def info_nce(
@@ -158,13 +160,13 @@ def info_nce(
     """
     check_pair("info_nce", query, key)
     check_positive(temperature=temperature)
-    q, k = normalize(query), normalize(key)
-    positive = jnp.sum(q * k, axis=-1) / temperature
+    q, k = normalize(query) / temperature, normalize(key)
+    positive = jnp.sum(q * k, axis=-1)
     if queue is None:
-        return jnp.mean(similarity.log_sum_exp(q, k, 1 / temperature) - positive)
+        return jnp.mean(similarity.log_sum_exp(q, k) - positive)
     if queue.ndim != 2 or queue.shape[1] != query.shape[1]:
         raise ValueError(f"info_nce takes a queue float[K, {query.shape[1]}], not {queue.shape}")
-    negatives = similarity.log_sum_exp(q, normalize(queue), 1 / temperature)
+    negatives = similarity.log_sum_exp(q, normalize(queue))
     return jnp.mean(jnp.logaddexp(negatives, positive) - positive)
 
 

@@ -47,9 +47,9 @@ class Ring:
     mesh: Mesh
     size: int | None = None
 
-    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
+    def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
         """As `losses.Similarity` says."""
-        return _log_sum_exp(a, b, self, scale, exclude_self)
+        return _log_sum_exp(a, b, self, exclude_self)
 
     def largest_other(self, a: Array, b: Array) -> Array:
         """As `losses.Similarity` says."""
@@ -79,19 +79,17 @@ class Ring:
         return jax.lax.fori_loop(1, self.mesh.size, hop, (travelling, staying))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _log_sum_exp(a: Array, b: Array, ring: Ring, scale: float, exclude_self: bool) -> Array:
-    return _forward(a, b, ring, scale, exclude_self)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _log_sum_exp(a: Array, b: Array, ring: Ring, exclude_self: bool) -> Array:
+    return _forward(a, b, ring, exclude_self)[0]
 
 
-def _forward(
-    a: Array, b: Array, ring: Ring, scale: float, exclude_self: bool
-) -> tuple[Array, tuple[Array, Array, Array]]:
+def _forward(a: Array, b: Array, ring: Ring, exclude_self: bool) -> tuple[Array, tuple[Array, Array, Array]]:
     def local(a: Array, b: Array) -> Array:
-        lse = similarity.log_sum_exp(a, b, scale, exclude_self, ring.size)
+        lse = similarity.log_sum_exp(a, b, exclude_self, ring.size)
 
         def visit(b: Array, lse: Array) -> tuple[Array, Array]:
-            return b, jnp.logaddexp(lse, similarity.log_sum_exp(a, b, scale, False, ring.size))
+            return b, jnp.logaddexp(lse, similarity.log_sum_exp(a, b, False, ring.size))
 
         return ring._round(visit, b, lse)[1]
 
@@ -100,14 +98,14 @@ def _forward(
 
 
 def _backward(
-    ring: Ring, scale: float, exclude_self: bool, residuals: tuple[Array, Array, Array], g: Array
+    ring: Ring, exclude_self: bool, residuals: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array]:
     def local(a: Array, b: Array, lse: Array, g: Array) -> tuple[Array, Array]:
-        da, db = similarity.gradients(a, b, scale, exclude_self, lse, g, ring.size)
+        da, db = similarity.gradients(a, b, exclude_self, lse, g, ring.size)
 
         def visit(travelling: tuple[Array, Array], da: Array) -> tuple[tuple[Array, Array], Array]:
             b, db = travelling
-            more_a, more_b = similarity.gradients(a, b, scale, False, lse, g, ring.size)
+            more_a, more_b = similarity.gradients(a, b, False, lse, g, ring.size)
             return (b, db + more_b), da + more_a
 
         (_, db), da = ring._round(visit, (b, db), da)

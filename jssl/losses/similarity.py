@@ -27,13 +27,13 @@ class Similarity(Protocol):
       >>> import jax.numpy as jnp
       >>> from jssl import losses
       >>> form: losses.Similarity = losses.DENSE
-      >>> result = form.log_sum_exp(jnp.eye(2), jnp.eye(2), scale=1.0)  # log(e + 1)
+      >>> result = form.log_sum_exp(jnp.eye(2), jnp.eye(2))  # log(e + 1)
       >>> [round(x, 3) for x in result.ravel().tolist()]
       [1.313, 1.313]
     """
 
-    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
-        """log sum_j exp(scale <a_i, b_j>), float32[N]; with `exclude_self` (then N = M) without j = i."""
+    def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
+        """log sum_j exp <a_i, b_j>, float32[N]; with `exclude_self` (then N = M) without j = i."""
         ...
 
     def largest_other(self, a: Array, b: Array) -> Array:
@@ -52,11 +52,11 @@ class Dense:
       [0. 0.]
     """
 
-    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
-        return jax.nn.logsumexp(similarities(a, b, scale, exclude_self), axis=-1)
+    def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
+        return jax.nn.logsumexp(similarities(a, b, exclude_self), axis=-1)
 
     def largest_other(self, a: Array, b: Array) -> Array:
-        return jnp.max(similarities(*jax.lax.stop_gradient((a, b)), 1.0, True), axis=-1)
+        return jnp.max(similarities(*jax.lax.stop_gradient((a, b)), True), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Blockwise:
     def __post_init__(self) -> None:
         check_positive(size=self.size)
 
-    def log_sum_exp(self, a: Array, b: Array, scale: float, exclude_self: bool = False) -> Array:
-        return _log_sum_exp(a, b, scale, exclude_self, self.size)
+    def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
+        return _log_sum_exp(a, b, exclude_self, self.size)
 
     def largest_other(self, a: Array, b: Array) -> Array:
         return largest(*jax.lax.stop_gradient((a, b)), True, self.size)
@@ -86,33 +86,29 @@ class Blockwise:
 DENSE = Dense()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _log_sum_exp(a: Array, b: Array, scale: float, exclude_self: bool, size: int) -> Array:
-    return log_sum_exp(a, b, scale, exclude_self, size)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _log_sum_exp(a: Array, b: Array, exclude_self: bool, size: int) -> Array:
+    return log_sum_exp(a, b, exclude_self, size)
 
 
-def _forward(
-    a: Array, b: Array, scale: float, exclude_self: bool, size: int
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    lse = log_sum_exp(a, b, scale, exclude_self, size)
+def _forward(a: Array, b: Array, exclude_self: bool, size: int) -> tuple[Array, tuple[Array, Array, Array]]:
+    lse = log_sum_exp(a, b, exclude_self, size)
     return lse, (a, b, lse)
 
 
 def _backward(
-    scale: float, exclude_self: bool, size: int, residuals: tuple[Array, Array, Array], g: Array
+    exclude_self: bool, size: int, residuals: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array]:
     a, b, lse = residuals
-    return gradients(a, b, scale, exclude_self, lse, g, size)
+    return gradients(a, b, exclude_self, lse, g, size)
 
 
 _log_sum_exp.defvjp(_forward, _backward)
 
 
-def similarities(
-    a: Array, b: Array, scale: float, exclude_self: bool | Array, index: Array | None = None
-) -> Array:
-    """scale <a_i, b_j>, float32[N, M]; with `exclude_self` minus infinity where j is i, or index[i]."""
-    s = scale * jnp.matmul(a, b.T, precision=PRECISION)
+def similarities(a: Array, b: Array, exclude_self: bool | Array, index: Array | None = None) -> Array:
+    """<a_i, b_j>, float32[N, M]; with `exclude_self` minus infinity where j is i, or index[i]."""
+    s = jnp.matmul(a, b.T, precision=PRECISION)
     if exclude_self is False:
         return s
     index = jnp.arange(len(a)) if index is None else index
@@ -120,32 +116,29 @@ def similarities(
     return jnp.where(own & exclude_self, -jnp.inf, s)
 
 
-def log_sum_exp(
-    a: Array, b: Array, scale: float, exclude_self: bool | Array, size: int | None = None
-) -> Array:
+def log_sum_exp(a: Array, b: Array, exclude_self: bool | Array, size: int | None = None) -> Array:
     """`Similarity.log_sum_exp`, `size` rows at a time; no gradient of its own."""
 
     def rows(a: Array, index: Array) -> Array:
-        return jax.nn.logsumexp(similarities(a, b, scale, exclude_self, index), axis=-1)
+        return jax.nn.logsumexp(similarities(a, b, exclude_self, index), axis=-1)
 
     return by_rows(rows, size, a)
 
 
 def largest(a: Array, b: Array, exclude_self: bool | Array, size: int | None = None) -> Array:
     """max_j <a_i, b_j>, with `exclude_self` without j = i, `size` rows at a time."""
-    return by_rows(lambda a, index: jnp.max(similarities(a, b, 1.0, exclude_self, index), axis=-1), size, a)
+    return by_rows(lambda a, index: jnp.max(similarities(a, b, exclude_self, index), axis=-1), size, a)
 
 
 def gradients(
     a: Array,
     b: Array,
-    scale: float,
     exclude_self: bool | Array,
     lse: Array,
     g: Array,
     size: int | None = None,
 ) -> tuple[Array, Array]:
-    """The gradients of a and b of sum_i g_i sum_j exp(scale <a_i, b_j> - lse_i), lse held constant.
+    """The gradients of a and b of sum_i g_i sum_j exp(<a_i, b_j> - lse_i), lse held constant.
 
     With lse the log-sum-exp over these columns that is the gradient of it; with that over more columns, the part
     that these have in it.
@@ -153,7 +146,7 @@ def gradients(
 
     def rows(total: Array, block: tuple[Array, ...]) -> tuple[Array, Array]:
         a, index, lse, g = block
-        weights = scale * g[:, None] * jnp.exp(similarities(a, b, scale, exclude_self, index) - lse[:, None])
+        weights = g[:, None] * jnp.exp(similarities(a, b, exclude_self, index) - lse[:, None])
         total = total + jnp.matmul(weights.T, a, precision=PRECISION)
         return total, jnp.matmul(weights, b, precision=PRECISION)
 

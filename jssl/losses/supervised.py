@@ -15,7 +15,8 @@ def cross_entropy(
 
     Args:
       logits: float[N, C].
-      labels: int[N], where -1 is no label and counts for nothing; or distributions float[N, C].
+      labels: int[N], where -1 is no label and counts for nothing; or distributions float[N, C]. The loss is nan if a
+        label is no class.
       weight: float[N], a factor of every row; the mean is over the rows that have a label, whatever their weight.
       label_smoothing: the part of a target that is spread evenly over all classes, in [0, 1).
 
@@ -45,7 +46,7 @@ def cross_entropy(
     target = labels.astype(jnp.float32)
     if labels.ndim == 1:
         known = (labels >= 0).astype(jnp.float32)
-        target = jax.nn.one_hot(labels, classes)
+        target = jnp.where(labels[:, None] < classes, jax.nn.one_hot(labels, classes), jnp.nan)
     target = (1 - label_smoothing) * target + label_smoothing / classes
     each = -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1) * known
     each = each if weight is None else each * weight

@@ -45,7 +45,7 @@ def table(runs: Mapping[str, Result], columns: Mapping[str, str] = COLUMNS) -> s
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    if name.endswith(("/top1", "/top1_median", "/worst_class")):
+    if name.endswith(("/top1", "/top1_median", "/balanced", "/worst_class", "/commonest_class")):
         return f"{100 * value:.1f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

@@ -15,6 +15,7 @@ BASELINES = (
     ("supervised baseline", "supervised_baseline/"),
 )
 RUN = ("this run", "")
+UNEQUAL = 0.02  # between the accuracy and its mean over classes, which is shown then
 SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 
@@ -30,17 +31,30 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
-    rows = [(label, prefix) for label, prefix in BASELINES if any(prefix + name in values for name in names)]
-    rows.append(RUN)
-    width = max(len(label) for label, _ in rows)
+    rows = {
+        label: [_cell(values, prefix + name) for name in names]
+        for label, prefix in (*BASELINES, RUN)
+        if any(prefix + name in values for name in names)
+    }
+    rows = {"commonest class": [_cell(values, _beside(name, "commonest_class")) for name in names], **rows}
+    if any(
+        abs(values[name] - values.get(_beside(name, "balanced"), values[name])) > UNEQUAL for name in names
+    ):
+        rows["mean over classes"] = [_cell(values, _beside(name, "balanced")) for name in names]
+    width = max(map(len, rows))
     titles = [name.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ") for name in names]
     lines = [" " * width + "".join(f"  {title:>15}" for title in titles)]
-    for label, prefix in rows:
-        cells = [_cell(values, prefix + name) for name in names]
-        lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
+    for label, cells in rows.items():
+        if set(cells) != {"-"}:
+            lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
     return "\n".join(
         [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
     )
+
+
+def _beside(top1: str, name: str) -> str:
+    """The key of another measure of the evaluator that a top-1 is of."""
+    return f"{top1.removesuffix('top1')}{name}"
 
 
 def _pseudo_labels(values: Mapping[str, Any]) -> str:

@@ -16,10 +16,12 @@ def knn_oracle(k, temperature, train_x=TRAIN_X, test_x=TEST_X, leave_one_out=Fal
         similarity = a @ query
         if leave_one_out:
             similarity[row] = -np.inf
-        votes = np.zeros(CLASSES)
-        for neighbour in np.argsort(-similarity)[:k]:
+        votes, first = np.zeros(CLASSES), np.full(CLASSES, k)
+        for place, neighbour in enumerate(np.argsort(-similarity)[:k]):
             votes[TRAIN_Y[neighbour]] += np.exp(similarity[neighbour] / temperature)
-        ranked.append(np.argsort(-votes))
+            first[TRAIN_Y[neighbour]] = min(first[TRAIN_Y[neighbour]], place)
+        order = np.lexsort((first, -votes))
+        ranked.append(np.where(votes[order] > 0, order, -1))
     return np.asarray(ranked)
 
 
@@ -33,6 +35,17 @@ def test_knn_is_its_definition_on_any_mesh(mesh1, mesh8, k, temperature):
         )
         np.testing.assert_allclose([result["top1"], result["top5"]], [top1, top5], atol=1e-6)
     assert 0.5 < top1 < 0.99  # the task can be failed and can be passed
+
+
+def test_a_class_without_a_vote_is_not_predicted_and_its_number_decides_nothing(mesh1):
+    """With one neighbour there is one prediction; of two neighbours alike the nearer one's class comes first."""
+    train_x, train_y = np.eye(6), np.array([5, 4, 3, 2, 1, 0])
+    one = knn(train_x, train_y, train_x, np.zeros(6, int), mesh=mesh1, k=1)
+    assert one["top1"] == one["top5"] == 1 / 6
+    query = np.array([[1.0, 1.0, 0, 0, 0, 0]])  # as near to a 5 as to a 4, of which the 5 stands first
+    assert knn(train_x, train_y, query, np.array([5]), mesh=mesh1, k=2, classes=6)["top1"] == 1
+    mirrored = knn(train_x, 5 - train_y, query, np.array([0]), mesh=mesh1, k=2, classes=6)
+    assert mirrored["top1"] == 1
 
 
 def test_leave_one_out_and_centring(mesh8):

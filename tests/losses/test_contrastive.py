@@ -287,3 +287,25 @@ def test_every_loss_is_finite_at_extremes():
 def test_bad_arguments_of_the_other_losses(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.ones((3, 2), np.float32))
+
+
+@pytest.mark.parametrize("form", [losses.DENSE, losses.Blockwise(4)], ids=["dense", "blockwise"])
+@pytest.mark.parametrize("name", ["nt_xent", "decoupled_contrastive", "info_nce"])
+def test_the_temperature_may_be_learnt(name, form):
+    """The gradient against a difference quotient, under jit."""
+    rng = np.random.default_rng(0)
+    one, two = (jnp.asarray(rng.normal(size=(8, 5)), jnp.float32) for _ in range(2))
+
+    def loss(temperature):
+        if name == "info_nce":
+            return losses.info_nce(one, two, None, temperature, form)
+        return getattr(losses, name)(one, two, temperature, form)
+
+    value, grad = jax.jit(jax.value_and_grad(loss))(jnp.float32(0.3))
+    np.testing.assert_allclose(value, loss(0.3), rtol=1e-5)
+    np.testing.assert_allclose(grad, (loss(0.301) - loss(0.299)) / 0.002, rtol=2e-2)
+
+
+def test_no_rows_are_an_error():
+    with pytest.raises(ValueError, match="takes two arrays"):
+        losses.nt_xent(jnp.zeros((0, 4)), jnp.zeros((0, 4)))

@@ -619,3 +619,9 @@ def test_pseudo_labels_of_half_precision_are_computed_in_single(function, dtype)
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.ones((3, 2), np.float32))
+
+
+def test_a_label_that_is_no_class_is_not_silent():
+    logits = jnp.zeros((2, 3))
+    assert np.isnan(losses.cross_entropy(logits, jnp.array([0, 3])))
+    assert np.isfinite(losses.cross_entropy(logits, jnp.array([2, -1])))

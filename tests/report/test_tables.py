@@ -1,7 +1,7 @@
 import pytest
 
 from jssl.evaluation.classifier import TOP1
-from jssl.report.tables import SUPERVISED_BASELINE, hurt
+from jssl.report.tables import SUPERVISED_BASELINE, hurt, table
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,17 @@ def test_data_that_hurt_are_told(values, hurts):
     line = hurt(values)
     assert bool(line) == hurts
     assert not hurts or ("70.0 % with" in line and "80.0 %" in line)
+
+
+def test_the_commonest_class_is_the_first_baseline():
+    """A model of noise on labels of 95 to 5 looks good; the mean over the classes tells."""
+    values = {"knn/top1": 0.95, "knn/balanced": 0.5, "knn/commonest_class": 0.95, "evaluated_on": "test set"}
+    lines = table({**values, "pixels/knn/top1": 0.94}).splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "commonest class",
+        "raw pixels",
+        "this run",
+        "mean over classes",
+    ]
+    assert [line.split()[-1] for line in lines[2:]] == ["95.0", "94.0", "95.0", "50.0"]
+    assert "mean over classes" not in table({**values, "knn/balanced": 0.94})
