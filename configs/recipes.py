@@ -125,7 +125,7 @@ def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) 
     config.encoder.name = "resnet50"
     config.checkpoint.update(duration("every", epochs=1))
     config.evals.update(duration("every", epochs=10))
-    config.evals.batch_size = 1024
+    config.evals.update({"batch_size": 1024, "crop_fraction": 0.875})
     config.evals.knn.k = 200
     config.evals.linear.enabled = False
     config.evals.sgd.enabled = True
@@ -158,7 +158,7 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.unlabeled.batch_size = 128
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "sqrt", "weight_decay": 1e-4})
     config.optim.update(duration("warmup", percent=5))
-    config.evals.batch_size = 128
+    config.evals.update({"batch_size": 128, "crop_fraction": 0.875})
     config.evals.sgd.view = view(96, crop_area_min=0.2, flip_prob=0.5)
     return config
 

@@ -307,7 +307,7 @@ class Evals(Section):
 
     Attributes:
       batch_size: images at a time, over all devices.
-      crop_fraction: of the shorter side, for images cropped on the host.
+      crop_fraction: side of the central square that evaluators see, over the shorter side of an image.
       baselines: whether those that evaluators name are measured beside the final result.
       online: a linear probe trained beside the method, without gradient to it.
       supervised_baseline: folder of a finished supervised run, whose result is printed beside this one's.
@@ -318,7 +318,7 @@ class Evals(Section):
     lengths = (Length("every", "between evaluations during training", percent=20),)
 
     batch_size: int = settings.size(256)
-    crop_fraction: float = settings.part_above(0.875)
+    crop_fraction: float = settings.part_above(1.0)
     baselines: bool = True
     online: bool = False
     supervised_baseline: str = ""

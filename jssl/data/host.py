@@ -36,9 +36,9 @@ def random_box(rng: np.random.Generator, width: int, height: int, spec: ViewSpec
     return left, top, left + w, top + h
 
 
-def central_box(width: int, height: int, fraction: float) -> Box:
-    """The central square whose side is a fraction of the shorter side."""
-    side = max(1, round(min(width, height) * fraction))
+def central_box(width: int, height: int) -> Box:
+    """The largest central square."""
+    side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
 
@@ -103,10 +103,8 @@ def train_crops(
     return {name: tuple(itertools.islice(made, spec.copies)) for name, spec in specs.items()}
 
 
-def central_crop(
-    image: Opened, size: int, fraction: float, channels: int, dtype: np.dtype | type = np.uint8
-) -> np.ndarray:
-    """The evaluation view: the central square, resized, dtype[size, size, channels]."""
+def central_crop(image: Opened, size: int, channels: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """The largest central square, resized, dtype[size, size, channels]."""
     image = upright(image)
-    box = central_box(*size_of(image), fraction)
+    box = central_box(*size_of(image))
     return crops(image, [box], [size], ["bicubic"], channels, dtype)[0]

@@ -26,6 +26,7 @@ from jssl import parallel
 from jssl.data import host
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import BadImage, Source
+from jssl.data.sources.images import DECODER_ERRORS
 from jssl.errors import UserError
 from jssl.types import Batch, HostBatch
 
@@ -135,7 +136,7 @@ class TrainBatches(_Batches):
         try:
             source, seed = self.source, (self.seed, position)
             return host.train_crops(opened, self.crop_specs, seed, source.channels, source.dtype)
-        except Exception as error:  # a decoder may raise anything on a broken file
+        except DECODER_ERRORS as error:
             raise BadImage(f"{self.source.filename(index)}: {error}") from error
 
 
@@ -151,13 +152,11 @@ class EvalBatches(_Batches):
         source: Source,
         batch_size: int,
         size: int | None = None,
-        crop_fraction: float = 1.0,
         process: int | None = None,
         processes: int | None = None,
     ):
         super().__init__(source, batch_size, process, processes)
-        self.size = size  # side of the central crop made on the host; None: the whole image as it is
-        self.crop_fraction = crop_fraction
+        self.size = size  # side of the central square made on the host; None: the whole image as it is
         self.labels = source.labels()
 
     def __len__(self) -> int:
@@ -189,8 +188,8 @@ class EvalBatches(_Batches):
             return self.source.decode(opened, index)
         try:
             source = self.source
-            return host.central_crop(opened, self.size, self.crop_fraction, source.channels, source.dtype)
-        except Exception as error:
+            return host.central_crop(opened, self.size, source.channels, source.dtype)
+        except DECODER_ERRORS as error:
             raise BadImage(f"{self.source.filename(index)}: {error}") from error
 
 

@@ -67,13 +67,12 @@ def extract(
 
 
 def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:
-    """Features of all readable images of a source, cropped on the host where the program's data are."""
+    """Features of all readable images of a source, made square on the host where the program's data are."""
     from jssl.data.pipeline import BadImages, EvalBatches
 
     data, evals = program.config.data, program.config.evals
     crop = program.main.host_crops or source.image_shape is None
-    size = program.size if crop else None
-    batches = EvalBatches(source, evals.batch_size, size, evals.crop_fraction)
+    batches = EvalBatches(source, evals.batch_size, program.uncropped_size if crop else None)
     bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
     return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)
 

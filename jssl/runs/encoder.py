@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
+from jssl import parallel
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import make_program, restore
@@ -34,11 +35,11 @@ class Encoder:
         return self._program.method.eval_encoder(self._state.params, self._state.method_state)[0]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of a batch.
+        """Features of images.
 
         Args:
-          images: [B, H, W, C] of the dtype (uint8 or uint16) and the channels that the encoder was trained on;
-            resized if need be.
+          images: [B, H, W, C] of the dtype (uint8 or uint16) and the channels that the encoder was trained on; seen
+            as the run's evaluators see theirs. However many: they pass in batches.
 
         Returns:
           float32[B, D].
@@ -53,7 +54,13 @@ class Encoder:
                 f"the encoder takes {info.dtype}[B, H, W, {info.channels}], as it was trained on, not "
                 f"{images.dtype}{list(images.shape)}"
             )
-        return np.asarray(self._call(jnp.asarray(images)))
+        largest = self._program.config.evals.batch_size
+        rows = min(largest, 2 ** max(0, len(images) - 1).bit_length())  # few sizes, so few compilations
+        parts = [
+            np.asarray(self._call(jnp.asarray(parallel.pad_rows(images[start : start + rows], rows))))
+            for start in range(0, max(1, len(images)), rows)
+        ]
+        return np.concatenate(parts)[: len(images)]
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.

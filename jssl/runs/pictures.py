@@ -100,11 +100,11 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
         return  # a class token stands beside a square of patches
     count = min(SHOWN, len(source))
     some = source.take(np.arange(count) * len(source) // count)
-    crop = size if prog.main.host_crops or source.image_shape is None else None
-    batch = EvalBatches(some, count, crop, prog.config.evals.crop_fraction, process=0, processes=1)[0]
+    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
+    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
-        seen = augment.center_resize(images, size)
+        seen = augment.center_resize(images, size, fraction=prog.config.evals.crop_fraction)
         return seen, encoder.attention(params, stats, augment.to_float(seen, main.mean, main.std))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)

@@ -53,6 +53,11 @@ class Program:
         """Side of the images that evaluators see: that of the largest view."""
         return self.main.size
 
+    @property
+    def uncropped_size(self) -> int:
+        """Side of the squares that the host makes of images of mixed size, of which evaluators see the centre."""
+        return round(self.size / self.config.evals.crop_fraction)
+
     def abstract_batch(self) -> Batch:
         """Shapes, dtypes and shardings of a batch as the pipeline gives it."""
         return {name: stream.abstract(self.info, self.mesh) for name, stream in self.streams.items()}
@@ -270,9 +275,10 @@ class Program:
     ) -> Callable[..., Array]:
         """A jitted function of integer images; of several variants in [0, 1], the log of the mean softmax."""
         size, mean, std = self.size, self.main.mean, self.main.std
+        fraction = self.config.evals.crop_fraction
 
         def apply(params: Params, state: State, images: Array) -> Array:
-            images = augment.center_resize(images, size)
+            images = augment.center_resize(images, size, fraction=fraction)
             if variants is None:
                 return function(params, state, augment.to_float(images, mean, std))
             total: Array | float = 0.0

@@ -90,7 +90,7 @@ def test_a_large_jpeg_is_reduced_while_decoding_without_visible_change(tmp_path)
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
     exact = Image.fromarray(pixels.astype(np.uint8)).resize((32, 32), Image.Resampling.BICUBIC)
     opened = Image.open(tmp_path / "a.jpg")
-    ours = host.central_crop(opened, 32, 1.0, 3)
+    ours = host.central_crop(opened, 32, 3)
     assert opened.size == (64, 64)  # 1/8: fewest pixels that still are twice the crop's... or its own size
     assert np.abs(ours.astype(int) - np.asarray(exact).astype(int)).max() <= 4
 

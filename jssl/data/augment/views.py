@@ -223,16 +223,17 @@ def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float]
     return images
 
 
-def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> Array:
-    """The largest central square of every image, resized with antialiasing.
+def center_resize(images: Array, size: int, interpolation: str = "bicubic", fraction: float = 1.0) -> Array:
+    """The central square of every image, resized with antialiasing.
 
     Args:
       images: uint8 or uint16[B, H, W, C], or float32[B, H, W, C] in [0, 1].
       size: side of the result.
       interpolation: 'bicubic' or 'bilinear'.
+      fraction: side of the square over the shorter side of the images, in (0, 1].
 
     Returns:
-      [B, size, size, C] of the same dtype (integers are rounded); images itself if it has that size.
+      [B, size, size, C] of the same dtype (integers are rounded); images itself if it is that.
 
     Example:
       >>> import jax.numpy as jnp
@@ -243,9 +244,9 @@ def center_resize(images: Array, size: int, interpolation: str = "bicubic") -> A
       ((2, 32, 32, 3), 7, 7)
     """
     height, width = images.shape[1:3]
-    if height == width == size:
+    side = max(1, round(min(height, width) * fraction))
+    if height == width == size == side:
         return images
-    side = min(height, width)
     box = ((height - side) // 2, (width - side) // 2, side, side)
     result = jax.vmap(lambda x: image_ops.resized_crop(x, *box, size, interpolation))(to_float(images))
     if images.dtype == result.dtype:
