@@ -72,7 +72,9 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         from jssl import parallel
 
         if parallel.is_main_process():
-            print(f"saved at step {interrupted.step}; run the same command again to go on", flush=True)
+            print(f"{interrupted}; run the same command again to go on", flush=True)
+    except KeyboardInterrupt:
+        heartbeat.leave("stopped at once: run the same command again to go on from the last checkpoint", 130)
     except Exception as error:
         if not heartbeat.watching():
             raise

@@ -262,3 +262,52 @@ def test_a_kill_while_metrics_are_cut_back_loses_no_line(tmp_path):
     truncate(path, 10)
     assert [line["step"] for line in read_lines(path)] == [5, 10]
     assert [line["step"] for line in read_lines(old)] == [5, 10, 15]
+
+
+GO_ON = "run the same command again to go on"
+
+
+@pytest.mark.parametrize(
+    ("number", "target", "call", "says"),
+    [
+        (signal.SIGINT, "jssl.runs.workdir:prepare", "", f"stopped; {GO_ON}"),
+        (signal.SIGINT, STEP, " 7$", f"saved at step 7; {GO_ON}"),
+        (signal.SIGHUP, STEP, " 7$", f"saved at step 7; {GO_ON}"),
+        (signal.SIGTERM, "jssl.runs.run:draw_figures", "", f"saved at step {TOTAL}; {GO_ON}"),
+        (signal.SIGINT, "jssl.runs.workdir:write_json", "result.json", f"saved at step {TOTAL}; {GO_ON}"),
+    ],
+    ids=["before it trains", "Ctrl-C", "closed terminal", "closing", "last file"],
+)
+def test_a_signal_stops_in_one_line_and_the_same_command_goes_on(
+    command, never_stopped, tmp_path, number, target, call, says
+):
+    folder = tmp_path / "run"
+    hold = Hold(target, tmp_path / "held", call)
+    with started(*command, f"--workdir={folder}", holds=[hold]) as child:
+        hold.wait(child)
+        child.send_signal(number)
+        hold.release()
+        out = child.stdout.read()
+        assert child.wait() == 0, child.errors()
+        assert "Traceback" not in child.errors()
+    assert out.splitlines()[-1] == says
+    status, _, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    equal_runs(folder, never_stopped)
+
+
+def test_a_signal_between_stages_stops_and_goes_on(tmp_path):
+    config = get("self_training")
+    for own in config.stages.values():
+        own.data.name, own.total_steps = str(DIGITS), 5
+    command, folder = as_file(config, tmp_path / "stages.py"), tmp_path / "run"
+    hold = Hold("jssl.runs.stages:pseudo_labelled", tmp_path / "held")
+    with started(command, f"--workdir={folder}", holds=[hold]) as child:
+        hold.wait(child)
+        child.send_signal(signal.SIGTERM)
+        out = child.stdout.read()
+        assert child.wait() == 0, child.errors()
+    assert out.splitlines()[-1] == f"stopped; {GO_ON}"
+    status, _, err = called(command, f"--workdir={folder}")
+    assert status == 0, err
+    assert (folder / "result.json").exists()

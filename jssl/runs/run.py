@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 
+import jax
 import ml_collections
 import numpy as np
 from absl import logging
@@ -23,7 +25,7 @@ from jssl.runs.restore import make_program
 from jssl.train import loop
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
-from jssl.train.signals import Interrupted, sigterm_noted, sigterm_stops
+from jssl.train.signals import Interrupted, signals_noted, signals_stop
 from jssl.types import Params, State
 
 
@@ -43,9 +45,21 @@ def run_one(
 
     Raises:
       UserError: for whatever the user can put right; see jssl/runs/workdir.py for the folder's rules.
-      Interrupted: after SIGTERM, with everything saved.
+      Interrupted: after SIGTERM, SIGINT or SIGHUP, with everything saved.
     """
-    folder, config = epath.Path(folder), objects.named_in(config)
+    # Before it trains there is nothing to save; but several processes stop together, at a step.
+    with signals_noted() if jax.process_count() > 1 else signals_stop() as early:
+        return _run(objects.named_in(config), epath.Path(folder), profile_steps, objects, early)
+
+
+def _run(
+    config: ml_collections.ConfigDict,
+    folder: epath.Path,
+    profile_steps: int,
+    objects: Objects,
+    early: threading.Event | None,
+) -> Result:
+    """`run_one`; `early` is set if a signal came before it trains."""
     started = time.time()
     supervised_baseline.read(config.evals.supervised_baseline)
     if parallel.is_main_process():
@@ -55,27 +69,29 @@ def run_one(
         return Result(folder, done)
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
-    with sigterm_noted() as terminated:
-        data = open_data(config, workdir.recorded_info(folder), objects.sources())
-        supervised_baseline.check(config.evals.supervised_baseline, data)
-        prog = make_program(config, data.info, objects)
-        loop.Timer(config, prog.clock)
-        evaluator = suite.Suite(prog, data)
-        if config.init_from:
-            init_from.check(config.init_from, config.init_parts, prog)
-        prog.trace()
-        workdir.prepare(folder, config)
-        if parallel.is_main_process():
-            workdir.write_splits(folder, data)
-        skipped = {name for stream in prog.streams.values() for name in stream.skipped(data.info.channels)}
-        if skipped:
-            logging.warning(
-                "images of %d channels have no colours: the views go without %s",
-                data.info.channels,
-                ", ".join(sorted(skipped)),
-            )
-        if not evaluator.has_labels:
-            logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+    data = open_data(config, workdir.recorded_info(folder), objects.sources())
+    supervised_baseline.check(config.evals.supervised_baseline, data)
+    prog = make_program(config, data.info, objects)
+    loop.Timer(config, prog.clock)
+    evaluator = suite.Suite(prog, data)
+    if config.init_from:
+        init_from.check(config.init_from, config.init_parts, prog)
+    prog.trace()
+    workdir.prepare(folder, config)
+    if parallel.is_main_process():
+        workdir.write_splits(folder, data)
+    skipped = {name for stream in prog.streams.values() for name in stream.skipped(data.info.channels)}
+    if skipped:
+        logging.warning(
+            "images of %d channels have no colours: the views go without %s",
+            data.info.channels,
+            ", ".join(sorted(skipped)),
+        )
+    if not evaluator.has_labels:
+        logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+    with signals_noted() as terminated:
+        if early is not None and early.is_set():
+            terminated.set()
         trained = loop.train(
             prog,
             train_batches(prog, data),
@@ -89,14 +105,21 @@ def run_one(
             if config.init_from
             else None,
         )
-    if terminated.is_set():
-        raise Interrupted(prog.clock.total_steps)
-    with sigterm_stops(prog.clock.total_steps):
-        found = evaluator.final(trained.state)
-        draw_figures(found.figures, folder, config.log.pictures)
-        draw_features(evaluator, trained.state, folder)
-        draw_attention(evaluator, trained.state, folder)
-    evals = config.evals
+    with signals_stop(prog.clock.total_steps):
+        if terminated.is_set():
+            raise Interrupted(prog.clock.total_steps)
+        return _finish(prog, evaluator, trained, folder, started)
+
+
+def _finish(
+    prog: Program, evaluator: suite.Suite, trained: loop.Trained, folder: epath.Path, started: float
+) -> Result:
+    """Evaluates a trained run, draws it, and writes its result."""
+    config, evals = prog.config, prog.config.evals
+    found = evaluator.final(trained.state)
+    draw_figures(found.figures, folder, config.log.pictures)
+    draw_features(evaluator, trained.state, folder)
+    draw_attention(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

@@ -25,6 +25,7 @@ from jssl.runs import pseudo_labels, supervised_baseline, workdir
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import open_classifier
 from jssl.runs.run import run_one
+from jssl.train.signals import signals_stop
 
 PSEUDO_LABELS = "pseudo_labels.npz"
 INLIERS = "inliers.npz"
@@ -59,15 +60,16 @@ def run(
         workdir.check(folder, config)
     workdir.prepare(folder, config)
     each: dict[str, Any] = {}
-    for name in config.order:
-        with located(f"stage {name}"):
-            last = run_one(stage(config, name, folder), folder / name, profile_steps).values
-        each |= {f"{name}/{key}": value for key, value in last.items()}
-        logging.info("stage %s is finished", name)
-    values = {**last, **each, "seconds": sum(each[f"{name}/seconds"] for name in config.order)}
-    if parallel.is_main_process():
-        workdir.write_json(folder / workdir.RESULT_FILE, values)
-    parallel.barrier("stages")
+    with signals_stop():  # between the stages
+        for name in config.order:
+            with located(f"stage {name}"):
+                last = run_one(stage(config, name, folder), folder / name, profile_steps).values
+            each |= {f"{name}/{key}": value for key, value in last.items()}
+            logging.info("stage %s is finished", name)
+        values = {**last, **each, "seconds": sum(each[f"{name}/seconds"] for name in config.order)}
+        if parallel.is_main_process():
+            workdir.write_json(folder / workdir.RESULT_FILE, values)
+        parallel.barrier("stages")
     return Result(folder, values)
 
 

@@ -63,13 +63,13 @@ def train(
       workdir: checkpoints and metrics.jsonl go here.
       evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
       on_first_batch: called once with the first batch of the run, to draw it.
-      terminated: set when the run shall save and stop, see `sigterm_noted`.
+      terminated: set when the run shall save and stop, see `signals_noted`.
       profile_steps: a jax.profiler trace of so many steps goes to the workdir.
       extract: for methods that are refreshed: features of the unlabelled stream, see `Method.refresh`.
       begin: changes the fresh state of a run that begins; not called when it goes on.
 
     Raises:
-      Interrupted: after SIGTERM, when the state is saved.
+      Interrupted: after a signal, when the state is saved.
       UserError: if the loss is not finite, too many images are unreadable, or the disk is full.
     """
     config, clock = program.config, program.clock
@@ -84,11 +84,12 @@ def train(
     if extra:
         data.set_state(extra["data"])
     history: list[dict[str, float]] = extra.get("history", [])
-    first = int(state.step)
-
-    compile_start = time.perf_counter()
-    step_fn = program.compile()
-    compile_seconds = time.perf_counter() - compile_start
+    first, compile_seconds = int(state.step), 0.0
+    due = evaluate is not None and first > 0 and timer.evaluates(first) and not _evaluated(history, first)
+    if first < clock.total_steps:  # else only the closing evaluation is missing
+        compile_start = time.perf_counter()
+        step_fn = program.compile()
+        compile_seconds = time.perf_counter() - compile_start
     monitor = Monitor(
         config,
         workdir,
@@ -96,6 +97,7 @@ def train(
         steps_per_epoch=clock.steps_per_epoch,
         batch_size=clock.batch_size,
         start=first,
+        evaluated=not due,
         history=extra.get("monitor"),
         flops_per_step=program.flops,
         collapse_causes=program.method.collapse_causes(),
@@ -103,6 +105,22 @@ def train(
     monitor.say(
         f"compiled the train step in {compile_seconds:.1f} s; {first} of {clock.total_steps} steps done"
     )
+
+    def evaluation(step: int) -> float | None:
+        """The score of an evaluation during training."""
+        assert evaluate is not None
+        with monitor.paused():
+            results = evaluate(state)
+        score = results.pop("score", None)
+        history.append({"step": step, **results})
+        monitor.write(step, results)
+        return score
+
+    def stops(step: int) -> bool:
+        """Whether a signal came, to any process."""
+        if step >= clock.total_steps or not timer.checks_signals(step):
+            return False
+        return parallel.any_process(terminated is not None and terminated.is_set())
 
     def save(step: int, score: float | None = None) -> None:
         monitor.flush()  # a state that is not finite is never saved
@@ -115,6 +133,8 @@ def train(
         stack.callback(monitor.close)
         profile = Profiler(profile_steps, first, workdir)
         stack.callback(profile.close)
+        if due:  # a signal had put it off
+            evaluation(first)
         for step in range(first + 1, clock.total_steps + 1):
             if extract is not None and program.refreshes(step - 1):
                 with monitor.paused():
@@ -127,15 +147,10 @@ def train(
             profile.before(step)
             state, metrics = step_fn(state, batch)
             monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": data.bad})
-            score = None
-            if evaluate is not None and timer.evaluates(step):
-                with monitor.paused():
-                    results = evaluate(state)
-                score = results.pop("score", None)
-                history.append({"step": step, **results})
-                monitor.write(step, results)
-            stop = step < clock.total_steps and timer.checks_signals(step)
-            stop = stop and parallel.any_process(terminated is not None and terminated.is_set())
+            stop, score = stops(step), None
+            if evaluate is not None and timer.evaluates(step) and not stop:
+                score = evaluation(step)
+                stop = stops(step)
             if stop or timer.saves(step) or score is not None:
                 with monitor.paused():
                     save(step, score)
@@ -146,6 +161,10 @@ def train(
         checkpointer.wait()
         totals = {**monitor.totals(), "compile_seconds": compile_seconds}
         return Trained(state, totals, history, monitor.seconds_before)
+
+
+def _evaluated(history: list[dict[str, float]], step: int) -> bool:
+    return bool(history) and history[-1]["step"] == step
 
 
 def device_iterator(program: Program, batches: TrainBatches) -> DeviceIterator:

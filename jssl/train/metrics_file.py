@@ -12,11 +12,18 @@ from jssl.storage import write_whole
 METRICS_FILE = "metrics.jsonl"
 
 
-def truncate(path: epath.Path, step: int) -> None:
-    """Drops lines after a step, and a last line cut short; they will be written again."""
+def truncate(path: epath.Path, step: int, evaluated: bool = True) -> None:
+    """Drops lines after a step, and a last line cut short; they will be written again.
+
+    Unless it is `evaluated`, so will the evaluation of that step: the line without a loss.
+    """
     if not path.exists():
         return
-    rest = [line for line in read_lines(path) if line["step"] <= step]
+    rest = [
+        line
+        for line in read_lines(path)
+        if line["step"] < step or (line["step"] == step and (evaluated or "loss" in line))
+    ]
     write_whole(path, "".join(json.dumps(line) + "\n" for line in rest))
 
 

@@ -38,6 +38,7 @@ class Monitor:
       workdir: where metrics.jsonl goes.
       total_steps, steps_per_epoch, batch_size: for the progress line.
       start: first step of this session; later lines of an interrupted session are dropped.
+      evaluated: whether its evaluation, if it has one, is in the history; else that is made again.
       history: what `state()` returned when the checkpoint was saved.
       flops_per_step: of all devices; for utilisation.
       collapse_causes: what in the settings would explain a collapse, likeliest first.
@@ -52,6 +53,7 @@ class Monitor:
         steps_per_epoch: float,
         batch_size: int,
         start: int = 0,
+        evaluated: bool = True,
         history: Mapping[str, Any] | None = None,
         flops_per_step: float = 0.0,
         collapse_causes: Sequence[str] = (),
@@ -68,7 +70,7 @@ class Monitor:
         self.seconds_before = float(history.get("seconds", 0.0))
         self._begin = time.perf_counter()
         if self._main:
-            truncate(self._path, start)
+            truncate(self._path, start, evaluated)
             self._file = GrowingFile(self._path)
         self._trackers: list[Tracker] = []
         if self._main and config.log.tensorboard:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 
 from jssl.errors import UserError
 from jssl.train.durations import Clock
@@ -19,6 +20,7 @@ Schedule = Callable[[Any], Any]
 TOP = ("final_bn", "norm", "head")  # modules of encoders that come after all numbered ones
 NAMES = ("sgd", "lars", "adamw", "lamb")
 SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
+SHORT_WARMUP = 0.1  # part of a run that is shorter than its warm-up
 SCALINGS = {
     "linear": lambda batch_size, base: batch_size / base,
     "sqrt": lambda batch_size, base: math.sqrt(batch_size / base),
@@ -34,13 +36,18 @@ def peak_lr(config: Any, batch_size: int) -> float:
 def make_schedule(config: Any, clock: Clock) -> Schedule:
     """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant.
 
-    'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends at a fifth of the rate.
+    A warm-up that fills the run takes a tenth of it instead. 'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends
+    at a fifth of the rate.
     """
     peak = peak_lr(config, clock.batch_size)
     warmup = clock.steps(config, "warmup")
+    if warmup >= clock.total_steps:  # as of a preset whose run is shortened
+        asked, warmup = warmup, round(SHORT_WARMUP * clock.total_steps)
+        logging.warning(
+            "the warm-up of %d steps (optim.warmup_*) fills the run of %d: it takes %d steps instead",
+            *(asked, clock.total_steps, warmup),
+        )
     rest = clock.total_steps - warmup
-    if rest < 1:
-        raise UserError(f"the warm-up of {warmup} steps fills the run of {clock.total_steps}: shorten it")
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
     elif config.schedule == "cosine_7_16":
@@ -159,7 +166,7 @@ def make_optimizer(
       auxiliary: entries of them whose gradients neither count for clipping by the global norm nor are clipped.
 
     Raises:
-      UserError: for a warm-up that fills the run, a group that matches no parameter, or groups that overlap.
+      UserError: for a group that matches no parameter, or groups that overlap.
     """
     schedule = make_schedule(config, clock)
     clip = optax.clip_by_global_norm(config.clip_norm)

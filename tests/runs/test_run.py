@@ -151,6 +151,32 @@ def test_stop_and_resume_is_as_never_stopped(tmp_path, monkeypatch, finished):
         }
 
 
+def test_an_evaluation_that_a_signal_puts_off_is_made_when_the_run_goes_on(tmp_path, monkeypatch):
+    config = tiny_config(
+        total_steps=8, evals__every_steps=3, evals__every_percent=0.0, evals__baselines=False
+    )
+    jssl.run(config, tmp_path / "whole")
+
+    def stop_at_five(self, step):
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Timer, "saves", stop_at_five)
+        with pytest.raises(Interrupted) as stopped:
+            jssl.run(config, tmp_path / "parts")
+    assert stopped.value.step == 6
+    assert "val/knn/top1" not in lines(tmp_path / "parts")[-1]
+    jssl.run(config, tmp_path / "parts")
+    evaluated = [
+        [line["step"] for line in lines(tmp_path / name) if "val/knn/top1" in line]
+        for name in ("whole", "parts")
+    ]
+    assert evaluated == [[3, 6], [3, 6]]
+    same(params_of(tmp_path / "whole"), params_of(tmp_path / "parts"))
+
+
 def data_files(folder):
     """Which of them hold the arrays depends on how orbax merged them."""
     return [path for path in folder.rglob("*") if path.parent.name == "d"]

@@ -280,3 +280,15 @@ def test_a_group_that_waits_has_the_rate_and_the_decay_of_the_runs_step(name):
     trust = min(0.05 * np.linalg.norm(p) / np.linalg.norm(g) / rate, 1.0) if name == "lars" else 1.0
     assert 0.1 < trust <= 1
     np.testing.assert_allclose(after, p - rate * trust * g, rtol=1e-5)
+
+
+def test_a_warm_up_that_fills_the_run_takes_a_tenth_of_it(caplog):
+    settings = config(schedule="cosine")
+    settings.update(duration("warmup", epochs=10))
+    with caplog.at_level("WARNING", logger="absl"):
+        schedule = optim.make_schedule(settings, CLOCK)
+    assert (
+        "the warm-up of 100 steps (optim.warmup_*) fills the run of 50: it takes 5 steps instead"
+        in caplog.text
+    )
+    np.testing.assert_allclose([schedule(t) for t in range(6)], [0.1, 0.2, 0.3, 0.4, 0.5, 0.5], rtol=1e-2)

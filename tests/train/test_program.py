@@ -141,7 +141,6 @@ def validated_program(config, mesh):
         ({"optim__schedule": "cosin"}, "did you mean 'cosine'"),
         ({"optim__lr_scaling": "liner"}, "did you mean 'linear'"),
         ({"optim__lr": 0.0}, "lr=0.0 must be positive"),
-        ({"optim__warmup_steps": 6}, "warm-up of 6 steps fills the run of 6"),
         ({"method__name": "simcrl"}, "unknown method.name 'simcrl': did you mean 'simclr'"),
         (
             {"method__temprature": 0.1},
