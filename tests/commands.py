@@ -98,6 +98,13 @@ class Child:
         self.process.join()
         return self.process.exitcode
 
+    def read_until(self, words):
+        """Lines of stdout up to one with some words, which is the last one returned; '' if there is none."""
+        for line in iter(self.stdout.readline, ""):
+            if words in line:
+                return line
+        return ""
+
     def send_signal(self, number):
         os.kill(self.pid, number)
 

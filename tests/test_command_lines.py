@@ -154,7 +154,7 @@ def rows(out):
     """The accuracies of each row of the table."""
     return {
         label: [float(cell) for cell in re.findall(r"\d+\.\d", line.removeprefix(label))]
-        for label in ("raw pixels", "untrained encoder", "this run")
+        for label in ("commonest class", "raw pixels", "untrained encoder", "this run")
         for line in out.splitlines()
         if line.startswith(label)
     }
@@ -163,7 +163,7 @@ def rows(out):
 def test_a_run_goes_to_runs_name_and_prints_table_and_next_commands(run):
     assert (run.folder / "result.json").is_file()
     table = rows(run.out)
-    assert table.keys() == {"raw pixels", "untrained encoder", "this run"}
+    assert table.keys() == {"commonest class", "raw pixels", "untrained encoder", "this run"}
     result = json.loads((run.folder / "result.json").read_text())
     assert table["this run"] == [round(100 * result["knn/top1"], 1)]
     assert table["raw pixels"] == [round(100 * result["pixels/knn/top1"], 1)]

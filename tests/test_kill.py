@@ -67,7 +67,7 @@ def never_stopped(command, tmp_path_factory):
 
 def first_line(text):
     """The steps that are done at the start of a session."""
-    found = re.match(r".*; (\d+) of (\d+) steps done\n", text)
+    found = re.search(r"; (\d+) of (\d+) steps done$", text, re.MULTILINE)
     assert found, text
     assert int(found[2]) == TOTAL
     return int(found[1])
@@ -122,10 +122,10 @@ def test_killed_at_many_places_a_run_ends_as_if_never_stopped(command, never_sto
         with started(*command, f"--workdir={folder}", holds=[hold]) as child:
             hold.wait(child)
             if (target, call) not in STARTING:
-                assert first_line(child.stdout.readline()) == begin, (
+                assert first_line(child.read_until("steps done")) == begin, (
                     "goes on from the last finished checkpoint"
                 )
-                assert child.stdout.readline().startswith(f"step {begin + 5 if begin else 1}/{TOTAL}")
+                assert child.read_until(f"step {begin + 5 if begin else 1}/{TOTAL}  epoch")
             if target == COMMIT:  # the training goes on meanwhile, up to the next save
                 wait_for(child, lambda save=save: last_line(folder) >= save + 5)
                 assert saving(folder)
@@ -198,7 +198,7 @@ def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_pa
     folder = tmp_path / "run"
     hold = Hold(STEP, tmp_path / "saved_once", " 9$")
     with started(*command, f"--workdir={folder}", holds=[hold]) as child:
-        assert first_line(child.stdout.readline()) == 0
+        assert first_line(child.read_until("steps done")) == 0
         hold.wait(child)
         wait_for(child, lambda: finished(folder))
         limit_files(child, 8_000)
@@ -215,7 +215,7 @@ def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_pa
 
     hold = Hold(BATCH, tmp_path / "no_step_yet")
     with started(*command, f"--workdir={folder}", holds=[hold]) as child:
-        assert first_line(child.stdout.readline()) == intact
+        assert first_line(child.read_until("steps done")) == intact
         hold.wait(child)
         child.send_signal(signal.SIGTERM)  # it is noted before the first step, too
         hold.release()

@@ -107,7 +107,7 @@ def finished(folder):
 
 def begins(child):
     """The steps that a session finds done."""
-    line = first_line(child)
+    line = child.read_until("steps done")
     found = re.search(rf"; (\d+) of {STEPS} steps done$", line)
     assert found, f"{line}{child.errors() if not line else ''}"
     return int(found[1])
@@ -175,14 +175,6 @@ def test_killed_stopped_and_on_other_numbers_of_hosts_a_run_equals_one_never_sto
     assert {"knn/top1", "pixels/knn/top1", "untrained/knn/top1"} <= set(accuracies)
     for key in accuracies:
         assert abs(one[key] - many[key]) <= 1.001 / TEST_IMAGES, key
-
-
-def first_line(child):
-    """The first line that is the run's own."""
-    line = child.stdout.readline()
-    while line.startswith("[Gloo]"):
-        line = child.stdout.readline()
-    return line
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import Features, extract_source, jit_pixels
 from jssl.methods import OnlineProbe
+from jssl.train import progress
 from jssl.train.program import Program, output_shapes
 from jssl.train.state import TrainState
 from jssl.types import Array
@@ -96,7 +97,9 @@ class Suite:
         found = Evaluation()
         for evaluator in chosen:
             prefix = "val/" if split == "holdout" and evaluator.on_query else ""
-            found |= evaluator.run(encode, data, ctx).prefixed(f"{prefix}{evaluator.name}/")
+            what = f"evaluating {evaluator.name}" + (f" of {baseline}" if baseline else "")
+            with progress.doing(what):
+                found |= evaluator.run(encode, data, ctx).prefixed(f"{prefix}{evaluator.name}/")
             if split == "test" and evaluator.few_labels and data.query is not None:
                 found |= self._with_few_labels(evaluator, encode, data, ctx)
         return found

@@ -17,6 +17,7 @@ from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import TrainBatches
 from jssl.evaluation import classifier, suite
 from jssl.evaluation.extract import Features, extract_source
+from jssl.report.header import header
 from jssl.report.result import Result
 from jssl.runs import init_from, supervised_baseline, workdir
 from jssl.runs.objects import NONE, Objects
@@ -25,6 +26,7 @@ from jssl.runs.restore import make_program
 from jssl.train import loop
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
+from jssl.train.progress import announced, doing, say
 from jssl.train.signals import Interrupted, signals_noted, signals_stop
 from jssl.types import Params, State
 
@@ -48,7 +50,8 @@ def run_one(
       Interrupted: after SIGTERM, SIGINT or SIGHUP, with everything saved.
     """
     # Before it trains there is nothing to save; but several processes stop together, at a step.
-    with signals_noted() if jax.process_count() > 1 else signals_stop() as early:
+    told = announced(config.log.progress and parallel.is_main_process())
+    with told, signals_noted() if jax.process_count() > 1 else signals_stop() as early:
         return _run(objects.named_in(config), epath.Path(folder), profile_steps, objects, early)
 
 
@@ -69,7 +72,8 @@ def _run(
         return Result(folder, done)
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
-    data = open_data(config, workdir.recorded_info(folder), objects.sources())
+    with doing("opening the data"):
+        data = open_data(config, workdir.recorded_info(folder), objects.sources())
     supervised_baseline.check(config.evals.supervised_baseline, data)
     prog = make_program(config, data.info, objects)
     loop.Timer(config, prog.clock)
@@ -80,6 +84,8 @@ def _run(
     workdir.prepare(folder, config)
     if parallel.is_main_process():
         workdir.write_splits(folder, data)
+    if parallel.is_main_process() and config.log.progress:
+        say(header(prog, data, folder))
     skipped = {name for stream in prog.streams.values() for name in stream.skipped(data.info.channels)}
     if skipped:
         logging.warning(
@@ -116,10 +122,12 @@ def _finish(
 ) -> Result:
     """Evaluates a trained run, draws it, and writes its result."""
     config, evals = prog.config, prog.config.evals
-    found = evaluator.final(trained.state)
-    draw_figures(found.figures, folder, config.log.pictures)
-    draw_features(evaluator, trained.state, folder)
-    draw_attention(evaluator, trained.state, folder)
+    with doing("closing evaluation"):
+        found = evaluator.final(trained.state)
+    with doing("drawing"):
+        draw_figures(found.figures, folder, config.log.pictures)
+        draw_features(evaluator, trained.state, folder)
+        draw_attention(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

@@ -16,8 +16,9 @@ from etils import epath
 from jssl import parallel
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
+from jssl.train import progress
 from jssl.train.checkpoint import Checkpointer
-from jssl.train.monitor import Monitor
+from jssl.train.monitor import EVALUATING, Monitor
 from jssl.train.profiler import Profiler
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted
@@ -88,7 +89,8 @@ def train(
     due = evaluate is not None and first > 0 and timer.evaluates(first) and not _evaluated(history, first)
     if first < clock.total_steps:  # else only the closing evaluation is missing
         compile_start = time.perf_counter()
-        step_fn = program.compile()
+        with progress.doing("compiling the train step"):
+            step_fn = program.compile()
         compile_seconds = time.perf_counter() - compile_start
     monitor = Monitor(
         config,
@@ -96,6 +98,7 @@ def train(
         total_steps=clock.total_steps,
         steps_per_epoch=clock.steps_per_epoch,
         batch_size=clock.batch_size,
+        evaluations_left=timer.evaluations_left if evaluate is not None else lambda _: 0,
         start=first,
         evaluated=not due,
         history=extra.get("monitor"),
@@ -109,7 +112,7 @@ def train(
     def evaluation(step: int) -> float | None:
         """The score of an evaluation during training."""
         assert evaluate is not None
-        with monitor.paused():
+        with monitor.paused(EVALUATING):
             results = evaluate(state)
         score = results.pop("score", None)
         history.append({"step": step, **results})
@@ -137,12 +140,12 @@ def train(
             evaluation(first)
         for step in range(first + 1, clock.total_steps + 1):
             if extract is not None and program.refreshes(step - 1):
-                with monitor.paused():
+                with monitor.paused("refreshing the method with features of all images"):
                     state = program.refresh(state, extract)
             waiting = data.seconds_waiting
             batch = next(data)
             if step == 1 and on_first_batch is not None:
-                with monitor.paused():
+                with monitor.paused("drawing the first views"):
                     on_first_batch(batch)
             profile.before(step)
             state, metrics = step_fn(state, batch)
@@ -152,7 +155,7 @@ def train(
                 score = evaluation(step)
                 stop = stops(step)
             if stop or timer.saves(step) or score is not None:
-                with monitor.paused():
+                with monitor.paused("saving a checkpoint"):
                     save(step, score)
             if stop:
                 checkpointer.wait()
@@ -206,6 +209,11 @@ class Timer:
     def evaluates(self, step: int) -> bool:
         """The end is evaluated apart, on the test set."""
         return bool(self._eval) and step % self._eval == 0 and step < self._total
+
+    def evaluations_left(self, step: int) -> int:
+        """Evaluations after a step, the closing one too."""
+        during = (self._total - 1) // self._eval - step // self._eval if self._eval else 0
+        return max(0, during) + 1
 
     def saves(self, step: int) -> bool:
         """The last step always is saved."""

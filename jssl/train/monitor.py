@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from etils import epath
 from jssl import parallel
 from jssl.errors import UserError
 from jssl.storage import GrowingFile
+from jssl.train import progress
 from jssl.train.collapse import CollapseAlarm, describe_lr
 from jssl.train.metrics_file import METRICS_FILE, truncate
 from jssl.train.throughput import Throughput
@@ -24,6 +26,9 @@ from jssl.train.trackers import TensorBoard, Tracker, Wandb
 from jssl.types import Metrics
 
 IN_FLIGHT = 2  # steps that may be queued on the device
+EVALUATING = "evaluating"
+WIDTH = 40  # columns that a progress bar needs
+DAYS = 2  # that a run on a CPU may take without a word
 
 
 class NotFinite(UserError):
@@ -37,6 +42,7 @@ class Monitor:
       config: the run's whole config.
       workdir: where metrics.jsonl goes.
       total_steps, steps_per_epoch, batch_size: for the progress line.
+      evaluations_left: how many there will be after a step, the closing one too.
       start: first step of this session; later lines of an interrupted session are dropped.
       evaluated: whether its evaluation, if it has one, is in the history; else that is made again.
       history: what `state()` returned when the checkpoint was saved.
@@ -52,6 +58,7 @@ class Monitor:
         total_steps: int,
         steps_per_epoch: float,
         batch_size: int,
+        evaluations_left: Callable[[int], int] = lambda step: 0,
         start: int = 0,
         evaluated: bool = True,
         history: Mapping[str, Any] | None = None,
@@ -59,7 +66,8 @@ class Monitor:
         collapse_causes: Sequence[str] = (),
     ):
         self._every = config.log.every_steps
-        self._total, self._epoch, self._batch = total_steps, steps_per_epoch, batch_size
+        self._total, self._epoch = total_steps, steps_per_epoch
+        self._evaluations_left, self._evaluations, self._warned = evaluations_left, [0.0], False
         self._path = workdir / METRICS_FILE
         self._main = parallel.is_main_process()
         self._pending: list[tuple[int, Metrics]] = []
@@ -80,7 +88,7 @@ class Monitor:
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start,
-            disable=not (self._main and config.log.progress and sys.stderr.isatty()),
+            disable=not (self._main and config.log.progress and _is_wide(sys.stderr)),
             unit="step",
             dynamic_ncols=True,
         )
@@ -96,6 +104,7 @@ class Monitor:
         if len(self._pending) > IN_FLIGHT:
             jax.block_until_ready(self._pending[-1 - IN_FLIGHT][1]["loss"])
         self._throughput.step(waited)
+        progress.at_step(step, self._total, self.seconds_left(step))
         if step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
             self._write_training(step, extra)
         self._bar.update()
@@ -121,16 +130,28 @@ class Monitor:
         if self._collapses(step, values):
             values["collapsed"] = 1.0
         self.write(step, values)
-        rate = values["images_per_second"]
-        left = (self._total - step) * self._batch / max(rate, 1e-9)
-        self._bar.set_postfix_str(
-            f"epoch {values['epoch']:.1f}, loss {values['loss']:.4f}, {rate:,.0f} images/s"
-        )
+        parts = [f"epoch {values['epoch']:.1f}", f"loss {values['loss']:.4f}"]
+        left = self.seconds_left(step)
+        if left is not None:  # the first steps wait for much that is not training
+            parts += [f"{values['images_per_second']:,.0f} images/s", f"{progress.in_words(left)} left"]
+            self._warn_of_length(left)
+        self._bar.set_postfix_str(", ".join(parts))
         if self._plain:
-            print(
-                f"step {step}/{self._total}  epoch {values['epoch']:.1f}  loss {values['loss']:.4f}  "
-                f"{rate:,.0f} images/s  {left:,.0f} s left",
-                flush=True,
+            self.say("  ".join([f"step {step}/{self._total}", *parts]))
+
+    def seconds_left(self, step: int) -> float | None:
+        """What training and evaluations will take from a step on; None after too few steps to tell."""
+        each = self._throughput.seconds_per_step()
+        if each is None:
+            return None
+        return (self._total - step) * each + self._evaluations_left(step) * self._evaluations[-1]
+
+    def _warn_of_length(self, left: float) -> None:
+        if left > DAYS * 86400 and not self._warned and jax.default_backend() == "cpu" and self._main:
+            self._warned = True
+            self.say(
+                f"{progress.in_words(left)} on this CPU: this config is meant for accelerators; the presets `digits` "
+                "and `small` take minutes on a CPU"
             )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -164,17 +185,24 @@ class Monitor:
     def say(self, text: str) -> None:
         """Prints a line that does not break the progress bar."""
         if self._main:
-            tqdm.tqdm.write(text)
-            sys.stdout.flush()
+            progress.say(text)
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time in here (evaluation, say) does not count as training; waits for the device first."""
+    def paused(self, what: str) -> Iterator[None]:
+        """Time in here does not count as training; waits for the device first.
+
+        Args:
+          what: is done; of what is 'evaluating' the time counts for what is left.
+        """
         self.flush()
         self._throughput.stop()
+        begin = time.perf_counter()
         try:
-            yield
+            with progress.doing(what):
+                yield
         finally:
+            if what == EVALUATING:
+                self._evaluations.append(time.perf_counter() - begin)
             self._throughput.start()
 
     def state(self) -> dict[str, Any]:
@@ -192,3 +220,8 @@ class Monitor:
         self.sync()
         for tracker in self._trackers:
             tracker.close()
+
+
+def _is_wide(stream: Any) -> bool:
+    """Whether a stream is a terminal that a progress bar fits into; some report a width of 0."""
+    return bool(stream.isatty()) and shutil.get_terminal_size((0, 0)).columns >= WIDTH

@@ -25,6 +25,8 @@ class Throughput:
         self._train = float(history.get("train_seconds", 0.0))
         self._wait = float(history.get("wait_seconds", 0.0))
         self._steps = int(history.get("steps", 0))
+        self._first = self._steps  # of earlier sessions
+        self._begun: tuple[float, int] | None = None  # seconds and steps after the first two of this session
         self._mark = (self._train, self._wait, self._steps)  # at the last line
         self._lap = time.perf_counter()
 
@@ -32,6 +34,15 @@ class Throughput:
         """Counts a step that waited so many seconds for its batch."""
         self._wait += waited
         self._steps += 1
+
+    def seconds_per_step(self) -> float | None:
+        """The mean of this session's steps, but for its first two, which wait for whatever begins; None before."""
+        self.stop()
+        if self._begun is None and self._steps - self._first >= 2:
+            self._begun = (self._train, self._steps)
+        if self._begun is None or self._steps - self._begun[1] < 3:
+            return None
+        return (self._train - self._begun[0]) / (self._steps - self._begun[1])
 
     def start(self) -> None:
         """Lets the clock run again."""
