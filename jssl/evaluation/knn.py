@@ -18,6 +18,7 @@ from jssl.metrics import accuracy
 from jssl.types import Array
 
 QUERY_BLOCK = 256
+NORM_BLOCK = 16384  # rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +107,12 @@ def knn(
     mesh = parallel.make_mesh() if mesh is None else mesh
     classes = num_classes(train_labels, test_labels) if classes is None else classes
     k = min(k, len(train_x) - leave_one_out)
-    offset = train_x.mean(axis=0, keepdims=True) if center else 0.0
-    bank, queries = _unit(train_x - offset), _unit(test_x - offset)
+    offset = train_x.mean(axis=0, keepdims=True) if center else None
+    bank, queries = _unit(train_x, offset, mesh.size), _unit(test_x, offset)
     own = np.arange(len(queries)) if leave_one_out else np.full(len(queries), -1)
-    bank_rows = parallel.put_rows(parallel.pad_rows(bank, mesh.size), mesh)
     # Padding votes for no class.
-    labels = np.pad(train_labels, (0, len(bank_rows) - len(bank)), constant_values=-1)
+    labels = np.pad(train_labels, (0, len(bank) - len(train_x)), constant_values=-1)
+    bank_rows = parallel.put_rows(bank, mesh)
     label_rows = parallel.put_rows(labels.astype(np.int32), mesh)
     vote = _voter(mesh, k, temperature, classes)
     predictions = []
@@ -159,5 +160,12 @@ def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignor
     return jax.jit(vote, out_shardings=parallel.replicated(mesh))
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+def _unit(x: np.ndarray, offset: np.ndarray | None, multiple: int = 1) -> np.ndarray:
+    """Rows less an offset, of unit norm, then rows of zeros up to a multiple: one copy, a block of rows at a time."""
+    unit = np.zeros((len(x) + -len(x) % multiple, x.shape[1]), np.float32)
+    for start in range(0, len(x), NORM_BLOCK):
+        block = x[start : start + NORM_BLOCK]
+        block = block if offset is None else block - offset
+        norms = np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
+        np.divide(block, norms, out=unit[start : start + len(block)], casting="same_kind")
+    return unit

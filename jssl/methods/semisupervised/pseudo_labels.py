@@ -111,16 +111,15 @@ class FlexMatch(FixMatch):
         return {"pseudo_label": jnp.full(self.num_examples, -1, jnp.int32), "counts": counts}
 
     def weights(self, pseudo: PseudoLabels, state: State, inputs: TermInputs) -> tuple[Array, State]:
-        unused = jnp.sum(state["pseudo_label"] < 0)
-        thresholds = losses.flexible_thresholds(state["counts"], unused, self.threshold)
+        counts = state["counts"]
+        thresholds = losses.flexible_thresholds(counts, self.num_examples - jnp.sum(counts), self.threshold)
         weight = (pseudo.confidence >= thresholds[pseudo.label]).astype(jnp.float32)
-        index = inputs.batch["unlabeled"]["index"]
-        sure = pseudo.confidence >= self.threshold
-        pseudo_label = (
-            state["pseudo_label"].at[index].set(jnp.where(sure, pseudo.label, state["pseudo_label"][index]))
-        )
-        counts = jnp.sum(jax.nn.one_hot(pseudo_label, len(state["counts"])), axis=0)
-        return weight, {"pseudo_label": pseudo_label, "counts": counts}
+        index = inputs.batch["unlabeled"]["index"]  # no image is in a batch twice
+        old = state["pseudo_label"][index]
+        new = jnp.where(pseudo.confidence >= self.threshold, pseudo.label, old)
+        more, less = (jnp.sum(jax.nn.one_hot(x, len(counts)), axis=0) for x in (new, old))
+        pseudo_label = state["pseudo_label"].at[index].set(new)
+        return weight, {"pseudo_label": pseudo_label, "counts": counts + more - less}
 
 
 @dataclasses.dataclass(frozen=True)
