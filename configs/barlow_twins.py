@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/barlow_twins.py             digits, embedde
 python -m jssl.main --config=configs/barlow_twins.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/barlow_twins.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/barlow_twins.py:imagenet    ResNet-50, batch 2048, LARS, 1000 epochs
+python -m jssl.main --config=configs/barlow_twins.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -55,4 +57,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(defaults("barlow_twins"))
+    config.method.update({"proj_hidden_dim": 2048, "proj_dim": 2048, "scale": 0.1})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

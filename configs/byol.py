@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/byol.py             digits, embedded, on a 
 python -m jssl.main --config=configs/byol.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/byol.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/byol.py:imagenet    ResNet-50, batch 4096, LARS, 100 epochs
+python -m jssl.main --config=configs/byol.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    1 CPU core     2 minutes      linear 98.1 %, kNN 94.4 % (2026-11-21)
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -57,4 +59,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(byol())
+    config.method.update({"proj_hidden_dim": 2048})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

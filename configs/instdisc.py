@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/instdisc.py             digits, embedded, o
 python -m jssl.main --config=configs/instdisc.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/instdisc.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/instdisc.py:imagenet    ResNet-50, batch 256, 4096 negatives
+python -m jssl.main --config=configs/instdisc.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -63,4 +65,12 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(defaults("instdisc"))
+    config.data.unlabeled.views = {"first": recipes.crop(96, "weak", (0.2, 1.0))}
+    config.method.update({"temperature": 0.1, "negatives": 0})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

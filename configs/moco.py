@@ -4,6 +4,7 @@ python -m jssl.main --config=configs/moco.py             digits, embedded, on a 
 python -m jssl.main --config=configs/moco.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/moco.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/moco.py:imagenet    ResNet-50, batch 256: MoCo v2's recipe
+python -m jssl.main --config=configs/moco.py:folder --config.data.name=FOLDER   your own images
 
 The three mechanisms of the paper's figure 2: --config.method.mechanism=queue, =memory_bank, =end_to_end
 
@@ -12,6 +13,7 @@ digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -62,4 +64,12 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(moco())
+    config.encoder.resnet.batch_norm_groups = 8
+    config.method.update({"queue_size": 4096, "momentum": 0.99, "momentum_end": 0.99})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

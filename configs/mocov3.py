@@ -4,6 +4,7 @@ python -m jssl.main --config=configs/mocov3.py             digits, embedded, on 
 python -m jssl.main --config=configs/mocov3.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/mocov3.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/mocov3.py:imagenet    ResNet-50, batch 4096, LARS, 100 epochs
+python -m jssl.main --config=configs/mocov3.py:folder --config.data.name=FOLDER   your own images
 python -m jssl.main --config=configs/mocov3.py:imagenet_vit   ViT-S/16, frozen patch embedding
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
@@ -11,6 +12,7 @@ digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -70,4 +72,11 @@ def imagenet_vit() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet, imagenet_vit)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(defaults("mocov3"))
+    config.method.update({"proj_hidden_dim": 2048, "temperature": 0.2})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, imagenet_vit, folder)

@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/nnclr.py             digits, embedded, on a
 python -m jssl.main --config=configs/nnclr.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/nnclr.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/nnclr.py:imagenet    ResNet-50, batch 4096, LARS, 1000 epochs
+python -m jssl.main --config=configs/nnclr.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -52,4 +54,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(defaults("nnclr"))
+    config.method.update({"temperature": 0.2, "queue_size": 4096})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

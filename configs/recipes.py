@@ -150,8 +150,12 @@ def probe(
 
 
 def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A folder of photographs of any size, without labels or with one sub-folder a class; ResNet-18 at 96 pixels."""
+    """A folder of photographs of any size, without labels or with one sub-folder a class; ResNet-18 at 96 pixels.
+
+    Sizes and rates for one GPU and thousands of images; no paper's recipe.
+    """
     config.name += "_folder"
+    config.data.unlabeled.views = pair(96, "weak", (0.2, 1.0))
     config.data.test = "test"
     config.data.holdout = 0.0
     config.total_epochs = 100.0
@@ -160,6 +164,16 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update(duration("warmup", percent=5))
     config.evals.update({"batch_size": 128, "crop_fraction": 0.875})
     config.evals.sgd.view = view(96, crop_area_min=0.2, flip_prob=0.5)
+    return config
+
+
+def multicrop(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """`folder` with two global crops of 96 pixels and four local ones of 48."""
+    config = folder(config)
+    config.data.unlabeled.views = {
+        "global": crop(96, "weak", (0.4, 1.0), copies=2),
+        "local": crop(48, "weak", (0.1, 0.4), copies=4),
+    }
     return config
 
 

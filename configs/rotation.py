@@ -4,6 +4,7 @@ python -m jssl.main --config=configs/rotation.py             digits, embedded, o
 python -m jssl.main --config=configs/rotation.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/rotation.py:cifar10     ResNet-18 on CIFAR-10 (TFDS), the paper's schedule
 python -m jssl.main --config=configs/rotation.py:imagenet    ResNet-50, 192 images in four turns each, 50 epochs
+python -m jssl.main --config=configs/rotation.py:folder --config.data.name=FOLDER   your own images
 
 No label is used: all four turns of every image are in the batch. The paper's networks are NIN and AlexNet. Digits look
 alike when turned (6 and 9), so the task teaches little there.
@@ -13,6 +14,7 @@ digits    not measured   not measured   not measured
 small     not measured   not measured   not measured
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -59,4 +61,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = recipes.folder(defaults("rotation"))
+    config.data.unlabeled.views = {"weak": view(96, crop_area_min=0.2, flip_prob=0.5)}
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

@@ -58,7 +58,6 @@ def imagenet() -> ml_collections.ConfigDict:
 def folder() -> ml_collections.ConfigDict:
     config = recipes.folder(defaults("simclr"))
     config.method.update({"version": 2, "temperature": 0.2})
-    config.data.unlabeled.views = recipes.pair(96, "weak", (0.2, 1.0))
     return config
 
 

@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/simsiam.py             digits, embedded, on
 python -m jssl.main --config=configs/simsiam.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/simsiam.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/simsiam.py:imagenet    ResNet-50, batch 512, SGD, 100 epochs
+python -m jssl.main --config=configs/simsiam.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -58,4 +60,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = constant_predictor(recipes.folder(defaults("simsiam")))
+    config.encoder.resnet.zero_init_residual = True
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

@@ -4,12 +4,14 @@ python -m jssl.main --config=configs/swav.py             digits, embedded, on a 
 python -m jssl.main --config=configs/swav.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/swav.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/swav.py:imagenet    ResNet-50, batch 4096, 2 global and 6 local crops, 400 epochs
+python -m jssl.main --config=configs/swav.py:folder --config.data.name=FOLDER   your own images
 
 preset    hardware       time           result (docs/benchmarks.md has the table of methods)
 digits    2 CPU cores    not measured   not measured
 small     1 CPU core     3 epochs: 4 to 8 minutes   see there
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
+folder    not measured   not measured   depends on your images
 """
 
 from __future__ import annotations
@@ -80,4 +82,11 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet)
+def folder() -> ml_collections.ConfigDict:
+    """A folder of photographs."""
+    config = frozen_prototypes(recipes.multicrop(swav()), epochs=1)
+    config.method.update({"prototypes": 512, "queue_size": 1920, "queue_start_epochs": 5.0})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder)

@@ -95,6 +95,25 @@ def test_presets_run_to_a_result(preset, classes, arrays, tmp_path):
     assert result["step"] == 2
 
 
+@pytest.mark.parametrize("name", ["byol", "dino", "fixmatch"])
+def test_a_folder_of_photographs_is_for_every_method(name, classes, tmp_path):
+    config = jssl.get_config(f"{name}:folder")
+    for stream in (config.data.unlabeled, config.data.labeled):
+        stream.batch_size = min(stream.batch_size, 8)
+        for each in stream.views.values():
+            each.update({"size": each.size // 6, "copies": min(2, each.copies)})
+    for key, value in SMALL.items():
+        if not key.startswith(("method", "data__unlabeled", "data__holdout")):
+            set_key(config, key, value)
+    if "proj_hidden_dim" in config.method:
+        config.method.update({"proj_hidden_dim": 16, "proj_dim": 8})
+    config.data.update({"name": str(classes), "test": "validation", "labels": "2 per class"})
+    config.data.holdout = 0.2
+    result = jssl.run(config, tmp_path / "run")
+    assert result["step"] == 2
+    assert np.isfinite(result["classifier/top1" if name == "fixmatch" else "knn/top1"])
+
+
 def built(config, info, mesh):
     """The program of a config, of a smaller encoder where depth does not matter."""
     if config.encoder.name.startswith("resnet"):
@@ -107,8 +126,8 @@ def built(config, info, mesh):
 def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8):
     """One key makes a run short; warm-up and waiting groups shrink along."""
     module = importlib.import_module(f"jssl.configs.{name}")
-    presets = ["digits", "small", "cifar10", "imagenet"]
-    for preset in presets + [p for p in ("folder", "imagenet_vit") if hasattr(module, p)]:
+    presets = ["digits", "small", "cifar10", "imagenet", "folder"]
+    for preset in presets + [p for p in ("imagenet_vit",) if hasattr(module, p)]:
         config = module.get_config(preset)
         assert config.name == f"{name}_{preset}"
         config.total_epochs = 2.0

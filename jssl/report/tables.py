@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jssl.evaluation.classifier import TOP1
+from jssl.train.collapse import collapse_symptoms
 
 HEALTH = {"effective rank": "rank_me", "std": "std", "alignment": "alignment", "uniformity": "uniformity"}
 BASELINES = (
@@ -90,11 +91,15 @@ def _health(values: Mapping[str, Any]) -> str:
 
 
 def _alarm(values: Mapping[str, Any]) -> str:
-    if not values.get("collapsed"):
-        return ""
-    return (
-        "COLLAPSED: the embeddings collapsed during training; metrics.jsonl has `collapsed` in the line where"
-    )
+    own = {
+        name: value for name, value in values.items() if name.count("/") == 1
+    }  # of this run, not its baselines
+    lines = [f"WARNING: {text}" for text in collapse_symptoms(own)]
+    if values.get("collapsed"):
+        lines.append(
+            "COLLAPSED: the embeddings collapsed during training; metrics.jsonl has `collapsed` in the line where"
+        )
+    return "\n".join(lines)
 
 
 def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:

@@ -10,6 +10,7 @@ from absl import logging
 
 YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 TAKEN_OVER = 0.9  # part of the pseudo-labels on one class from which on that class has taken over
+ONE_CLASS = "/largest_class_fraction"
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
 COLLAPSED_RANK = 1.5
 COLLAPSED_INFORMATION = 0.05  # nats below which a teacher says the same of every image
@@ -32,13 +33,21 @@ class CollapseAlarm:
         """Whether the alarm goes off at this line."""
         found = collapse_symptoms(values) if step > YOUNG * self._total else []
         self._ill = self._ill + 1 if found else 0
-        if self.raised or self._ill < 2:
+        return self._ill >= 2 and self._raise(step, values, found)
+
+    def evaluated(self, step: int, values: Mapping[str, float]) -> bool:
+        """Whether the alarm goes off at an evaluation, of many images: one suffices."""
+        found = collapse_symptoms(values) if step > YOUNG * self._total else []
+        return bool(found) and self._raise(step, values, found)
+
+    def _raise(self, step: int, values: Mapping[str, float], found: Sequence[str]) -> bool:
+        if self.raised:
             return False
         self.raised = True
         causes = self._causes or (f"the learning rate: try a smaller one ({describe_lr(values)})",)
         logging.warning(
             "step %d: the embeddings have collapsed: %s. Likely causes: %s"
-            if not any("pseudo-labels" in text for text in found)
+            if not any("one class" in text for text in found)
             else "step %d: confirmation bias: %s. Likely causes: %s",
             step,
             "; ".join(found),
@@ -57,7 +66,8 @@ def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
     Methods with prototypes log `teacher/entropy`, `teacher/kl_from_uniform` and `teacher/mutual_information` of
     their targets, which decide alone: few directions of their embedding suffice to tell prototypes apart. For the
     others it is `embedding/std` and `embedding/effective_rank`. Pseudo-labelling terms log
-    `TERM/largest_class_fraction`, the part of the pseudo-labels that fall on one class.
+    `TERM/largest_class_fraction`, the part of the pseudo-labels that fall on one class; so do evaluations of a
+    classifier, where a class that common among the labels is nothing wrong.
     """
     found = []
     if "teacher/mutual_information" not in values:
@@ -82,8 +92,10 @@ def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
             f"teacher/entropy {entropy:.2f} of at most {most:.2f}: {kind}"
         )
     for name, value in values.items():
-        if name.endswith("/largest_class_fraction") and not value <= TAKEN_OVER:
-            found.append(f"{name} {value:.2f}: nearly all pseudo-labels are one class")
+        if name.endswith(ONE_CLASS) and not value <= TAKEN_OVER:
+            commonest = values.get(name.removesuffix(ONE_CLASS) + "/commonest_class", 0.0)
+            if commonest <= TAKEN_OVER:
+                found.append(f"{name} {value:.2f}: nearly all predictions are one class")
     return found
 
 

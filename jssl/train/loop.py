@@ -116,7 +116,7 @@ def train(
             results = evaluate(state)
         score = results.pop("score", None)
         history.append({"step": step, **results})
-        monitor.write(step, results)
+        monitor.evaluated(step, results)
         return score
 
     def stops(step: int) -> bool:

@@ -154,6 +154,11 @@ class Monitor:
                 "and `small` take minutes on a CPU"
             )
 
+    def evaluated(self, step: int, results: Mapping[str, float]) -> None:
+        """Takes the results of an evaluation."""
+        alarmed = {"collapsed": 1.0} if self._collapses.evaluated(step, results) else {}
+        self.write(step, {**results, **alarmed})
+
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one line to metrics.jsonl and tells the trackers."""
         if not self._main:

@@ -102,3 +102,23 @@ def test_the_closing_table_shows_health_and_the_alarm():
     assert said[0].startswith("features of untrained encoder: effective rank 24.7, std 1, ")
     assert said[1] == line
     assert said[2].startswith("COLLAPSED: ")
+
+
+def test_an_evaluation_raises_the_alarm_by_itself(tmp_path, caplog):
+    """MOAM on digits ended at 14 % without a word while all predictions were one class."""
+    one_class = {"val/classifier/largest_class_fraction": 0.99, "val/classifier/commonest_class": 0.1}
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        watcher = monitor(tmp_path)
+        watcher.evaluated(2, one_class)  # the beginning
+        watcher.evaluated(20, {**one_class, "val/classifier/commonest_class": 0.95})  # as the labels are
+        assert not watcher.totals()["collapsed"]
+        watcher.evaluated(20, one_class)
+        watcher.evaluated(30, one_class)
+    said = [r.getMessage() for r in caplog.records if "confirmation bias" in r.getMessage()]
+    assert len(said) == 1
+    assert "val/classifier/largest_class_fraction 0.99: nearly all predictions are one class" in said[0]
+    assert watcher.totals()["collapsed"]
+    lines = read_lines(epath.Path(tmp_path) / "metrics.jsonl")
+    assert [line["step"] for line in lines if "collapsed" in line] == [20]
+    final = {"classifier/largest_class_fraction": 0.99, "untrained/classifier/largest_class_fraction": 1.0}
+    assert tables.table(final).count("nearly all predictions are one class") == 1

@@ -142,7 +142,11 @@ class MoCo(InBatchContrastive, MomentumTarget):
         return {"contrastive/information": mutual_information_bound(value, candidates)}
 
     def collapse_causes(self) -> tuple[str, ...]:
-        return unusual_temperature(self.temperature, 0.02, 1.0) + super().collapse_causes()
+        bank = (
+            "method.mechanism='memory_bank': the bank begins as noise, which takes many epochs to leave; try 'queue'",
+        )
+        found = unusual_temperature(self.temperature, 0.02, 1.0) + super().collapse_causes()
+        return (bank if self.mechanism == "memory_bank" else ()) + found
 
 
 def _mean(values: list[Array]) -> Array:
