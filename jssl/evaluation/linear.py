@@ -97,7 +97,7 @@ def linear(
       >>> from jssl import evaluation
       >>> x, labels = np.array([[-1.0], [1.0]] * 4), np.array([0, 1] * 4)
       >>> evaluation.linear(x, labels, x, labels, l2=(0.01,))
-      {'top1': 1.0, 'top5': 1.0, 'l2': 0.01}
+      {'top1': 1.0, 'top5': 1.0, 'balanced': 1.0, 'worst_class': 1.0, 'commonest_class': 0.5, 'l2': 0.01}
     """
     if not valid_penalties(l2) or max_iterations < 1:
         raise UserError(

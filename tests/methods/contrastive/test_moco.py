@@ -83,7 +83,9 @@ def test_three_steps_are_those_of_the_official_loop():
         key = jax.tree.map(lambda k, q: 0.5 * k + 0.5 * q, key, query)
         (k,), key_stats = projections(method, key, key_stats, [x_k])
         k = np.float32(unit(k))
-        (expected, query_stats), grads = gradient(query, query_stats, x_q, k, queue)
+        (expected, query_stats), grads = gradient(
+            query, query_stats, x_q, k, jnp.array(queue)
+        )  # a copy: it changes
         query = jax.tree.map(lambda p, g: p - RATE * g, query, grads)
         queue[position : position + ROWS] = k
         position = (position + ROWS) % len(queue)
