@@ -26,7 +26,7 @@ from jssl.errors import UserError, check_numbers, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
-SCHEMA = 2  # goes up when keys change so that older runs cannot be opened
+SCHEMA = 3  # goes up when keys change so that older runs cannot be opened
 STREAMS = ("unlabeled", "labeled")
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
 

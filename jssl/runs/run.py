@@ -81,7 +81,22 @@ def _run(
     if config.init_from:
         init_from.check(config.init_from, config.init_parts, prog)
     prog.trace()
-    workdir.prepare(folder, config)
+    with workdir.locked(folder):
+        workdir.prepare(folder, config)
+        return _train(prog, data, evaluator, folder, profile_steps, early, started)
+
+
+def _train(
+    prog: Program,
+    data: Data,
+    evaluator: suite.Suite,
+    folder: epath.Path,
+    profile_steps: int,
+    early: threading.Event | None,
+    started: float,
+) -> Result:
+    """Trains and finishes a run whose folder is prepared."""
+    config = prog.config
     if parallel.is_main_process():
         workdir.write_splits(folder, data)
     if parallel.is_main_process() and config.log.progress:

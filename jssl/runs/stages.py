@@ -58,9 +58,9 @@ def run(
     folder = storage.absolute(folder)  # which stages name in their configs
     if parallel.is_main_process():
         workdir.check(folder, config)
-    workdir.prepare(folder, config)
     each: dict[str, Any] = {}
-    with signals_stop():  # between the stages
+    with workdir.locked(folder), signals_stop():  # between the stages
+        workdir.prepare(folder, config)
         for name in config.order:
             with located(f"stage {name}"):
                 last = run_one(stage(config, name, folder), folder / name, profile_steps).values

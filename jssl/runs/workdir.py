@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import re
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
+from absl import logging
 from etils import epath
 
 import jssl
@@ -24,10 +30,16 @@ SPLITS_FILE = "splits.json"
 SCHEMA_KEY, VERSION_KEY = "schema", "jssl"
 
 
-# Where and how it is computed, not what: a resumed run may have others.
+# Where and how it is computed, watched and kept, not what is learnt: a resumed run may have others. Whether the data
+# are the same is told by what they hold.
 FREE = re.compile(
-    r"jssl|(stages\.\w+\.)?(mesh\..*|method\.(terms\.\w+\.)?(similarity|block_size)|encoder\.\w+\.(remat|scan)|data\.(workers|threads))"
+    r"jssl|(stages\.\w+\.)?("
+    r"mesh\..*|method\.(terms\.\w+\.)?(similarity|block_size)|encoder\.\w+\.(remat|scan)|"
+    r"data\.(workers|threads|name|data_dir|cache_gib|max_bad_fraction)|"
+    r"log\..*|checkpoint\..*|evals\.(?!online$).*)"
 )
+LENGTH = re.compile(r"total_(epochs|steps|examples|percent)")
+LOCK_FILE = ".lock"
 
 
 def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -49,13 +61,18 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         differing = [key for key in keys if theirs.get(key) != ours.get(key)]
         if differing:
             changes = "; ".join(f"{key}: {theirs.get(key)} there, {ours.get(key)} now" for key in differing)
+            longer = all(LENGTH.fullmatch(key) for key in differing)
             raise UserError(
-                f"{workdir} holds a run of another config ({changes}). Nothing was touched: "
-                "choose another --workdir"
+                f"{workdir} holds a run of another config ({changes}). Nothing was touched: choose another --workdir"
+                + (
+                    f"; --config.init_from={workdir} begins with its weights, and a schedule of its own"
+                    if longer
+                    else ""
+                )
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: choose a folder")
-    elif workdir.exists() and any(path.name != UNFINISHED for path in workdir.iterdir()):
+    elif workdir.exists() and any(path.name not in (UNFINISHED, LOCK_FILE) for path in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
 
 
@@ -69,11 +86,45 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         check(workdir, config)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            if not (workdir / CONFIG_FILE).exists():
-                write_json(workdir / CONFIG_FILE, as_json(config))
+            now = as_json(config)
+            if not holds_run(workdir) or read_json(workdir / CONFIG_FILE) != now:  # in what may differ
+                write_json(workdir / CONFIG_FILE, now)
         except OSError as error:
             raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
     parallel.barrier("workdir")
+
+
+@contextlib.contextmanager
+def locked(workdir: epath.Path) -> Iterator[None]:
+    """Keeps a folder for this process, until it ends in whatever way; folders in object stores are not locked.
+
+    Raises:
+      UserError: if another process has it; says which.
+    """
+    if not parallel.is_main_process() or storage.is_remote(workdir):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(workdir / LOCK_FILE, "a+"))
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise UserError(
+                f"{workdir} is in use by {who}: wait for its end, or choose another --workdir"
+            ) from error
+        except OSError:  # a file system without locks
+            logging.warning("%s cannot be locked: start no second run in it", workdir)
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield
 
 
 def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:

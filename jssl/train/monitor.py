@@ -156,7 +156,8 @@ class Monitor:
 
     def evaluated(self, step: int, results: Mapping[str, float]) -> None:
         """Takes the results of an evaluation."""
-        alarmed = {"collapsed": 1.0} if self._collapses.evaluated(step, results) else {}
+        rate = {name: value for name, value in self._last_finite.items() if name == "lr"}
+        alarmed = {"collapsed": 1.0} if self._collapses.evaluated(step, {**results, **rate}) else {}
         self.write(step, {**results, **alarmed})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
