@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging as python_logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,11 +12,17 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from jssl import compile_cache
 from jssl.errors import UserError
 
 
 def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
     """Parses flags and calls `main`; never returns."""
+    for name in ("stdout", "stderr"):  # a daemon may have none
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    python_logging.raiseExceptions = False  # nor does a log that cannot be written end anything
+    compile_cache.use()
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
@@ -75,6 +83,8 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             print(f"{interrupted}; run the same command again to go on", flush=True)
     except KeyboardInterrupt:
         heartbeat.leave("stopped at once: run the same command again to go on from the last checkpoint", 130)
+    except BrokenPipeError:  # `| head`: whoever read has gone
+        pass
     except Exception as error:
         if not heartbeat.watching():
             raise
@@ -82,6 +92,12 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         traceback.print_exc()
         heartbeat.leave(" ".join(f"{type(error).__name__}: {error}".split()), 1)
     heartbeat.stop()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # Python would flush it once more at its end
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> str:

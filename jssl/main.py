@@ -30,6 +30,7 @@ def main(_: list[str]) -> None:
     from jssl.parallel import distributed
     from jssl.report import tables
     from jssl.runs import stages
+    from jssl.train import progress
 
     if HELP_CONFIG.value:
         print(config_help.describe(CONFIG.value))
@@ -37,12 +38,13 @@ def main(_: list[str]) -> None:
     distributed.initialize(
         COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, START_TIMEOUT.value, PEER_TIMEOUT.value
     )
+    parallel.all_devices()
     config = CONFIG.value
     folder = WORKDIR.value or f"runs/{config.name}"
     result = stages.run(config, folder, PROFILE.value)
     if parallel.is_main_process():
         last = f"{folder}/{config.order[-1]}" if config.order else folder
-        print(tables.closing(result.values, last))
+        progress.say(tables.closing(result.values, last))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -303,3 +304,33 @@ def test_a_thread_that_waits_for_ever_does_not_hold_up_the_end(tmp_path):
     """As one of a save may, for which the disk had no room."""
     (tmp_path / "waits.py").write_text(WAITS)
     assert called(module="waits", cwd=tmp_path) == (2, "begun\n", "jssl: no space left\n")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "no_such"])
+def test_a_platform_that_is_not_there_is_one_line(platform, tmp_path):
+    command = [sys.executable, "-m", "jssl.main", SIMCLR, *TINY, f"--workdir={tmp_path / 'run'}"]
+    env = environment(JAX_PLATFORMS=platform)
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stderr
+    assert f"JAX_PLATFORMS={platform} asks for what is not there: unset it" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_that_nobody_reads_ends_no_run(tmp_path):
+    command = [sys.executable, "-m", "jssl.main", SIMCLR, *TINY, "--config.total_steps=4"]
+    env = environment()
+    for number, where in enumerate(("pipe", "full", "none")):
+        folder = tmp_path / where
+        if where == "pipe":
+            line = f"{shlex.join([*command, f'--workdir={folder}'])} | head -n 1"
+        elif where == "full":
+            line = f"{shlex.join([*command, f'--workdir={folder}'])} > /dev/full 2> /dev/full"
+        else:
+            line = f"{shlex.join([*command, f'--workdir={folder}'])} >&- 2>&-"
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {line}"], env=env, cwd=ROOT, capture_output=True
+        )
+        assert (folder / "result.json").exists(), (where, done.stderr)
+        assert b"Traceback" not in done.stderr, (number, done.stderr)
+        assert done.returncode == 0, (where, done)

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(jssl.__file__).parent
 # From the bottom up; a room imports from those before it and, within a line, from its neighbours, but never in a
 # circle.
 ORDER = (
-    ("errors", "types", "rng", "schedules", "settings", "storage"),
+    ("errors", "types", "rng", "schedules", "settings", "storage", "compile_cache"),
     ("parallel",),
     ("losses", "metrics"),
     ("data", "models"),

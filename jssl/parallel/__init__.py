@@ -5,6 +5,7 @@ May be imported from everywhere; imports errors, types and storage alone.
 
 from jssl.parallel.sharding import (
     DATA_AXIS,
+    all_devices,
     any_process,
     barrier,
     batch_sharding,
@@ -25,6 +26,7 @@ from jssl.parallel.sharding import (
 
 __all__ = [
     "DATA_AXIS",
+    "all_devices",
     "any_process",
     "barrier",
     "batch_sharding",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,26 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
+def all_devices() -> list[jax.Device]:
+    """The devices of all processes.
+
+    Raises:
+      UserError: if JAX finds none, as with a JAX_PLATFORMS that is not there; it names the variable.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        hint = f"JAX_PLATFORMS={asked} asks for what is not there: unset it, or " if asked else ""
+        raise UserError(
+            f"JAX finds no device ({reason[:200]}): {hint}install jax for this accelerator"
+        ) from error
+
+
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A one-axis mesh over all devices of all processes (or over those given)."""
-    devices = jax.devices() if devices is None else devices
+    devices = all_devices() if devices is None else devices
     return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 

@@ -5,6 +5,7 @@ Nothing here goes through pyplot, whose backend and open figures are the noteboo
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from jssl import storage
 
 DPI = 110
 MAX_ROWS = 8  # images in the figure of the attention
@@ -21,9 +25,13 @@ Limits = tuple[float, float]
 
 
 def save(figure: Figure, path: epath.Path) -> None:
-    """Writes a figure as a PNG."""
-    with path.open("wb") as file:
-        figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
+    """Writes a figure as a PNG, whole or not at all; texts in it are text, whatever dollar signs they have."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"text.parse_math": False}):
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+    storage.write_whole(path, buffer.getvalue())
 
 
 def show(axes: Axes, image: np.ndarray, title: str = "", limits: Limits = (0.0, 1.0)) -> None:

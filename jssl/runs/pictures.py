@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jssl import parallel
 from jssl.data import augment
 from jssl.data.pipeline import EvalBatches
 from jssl.evaluation import suite
+from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
 from jssl.train.state import TrainState
 from jssl.types import Array, Batch, Params, State
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 PICTURED = 512  # images on the feature map
 MIN_DRAWN = 3  # images that a map and neighbours make sense for
 SHOWN = 8  # rows of the grids
+
+
+@contextlib.contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """A picture that cannot be drawn, or written, is a warning: it ends no run."""
+    try:
+        yield
+    except Exception as error:  # whatever matplotlib or the disk says
+        logging.warning("%s was not drawn: %s", name, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
@@ -42,7 +54,17 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
             for name, copies in views.items()
             for number, view in enumerate(copies, 1)
         }
-        pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
+        with drawing("views.png"):
+            pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
+
+
+def draw_curves(folder: epath.Path, enabled: bool) -> None:
+    """Draws the curves of metrics.jsonl."""
+    if enabled and parallel.is_main_process():
+        from jssl.report import pictures
+
+        with drawing("curves.png"):
+            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
 
 
 def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bool) -> None:
@@ -59,10 +81,11 @@ def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bo
 
     for name, figure in figures.items():
         path = folder / f"{name.replace('/', '_')}.png"
-        if callable(figure):
-            figure(path)
-        else:
-            pictures.save(figure, path)
+        with drawing(path.name):
+            if callable(figure):
+                figure(path)
+            else:
+                pictures.save(figure, path)
 
 
 def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -77,13 +100,15 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     from jssl.report import pictures
 
     names = source.class_names if evaluator.has_labels else None
-    pictures.feature_map(folder / "features.png", features.x, features.labels, names)
+    with drawing("features.png"):
+        pictures.feature_map(folder / "features.png", features.x, features.labels, names)
     if len(features.x) < MIN_DRAWN:
         return
     size = evaluator.program.size
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]
-    pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
+    with drawing("neighbours.png"):
+        pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
 
 
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -114,4 +139,5 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
 
         maps = np.asarray(weights)[:, :, 0, 1:]
         maps = maps.reshape(*maps.shape[:2], side, side)
-        pictures.attention(folder / "attention.png", np.asarray(shown), maps)
+        with drawing("attention.png"):
+            pictures.attention(folder / "attention.png", np.asarray(shown), maps)

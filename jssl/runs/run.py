@@ -21,10 +21,9 @@ from jssl.report.header import header
 from jssl.report.result import Result
 from jssl.runs import init_from, supervised_baseline, workdir
 from jssl.runs.objects import NONE, Objects
-from jssl.runs.pictures import draw_attention, draw_features, draw_figures, draw_views
+from jssl.runs.pictures import draw_attention, draw_curves, draw_features, draw_figures, draw_views
 from jssl.runs.restore import make_program
 from jssl.train import loop
-from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
 from jssl.train.progress import announced, doing, say
 from jssl.train.signals import Interrupted, signals_noted, signals_stop
@@ -152,11 +151,8 @@ def _finish(
         "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
         "seconds": trained.seconds_before + time.time() - started,
     }
+    draw_curves(folder, config.log.pictures)
     if parallel.is_main_process():
-        if config.log.pictures:
-            from jssl.report import pictures
-
-            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("result")
     return Result(folder, values)

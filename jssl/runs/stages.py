@@ -25,6 +25,7 @@ from jssl.runs import pseudo_labels, supervised_baseline, workdir
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import open_classifier
 from jssl.runs.run import run_one
+from jssl.train.progress import say
 from jssl.train.signals import signals_stop
 
 PSEUDO_LABELS = "pseudo_labels.npz"
@@ -148,7 +149,7 @@ def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
             np.savez_compressed(buffer, **arrays)
             storage.write_whole(path, buffer.getvalue())
             told = {key: value for key, value in found.items() if not isinstance(value, list)}
-            print(f"{words} {json.dumps(told)}", flush=True)
+            say(f"{words} {json.dumps(told)}")
         parallel.barrier(path.name)
     return str(path)
 
