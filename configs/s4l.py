@@ -40,7 +40,7 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
     vat = {**VAT, "weight": 0.3 if on_cifar else 0.5}
     mild = on_cifar or scale == "digits"  # where the paper's weights of all terms together end in one class
     variants = {
-        "rotation": {"rotation": semi.term("rotation")},
+        "rotation": {"rotation": semi.term("rotation", weight=0.1 if scale == "digits" else 1.0)},
         "exemplar": {"exemplar": semi.term("exemplar")},
         "vat": {"vat": semi.term("vat", **vat)},
         "vat_entmin": {

@@ -121,6 +121,7 @@ class Data(Section):
       pseudo_labels: an .npz of labels that a model predicted, which the labelled stream has beside the true ones.
       mean: subtracted from pixels in [0, 1], one number or one a channel; 'estimate' takes the data's own.
       std: then divided by; 'estimate' takes the data's own.
+      max_value: the largest pixel value of images of 16 bits that use fewer, 4095 of 12; 0 for 65535.
       cache_gib: sources of one image size and at most this large are decoded into memory once.
       max_bad_fraction: part of the images that may be unreadable.
       workers: processes that decode; 0 for threads.
@@ -138,6 +139,7 @@ class Data(Section):
     pseudo_labels: str = ""
     mean: Any = (0.0,)
     std: Any = (1.0,)
+    max_value: int = settings.count(0)
     cache_gib: float = settings.weight(4.0)
     max_bad_fraction: float = settings.fraction(0.01)
     workers: int = settings.count(0)

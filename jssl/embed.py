@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -12,12 +13,9 @@ from jssl import cli
 from jssl.errors import UserError
 from jssl.runs import encoder
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(_: list[str]) -> None:
-    """Writes features float32[N, D], labels int32[N] (-1: none) and names str[N]."""
+    """Writes features float32[N, D], labels int32[N] (-1: none), names str[N] and class_names."""
     from jssl.data import sources
 
     out = pathlib.Path(flags.FLAGS.out)
@@ -27,15 +25,38 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
     if not out.parent.is_dir():
         raise UserError(f"--out={out}: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
     source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir)
     features = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step).embed(source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
-    np.savez(out, features=features.x, labels=features.labels, names=names)
+    write(
+        out,
+        features=features.x,
+        labels=features.labels,
+        names=names,
+        class_names=list(source.class_names or ()),
+    )
     skipped = len(source) - len(names)
     print(
         f"{len(names)} x {features.x.shape[1]} features in {out}"
         + (f", {skipped} unreadable" if skipped else "")
     )
+
+
+def write(out: pathlib.Path, **arrays: Any) -> None:
+    """Writes an .npz whole or not at all.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    part = out.with_name(f".{out.name}.part.npz")
+    try:
+        np.savez(part, **arrays)
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"cannot write --out={out}: {error}") from error
 
 
 def define_flags() -> None:

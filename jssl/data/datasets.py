@@ -347,6 +347,7 @@ def _open(data: Any, split: str, own: Mapping[str, Source] | None = None, name: 
         source = sources.sliced(own, split)
     if not len(source):
         raise UserError(f"the split {split!r} of {name or data.name} is empty")
+    source = normalization.of_full_range(source, data.max_value)
     shape = source.image_shape
     if shape is None or source.is_in_memory:
         return source

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from jssl.data.sources import BadImage, Source
 from jssl.errors import UserError, check_numbers
 
 ESTIMATE = "estimate"
+LOOKED_AT = 16  # images whose largest value is looked at
+DARK = 8191  # of 16 bits; images with no larger value are nearly black
 MAX_IMAGES = 2000  # that are looked at
 DIGITS = 6  # that an estimate is rounded to
 
@@ -78,3 +83,45 @@ def estimate(source: Source, seed: int, max_images: int = MAX_IMAGES) -> tuple[N
 
 def _rounded(values: Sequence[float]) -> Numbers:
     return tuple(float(f"{value:.{DIGITS}g}") for value in values)
+
+
+@dataclasses.dataclass(frozen=True)
+class FullRange:
+    """Pixels of fewer bits than their dtype has, spread over it; what is larger than the largest is cut."""
+
+    largest: int
+
+    def __call__(self, pixels: np.ndarray, index: int) -> np.ndarray:
+        del index
+        most = np.iinfo(pixels.dtype).max
+        return np.round(np.minimum(pixels, self.largest) * (most / self.largest)).astype(pixels.dtype)
+
+
+def of_full_range(source: Source, max_value: int) -> Source:
+    """A source whose largest pixel value is that of its dtype, if `data.max_value` says what it is now.
+
+    Raises:
+      UserError: if its dtype does not hold that value.
+    """
+    most = int(np.iinfo(source.dtype).max)
+    if max_value > most:
+        raise UserError(f"data.max_value={max_value} is more than pixels of {source.dtype} hold, {most}")
+    if max_value in (0, most):
+        if source.dtype == np.uint16 and not max_value:
+            _warn_of_dark(source)
+        return source
+    return source.map(FullRange(max_value))
+
+
+def _warn_of_dark(source: Source) -> None:
+    """Says so if some images of 16 bits use an eighth of them at most."""
+    largest = 0
+    for row in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int).tolist():
+        with contextlib.suppress(BadImage):
+            largest = max(largest, int(source.decode(source.open(row), row).max()))
+    if 0 < largest <= DARK:
+        bits = max(8, largest.bit_length())
+        logging.warning(
+            "%s: pixels of 16 bits whose largest is %d of 65535, nearly black: set data.max_value=%d",
+            *(source.name, largest, 2**bits - 1),
+        )

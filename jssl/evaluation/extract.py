@@ -82,15 +82,15 @@ def num_classes(*labels: np.ndarray) -> int:
     return 1 + max(int(some.max()) for some in labels)
 
 
-def pixels(images: Array) -> Array:
-    """The baseline that any encoder must beat: the pixels themselves, float32[B, S * S * C], S <= 32."""
+def pixels(images: Array, side: int) -> Array:
+    """The baseline that any encoder must beat: the pixels themselves, float32[B, S * S * C], S = min(side, 32)."""
     from jssl.data import augment
 
-    size = min(POOLED_PIXELS, images.shape[1])
+    size = min(POOLED_PIXELS, side)
     shrunk = augment.to_float(augment.center_resize(images, size))
     return shrunk.reshape(len(shrunk), -1)
 
 
-def jit_pixels(mesh: Mesh) -> Callable[[Array], Array]:
-    """`pixels`, whole on every device."""
-    return jax.jit(pixels, out_shardings=parallel.replicated(mesh))
+def jit_pixels(mesh: Mesh, side: int) -> Callable[[Array], Array]:
+    """`pixels`, whole on every device; of one side, whatever the images of a source have."""
+    return jax.jit(lambda images: pixels(images, side), out_shardings=parallel.replicated(mesh))

@@ -19,6 +19,7 @@ from jssl.types import Array
 
 QUERY_BLOCK = 256
 NORM_BLOCK = 16384  # rows
+CHOSEN_ON = 10_000  # training images that k is chosen on, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class KNN(Evaluator):
 
     Attributes:
       k: number of neighbours.
+      candidates: of these k is the one with the best accuracy on training images, each left out in turn; () for `k`.
       temperature: temperature of the votes' weights.
       center: whether the training features' mean is taken off first; pixels are always centred, which favours them.
     """
@@ -37,6 +39,7 @@ class KNN(Evaluator):
 
     baselines: tuple[str, ...] = ("pixels", "untrained")
     k: int = settings.size(20)
+    candidates: tuple[int, ...] = ()
     temperature: float = settings.positive(0.1)
     center: bool = False
 
@@ -44,16 +47,27 @@ class KNN(Evaluator):
         assert data.labeled is not None
         train = encode(data.labeled)
         query = train if data.query is None else encode(data.query)
-        values = knn(
-            *(train.x, train.labels, query.x, query.labels),
+        measure = functools.partial(
+            knn,
             classes=data.classes,
             mesh=ctx.mesh,
-            k=self.k,
             temperature=self.temperature,
             center=self.center or ctx.baseline == "pixels",
-            leave_one_out=data.query is None,
         )
-        return Evaluation(values)
+        bank, k = (train.x, train.labels), self.k
+        if self.candidates:
+            some = np.random.default_rng(0).permutation(len(train.x))[:CHOSEN_ON]
+            bank = (train.x[some], train.labels[some])
+            scores = [measure(*bank, *bank, k=each, leave_one_out=True)["top1"] for each in self.candidates]
+            k, bank = self.candidates[int(np.argmax(scores))], (train.x, train.labels)
+        values = measure(*bank, query.x, query.labels, k=k, leave_one_out=data.query is None)
+        return Evaluation({**values, "k": k} if self.candidates else values)
+
+    def check(self) -> None:
+        valid = isinstance(self.candidates, tuple) and all(type(k) is int and k > 0 for k in self.candidates)
+        self.require(
+            "candidates", valid, "must be numbers of neighbours in parentheses: (1, 5, 20), or () for k"
+        )
 
 
 def knn(

@@ -140,7 +140,7 @@ class Suite:
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:
-        return jit_pixels(self.program.mesh)
+        return jit_pixels(self.program.mesh, self.program.size)
 
     def _data(self, split: str) -> EvalData:
         data = self.data

@@ -30,6 +30,7 @@ from jssl.train.signals import signals_stop
 
 PSEUDO_LABELS = "pseudo_labels.npz"
 INLIERS = "inliers.npz"
+SAME_DATA = ("name", "data_dir", "train", "holdout", "split_seed")  # keys of images and their split
 
 
 def run(
@@ -97,9 +98,25 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise UserError(
                 f"stage {own.pseudo_labels.teacher} sees all labels, so {name} has nothing to label: set data.labels"
             )
+        for key, other in teachers.items():
+            if other in config.order:
+                check_data(name, key, own, config.stages[other])
         if own.init_from in config.stages:
             check_encoders(name, own, config.stages[own.init_from])
         supervised_baseline.read(own.evals.supervised_baseline)
+
+
+def check_data(
+    name: str, key: str, own: ml_collections.ConfigDict, teacher: ml_collections.ConfigDict
+) -> None:
+    """Raises UserError unless a stage learns from what its teacher says of the very same images."""
+    differing = [part for part in SAME_DATA if own.data[part] != teacher.data[part]]
+    if differing and key == "pseudo_labels.teacher":
+        part = differing[0]
+        raise UserError(
+            f"stages.{name}.data.{part}={own.data[part]!r} differs from that of its teacher, {teacher.data[part]!r}: "
+            "pseudo-labels are of the same images, so set it for all stages"
+        )
 
 
 def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collections.ConfigDict) -> None:

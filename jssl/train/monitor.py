@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import tqdm
+from absl import logging
 from etils import epath
 
 from jssl import parallel
@@ -84,7 +85,10 @@ class Monitor:
         if self._main and config.log.tensorboard:
             self._trackers.append(TensorBoard(workdir))
         if self._main and config.log.wandb:
-            self._trackers.append(Wandb(workdir, config.to_dict()))
+            try:
+                self._trackers.append(Wandb(workdir, config.to_dict()))
+            except Exception as error:
+                logging.warning("log.wandb: %s. Training goes on without it (wandb login?)", error)
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start,
@@ -167,8 +171,12 @@ class Monitor:
         line = json.dumps({"step": step, **{k: float(v) for k, v in values.items()}})
         with self._writing():
             self._file.append(line)
-        for tracker in self._trackers:
-            tracker.write(step, values)
+        for tracker in list(self._trackers):
+            try:
+                tracker.write(step, values)
+            except Exception as error:  # whatever a service says: training goes on without it
+                self._trackers.remove(tracker)
+                logging.warning("%s failed and gets no more: %s", type(tracker).__name__, error)
 
     def sync(self) -> None:
         """Returns when everything is where it belongs; what a checkpoint follows must be."""

@@ -7,6 +7,7 @@ from ml_collections import config_flags
 
 from jssl.config import defaults
 from jssl.data import datasets, normalization, sources
+from jssl.data.sources import ArraySource
 from jssl.errors import UserError
 
 
@@ -85,3 +86,20 @@ def test_command_lines_may_say_either(given, found, monkeypatch):
 def test_other_words_are_refused(name, value):
     with pytest.raises(UserError, match=rf"data.{name}=.*must be numbers in parentheses.*or 'estimate'"):
         normalization.check(config(**{name: value}).data)
+
+
+def test_twelve_bits_in_sixteen_fill_the_range(caplog):
+    pixels = np.arange(4 * 8 * 8, dtype=np.uint16).reshape(4, 8, 8, 1) * 16
+    source = ArraySource("scan", pixels)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert normalization.of_full_range(source, 0) is source
+    assert (
+        "scan: pixels of 16 bits whose largest is 4080 of 65535, nearly black: set data.max_value=4095"
+        in caplog.text
+    )
+    full = normalization.of_full_range(source, 4095)
+    np.testing.assert_array_equal(
+        full.gather(range(4))["image"], np.round(pixels * (65535 / 4095)).astype(np.uint16)
+    )
+    with pytest.raises(UserError, match=r"data\.max_value=300 is more than pixels of uint8 hold, 255"):
+        normalization.of_full_range(ArraySource("a", pixels.astype(np.uint8)), 300)

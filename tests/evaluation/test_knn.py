@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -88,3 +90,25 @@ def test_bad_arguments(mesh1):
 def test_fields_that_cannot_be(section, message):
     with pytest.raises(UserError, match=message):
         KNN.from_config(section)
+
+
+def test_k_may_be_chosen_on_training_images(mesh1):
+    """The candidate with the best leave-one-out accuracy of the training images, whatever the test images say."""
+    from jssl.evaluation.base import Encode, EvalContext, EvalData
+    from jssl.evaluation.extract import Features
+
+    train, query = (Features(x, y, np.arange(len(y))) for x, y in ((TRAIN_X, TRAIN_Y), (TEST_X, TEST_Y)))
+    sources = {"labeled": train, "query": query}
+
+    class Program:
+        mesh = mesh1
+
+    data = EvalData(labeled="labeled", query="query", unlabeled=None, classes=CLASSES)
+    encode = Encode(lambda source, output: sources[source])
+    values = KNN(candidates=(1, 5, 200)).run(encode, data, EvalContext(Program(), None)).values
+    measure = functools.partial(knn, TRAIN_X, TRAIN_Y, classes=CLASSES, mesh=mesh1)
+    alone = {k: measure(TRAIN_X, TRAIN_Y, k=k, leave_one_out=True)["top1"] for k in (1, 5, 200)}
+    assert values["k"] == max(alone, key=alone.get)
+    assert values["top1"] == measure(TEST_X, TEST_Y, k=values["k"])["top1"]
+    with pytest.raises(UserError, match=r"evals\.knn\.candidates=\(0,\) must be numbers of neighbours"):
+        KNN.from_config({"candidates": (0,)})

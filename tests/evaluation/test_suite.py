@@ -149,3 +149,15 @@ def test_a_run_from_before_an_evaluator_can_be_evaluated_with_it(tmp_path, monke
     )
     assert status == 0, err
     assert "knn/top1" in json.loads(out.splitlines()[-1])
+
+
+def test_train_and_test_images_may_differ_in_size(tmp_path):
+    """28 pixels and 64, raw pixels as a baseline: both are seen at the size of the views."""
+    rng, labels = np.random.default_rng(0), np.arange(48) % 3
+    shades = (60 * labels).astype(np.uint8)[:, None, None, None]
+    small, large = (rng.integers(0, 120, (48, side, side, 1), dtype=np.uint8) + shades for side in (28, 64))
+    data = {"train": (small, labels), "test": (large, labels)}
+    config = tiny_config(evals__baselines=True, data__unlabeled__batch_size=8)
+    result = jssl.run(config, tmp_path / "run", data=data)
+    assert result["pixels/knn/top1"] > 0.9
+    assert np.isfinite(result["knn/top1"])

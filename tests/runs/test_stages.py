@@ -444,3 +444,12 @@ def test_a_supervised_baseline_of_other_labels_is_refused(tmp_path):
     config.data.labels = "3 per class"
     with pytest.raises(UserError, match="is no baseline of this run: its visible_labels differ"):
         supervised_baseline.check(str(tmp_path), open_data(config))
+
+
+def test_stages_whose_data_differ_are_told_before_the_first_one_runs():
+    config = get("self_training")
+    config.stages.student.data.name = "elsewhere"
+    with pytest.raises(
+        UserError, match=r"stages\.student\.data\.name='elsewhere' differs from that of its teacher"
+    ):
+        stages.check(config)

@@ -122,3 +122,26 @@ def test_an_evaluation_raises_the_alarm_by_itself(tmp_path, caplog):
     assert [line["step"] for line in lines if "collapsed" in line] == [20]
     final = {"classifier/largest_class_fraction": 0.99, "untrained/classifier/largest_class_fraction": 1.0}
     assert tables.table(final).count("nearly all predictions are one class") == 1
+
+
+def test_a_tracker_that_fails_is_left_out(tmp_path, caplog):
+    class Broken:
+        calls = 0
+
+        def write(self, step, values):
+            Broken.calls += 1
+            raise ConnectionError("no network")
+
+        def sync(self):
+            raise AssertionError
+
+        close = sync
+
+    watcher = monitor(tmp_path)
+    watcher._trackers.append(Broken())
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        watch(watcher, 1, [HEALTHY] * 3)
+    watcher.close()
+    assert Broken.calls == 1
+    assert "Broken failed and gets no more: no network" in caplog.text
+    assert len(read_lines(epath.Path(tmp_path) / "metrics.jsonl")) == 3
