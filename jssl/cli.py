@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging as python_logging
 import os
 import sys
@@ -23,6 +24,9 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     python_logging.raiseExceptions = False  # nor does a log that cannot be written end anything
     compile_cache.use()
+    if {"--help", "-h", "--helpshort"} & set(sys.argv[1:]):
+        print(help_text(sys.modules["__main__"].__doc__ or ""))
+        sys.exit(0)
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
@@ -31,6 +35,17 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
         None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
     )
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required))
+
+
+def help_text(usage: str) -> str:
+    """The usage of a command line, its flags, and the shipped configs."""
+    from jssl import config
+
+    lines = [usage, "", flags.FLAGS.main_module_help()]
+    if "config" in flags.FLAGS:
+        presets = "digits, small or tiny, cifar10, imagenet, folder; --help_config prints the keys of one"
+        lines += ["", f"configs: {' '.join(config.shipped_names())}", f"presets: {presets}"]
+    return "\n".join(lines)
 
 
 def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
@@ -53,10 +68,21 @@ def shipped(argument: str) -> str:
     """--config=NAME, with or without a preset, as the file of that shipped config; other arguments as they are."""
     flag, _, value = argument.partition("=")
     name, colon, preset = value.partition(":")
-    if flag.lstrip("-") != "config" or not value or "/" in name or name.endswith(".py"):
+    if flag.lstrip("-") != "config" or not value:
         return argument
     from jssl import config
 
+    if "/" in name or name.endswith(".py"):
+        if not os.path.isfile(name):
+            known = config.shipped_names()
+            near = difflib.get_close_matches(os.path.basename(name).removesuffix(".py"), known, n=1)
+            hint = (
+                f": did you mean --config={near[0]}{colon}{preset}?"
+                if near
+                else f"; shipped are {', '.join(known)}"
+            )
+            raise UserError(f"there is no file {name}{hint}")
+        return argument
     return f"{flag}={config.config_file(name)}{colon}{preset}"
 
 
@@ -112,8 +138,23 @@ def _explained(error: BaseException, argv: Sequence[str]) -> str:
         key = str(chain[-1].args[0])
         option = next((a for a in argv if key in a.partition("=")[0].split(".")), key)
         hints = [str(link.args[0]).partition("\n")[2] for link in chain if isinstance(link, KeyError)]
-        return f"{option}: the config has no such key. {' '.join(hints).strip()}"
+        return f"{option}: the config has no such key. {' '.join(hints).strip() or _nearest(option)}"
     return str(error)
+
+
+def _nearest(option: str) -> str:
+    """Keys of the schema that an option of --config may have meant; '' if there is none alike."""
+    from jssl import config
+
+    asked = option.partition("=")[0].lstrip("-").removeprefix("config.")
+    keys = [
+        key for key in config.flatten(config.defaults("simclr").to_dict()) if not key.startswith("encoder.")
+    ]
+    last = asked.rpartition(".")[2]
+    alike = [key for key in keys if key.rpartition(".")[2] == last] or difflib.get_close_matches(
+        asked, keys, n=2
+    )
+    return f"Did you mean {' or '.join(f'--config.{key}' for key in alike[:3])}?" if alike else ""
 
 
 def fail(message: str) -> NoReturn:

@@ -538,16 +538,20 @@ def configs_folder() -> pathlib.Path:
     return pathlib.Path(__file__).parent / "configs"
 
 
+def shipped_names() -> list[str]:
+    """The names of the shipped configs."""
+    shared = ("__init__", "recipes", "semi")
+    return sorted(path.stem for path in configs_folder().glob("*.py") if path.stem not in shared)
+
+
 def config_file(name: str) -> pathlib.Path:
     """The file of a shipped config.
 
     Raises:
       UserError: for a name that does not exist; it names the nearest.
     """
-    shared = ("__init__", "recipes", "semi")
-    names = [path.stem for path in configs_folder().glob("*.py") if path.stem not in shared]
-    if name not in names:
-        raise unknown("config", name, names)
+    if name not in shipped_names():
+        raise unknown("config", name, shipped_names())
     return configs_folder() / f"{name}.py"
 
 

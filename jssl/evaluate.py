@@ -27,14 +27,12 @@ def main(_: list[str]) -> None:
     schema.validate(flags.FLAGS.config)
     program, data, state = open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
     suite = Suite(program, data)
-    if not suite.has_labels:
-        raise UserError("the data of this run have no labels: there is no accuracy to measure")
     baseline = supervised_baseline.read(program.config.evals.supervised_baseline)
     results = {
         "step": int(state.step),
         **suite.final(state).values,
         **baseline,
-        "evaluated_on": suite.query_name,
+        "evaluated_on": suite.query_name if suite.has_labels else "nothing: no labels",
     }
     print(tables.table(results))
     print(json.dumps(results))
@@ -84,6 +82,8 @@ if __name__ == "__main__":
             define_flags(sys.argv)
         else:
             flags.DEFINE_string("workdir", None, "Folder of the run.")
+            flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
+            flags.DEFINE_string("config.evals.NAME.KEY", None, "A key of an evaluator: docs/evaluation.md.")
     except UserError as error:
         cli.fail(str(error))
     cli.run(main, required=["workdir"])

@@ -30,6 +30,8 @@ def refused(*arguments, **options):
 TYPOS = {
     "no config": ([], ["--config is missing", "--help"]),
     "no such config file": (["--config=configs/nowhere.py"], ["configs/nowhere.py", "no such file|no file|not"]),
+    "a config file mistyped": (["--config=configs/simlcr.py"], ["there is no file", "did you mean --config=simclr"]),
+    "a key without its section": ([SIMCLR, "--config.batch_size=1"], [r"did you mean .*data\.unlabeled\.batch_size"]),
     "no such preset": ([f"{SIMCLR}:nonsense"], ["'nonsense'", "digits", "cifar10", "imagenet", "folder"]),
     "no such key": ([SIMCLR, "--config.optim.lrr=.3"], [r"optim\.lrr", r"did you mean .*\blr\b"]),
     "no such key of a method": ([SIMCLR, "--config.method.temprature=1"], ["temprature", "mean .*temperature"]),
@@ -266,13 +268,16 @@ def test_without_a_terminal_stdout_has_no_escape_codes(run):
 
 @pytest.mark.parametrize("module", ["jssl.main", "jssl.evaluate", "jssl.embed"])
 def test_help_prints_the_flags_and_an_example(module):
-    _, out, err = called("--help", module=module)  # absl exits with 1 on --help
-    assert "Traceback" not in err
+    status, out, err = called("--help", module=module)
+    assert status == 0
+    assert err == ""
     assert "--workdir" in out
     assert f"python -m {module}" in out
     if module == "jssl.main":
         for flag in ("--config", "--profile", "--coordinator", "--num_processes", "--process_id"):
             assert flag in out
+        assert " simclr " in out
+        assert "presets: digits" in out
 
 
 def test_a_mistake_in_a_process_of_its_own_is_the_same_line():

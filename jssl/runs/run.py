@@ -109,6 +109,11 @@ def _train(
         )
     if not evaluator.has_labels:
         logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+    elif data.val is None and data.test is None:
+        logging.warning(
+            "nothing is held out: kNN leaves every image out in turn, and there is no linear accuracy; set "
+            "data.holdout=0.1, or give a test set"
+        )
     with signals_noted() as terminated:
         if early is not None and early.is_set():
             terminated.set()
