@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import lzma
+import math
 import os
 import pathlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +21,11 @@ from jssl.data.sources.images import Opened, Path
 from jssl.errors import UserError
 
 SUFFIXES = (".npz", ".npy")
+# What reading a broken archive may raise.
+BROKEN = (
+    *(ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
 CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
 
 
@@ -185,6 +193,33 @@ def check_images(name: str, images: np.ndarray) -> None:
         )
 
 
+def check_sizes(name: str, file: Any) -> None:
+    """Raises UserError if the arrays of an .npz, as their headers declare them, do not fit into memory."""
+    total = 0
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as inside:
+                try:
+                    version = np.lib.format.read_magic(inside)
+                    header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+                    shape, _, dtype = header(inside)
+                except (ValueError, AttributeError):  # no array; its reader says so
+                    continue
+            size = math.prod(shape) * dtype.itemsize
+            if size > entry.file_size:
+                raise UserError(
+                    f"{name}: {entry.filename} says that it is {size:,} bytes and is {entry.file_size:,}"
+                )
+            total += size
+    file.seek(0)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    if total > there:
+        raise UserError(
+            f"{name} unpacks to {total / 2**30:,.1f} GiB, and {there / 2**30:,.1f} GiB of memory are free: give an "
+            ".npy, which is mapped and not loaded"
+        )
+
+
 def in_memory(source: Source, threads: int = 4) -> Source:
     """Decodes a source of one image size once; a training epoch then is an array gather."""
     if source.is_in_memory:
@@ -230,12 +265,17 @@ def _arrays(path: Path, modified: int) -> dict[str, Source]:
         if path.suffix == ".npy" and isinstance(path, pathlib.Path):
             return {"train": NpySource(path)}
         with path.open("rb") as file:
+            if path.suffix == ".npz":
+                check_sizes(path.name, file)
             content = np.load(file, allow_pickle=False)
             stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
     except UserError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    except (*BROKEN, MemoryError) as error:
+        raise UserError(f"cannot read {path}: {error or type(error).__name__}") from error
+    for name, array in stored.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path}: {name!r} is no array")
     if "images" not in stored:
         raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
 

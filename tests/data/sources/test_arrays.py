@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -126,3 +127,36 @@ def test_a_test_set_may_lack_classes_but_not_have_others(caplog):
         with_classes_of(train, other, "test", "train")
     with pytest.raises(UserError, match=r"'test' has no labels, and 'train' has"):
         with_classes_of(train, sources.ArraySource("d", images), "test", "train")
+
+
+def hostile(path, shape, content=b"", method=zipfile.ZIP_STORED):
+    """An .npz whose only array declares a shape and has some content."""
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open("images.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.write(content)
+    return str(path)
+
+
+def test_archives_that_are_not_what_they_say_are_one_line(tmp_path, monkeypatch):
+    huge = hostile(tmp_path / "huge.npz", (2**40, 8, 8, 1))
+    with pytest.raises(
+        UserError, match=r"huge\.npz: images\.npy says that it is 70,368,744,177,664 bytes and is"
+    ):
+        sources.load(huge, "train")
+    bomb = hostile(tmp_path / "bomb.npz", (1000, 64, 64, 1), bytes(1000 * 64 * 64), zipfile.ZIP_DEFLATED)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.sysconf", lambda name: 1000)
+        with pytest.raises(UserError, match=r"bomb\.npz unpacks to .* GiB of memory are free: give an \.npy"):
+            sources.load(bomb, "train")
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        path = tmp_path / f"garbage{method}.npz"
+        hostile(path, (64, 8, 8, 1), np.random.default_rng(0).bytes(64 * 64), method)
+        content = bytearray(path.read_bytes())
+        content[100:400] = bytes(300)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"cannot read .*garbage{method}|garbage{method}"):
+            sources.load(str(path), "train")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("images", "no array")
+    with pytest.raises(UserError, match="'images' is no array"):
+        sources.load(str(tmp_path / "text.npz"), "train")
