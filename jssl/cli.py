@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from jssl import compile_cache
-from jssl.errors import UserError
+from jssl.errors import UserError, shown
 
 
 def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
@@ -112,6 +112,12 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except BrokenPipeError:  # `| head`: whoever read has gone
         pass
     except Exception as error:
+        if (
+            isinstance(error, OSError) and error.filename is not None
+        ):  # what the system says of a file is plain enough
+            heartbeat.leave(
+                f"{shown(error.filename)}: {error.strerror}: see to its permissions, and to its disk", 2
+            )
         if not heartbeat.watching():
             raise
         heartbeat.check_others()

@@ -1,6 +1,7 @@
 """Points at which a child process stops for the test: no test races against the program that it tests."""
 
 import dataclasses
+import errno
 import functools
 import importlib
 import pathlib
@@ -13,6 +14,29 @@ def wait_for(child, happened):
     while not happened():
         assert child.poll() is None, f"ended by itself: {child.errors() if hasattr(child, 'errors') else ''}"
         time.sleep(0.002)
+
+
+def found(target):
+    """Where a function 'module:name' or 'module:Class.method' is, its name there, and itself."""
+    module, _, names = target.partition(":")
+    *parents, name = names.split(".")
+    owner = functools.reduce(getattr, parents, importlib.import_module(module))
+    return owner, name, getattr(owner, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forbidden:
+    """A function that raises PermissionError in a child instead of doing anything."""
+
+    target: str
+
+    def install(self):
+        owner, name, _ = found(self.target)
+
+        def forbidden(*args, **kwargs):
+            raise PermissionError(errno.EACCES, "Permission denied", "/forbidden/file")
+
+        setattr(owner, name, forbidden)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +58,7 @@ class Hold:
 
     def install(self):
         """In the child, before its command line runs."""
-        module, _, names = self.target.partition(":")
-        *parents, name = names.split(".")
-        owner = functools.reduce(getattr, parents, importlib.import_module(module))
-        function = getattr(owner, name)
+        owner, name, function = found(self.target)
 
         @functools.wraps(function)
         def held(*args, **kwargs):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import HANG, ROOT, SIMCLR, TINY, called, environment
+from tests.commands import DIGITS, HANG, ROOT, SIMCLR, TINY, called, environment
+from tests.holds import Forbidden
 
 STEPS = 10
 
@@ -339,3 +340,23 @@ def test_output_that_nobody_reads_ends_no_run(tmp_path):
         assert (folder / "result.json").exists(), (where, done.stderr)
         assert b"Traceback" not in done.stderr, (number, done.stderr)
         assert done.returncode == 0, (where, done)
+
+
+@pytest.mark.parametrize(
+    ("function", "module"),
+    [
+        ("jssl.runs.workdir:write_splits", "jssl.main"),
+        ("jssl.train.monitor:truncate", "jssl.main"),
+        ("jssl.runs.workdir:read_config", "jssl.embed"),
+        ("jssl.data.sources:load", "jssl.embed"),
+    ],
+)
+def test_a_file_that_may_not_be_touched_is_one_line(function, module, run, tmp_path):
+    """The function raises what the system would; the tests may run as root, whom nothing is forbidden."""
+    arguments = [SIMCLR, *TINY, "--config.total_steps=4", f"--workdir={tmp_path / 'run'}"]
+    if module == "jssl.embed":
+        arguments = [f"--workdir={run.folder}", f"--data={DIGITS}", f"--out={tmp_path / 'f.npz'}"]
+    status, _, err = called(*arguments, module=module, holds=[Forbidden(function)])
+    assert status == 2, err
+    assert "Traceback" not in err
+    assert "jssl: /forbidden/file: Permission denied: see to its permissions" in err
