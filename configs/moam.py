@@ -21,6 +21,7 @@ def get_config(preset: str = "digits") -> ml_collections.ConfigDict:
     one, two, three = s4l.get_config(f"all,{preset}"), semi.supervised(preset), semi.supervised(preset)
     for config, before in ((two, "step1"), (three, "step2")):
         config.init_from, config.init_parts = before, ("encoder", "classifier")
-    two.pseudo_labels.update({"teacher": "step1", "views": "crops"})
+    # Turned digits are other digits: there the means over turns would be wrong labels.
+    two.pseudo_labels.update({"teacher": "step1", "views": "centre" if preset == "digits" else "crops"})
     three.optim.lr *= 0.005
     return semi.staged(f"moam_{preset}", {"step1": one, "step2": two, "step3": three})

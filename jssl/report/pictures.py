@@ -20,6 +20,7 @@ from jssl import storage
 
 DPI = 110
 MAX_ROWS = 8  # images in the figure of the attention
+UNLABELLED = ("health/features/rank_me", "health/features/uniformity")  # curves of runs without labels
 
 Limits = tuple[float, float]
 
@@ -98,22 +99,45 @@ def views_grid(
     save(figure, path)
 
 
-def curves(path: epath.Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Loss and accuracies over steps, from the lines of metrics.jsonl."""
+def curves(
+    path: epath.Path, lines: Sequence[Mapping[str, Any]], final: Mapping[str, Any] | None = None
+) -> None:
+    """Loss, and accuracies or what else is measured, over steps.
+
+    Args:
+      path: PNG to write.
+      lines: of metrics.jsonl.
+      final: the result: the closing evaluation is a star, the baselines are dashed lines.
+    """
+    final = final or {}
     losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    names = sorted({name for line in lines for name in line if name.endswith("top1")})
+    names = sorted({name for line in lines for name in line if name.endswith("/top1")})
+    labelled = bool(names) or any(name.endswith("/top1") for name in final)
+    names = names if labelled else [name for name in UNLABELLED if any(name in line for line in lines)]
     figure = Figure(figsize=(9, 3.4))
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses), color="tab:blue") if losses else None
     left.set(title="training loss", xlabel="step")
-    for name in names:
+    twin = right.twinx() if not labelled and len(names) > 1 else right
+    for number, name in enumerate(names):
         points = [(line["step"], line[name]) for line in lines if name in line]
-        right.plot(*zip(*points), marker="o", markersize=3, label=name)
-    right.set(title="accuracy (val: on the holdout)", xlabel="step", ylim=(0, 1))
-    if names:
-        right.legend(fontsize=8)
+        axes, colour = (twin if number else right), f"C{number}"
+        axes.plot(*zip(*points), marker="o", markersize=3, label=name, color=colour)
+        own = name.removeprefix("val/")
+        if own in final and labelled:
+            axes.plot([final["step"]], [final[own]], marker="*", markersize=9, linestyle="", color=colour)
+        for style, prefix in (("--", "pixels/"), (":", "untrained/")):
+            if prefix + own in final:
+                label = f"{own}, {'raw pixels' if prefix == 'pixels/' else 'untrained'}"
+                axes.axhline(final[prefix + own], linestyle=style, linewidth=1, color=colour, label=label)
+    right.set(title="accuracy (val: on the holdout; star: the end)" if labelled else "health", xlabel="step")
+    handles = [
+        found for axes in dict.fromkeys((right, twin)) for found in zip(*axes.get_legend_handles_labels())
+    ]
+    if handles:
+        right.legend(*zip(*handles), fontsize=7)
     else:
-        right.text(0.5, 0.5, "no labels, no accuracy", ha="center", transform=right.transAxes)
+        right.text(0.5, 0.5, "no evaluation during training", ha="center", transform=right.transAxes)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.tight_layout()
@@ -159,31 +183,60 @@ def feature_map(
     save(figure, path)
 
 
-def neighbours(path: epath.Path, x: np.ndarray, images: np.ndarray, rows: int, count: int = 7) -> None:
+def neighbours(
+    path: epath.Path,
+    x: np.ndarray,
+    images: np.ndarray,
+    rows: int,
+    count: int = 7,
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
     """The nearest neighbours (by cosine) of some images among the others.
 
     Args:
       path: PNG to write.
       x: features, float[N, D].
       images: the images they belong to, uint8 or uint16[N, H, W, C].
-      rows: how many images to ask for.
+      rows: how many images to ask for, of as many classes as there are.
       count: neighbours of each.
+      labels: int[N], of which a neighbour's is green where it is the image's and red where not; None without.
+      class_names: by label.
     """
+    known = labels is not None and class_names is not None
     directions = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    asked = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
+    asked = _spread(labels if known else None, len(x), rows)
     similarity = directions[asked] @ directions.T
     similarity[np.arange(len(asked)), asked] = -np.inf
     nearest = np.argsort(-similarity, axis=1)[:, : min(count, len(x) - 1)]
     width, limits = nearest.shape[1] + 1, contrast([images], images.dtype.name)
-    figure = Figure(figsize=(1.1 * width, 1.25 * len(asked)))
+    figure = Figure(figsize=(1.1 * width, 1.35 * len(asked)))
     grid = figure.subplots(len(asked), width, squeeze=False)
     for row, query in enumerate(asked):
-        show(grid[row, 0], images[query], "image" if row == 0 else "", limits)
+        name = class_names[labels[query]][:12] if known else ("image" if row == 0 else "")  # type: ignore[index]
+        show(grid[row, 0], images[query], name, limits)
         for column, index in enumerate(nearest[row], 1):
-            show(grid[row, column], images[index], f"{similarity[row, index]:.2f}", limits)
-    figure.suptitle("Nearest neighbours in feature space, with their cosine", fontsize=9, y=1.0)
+            axes = grid[row, column]
+            show(axes, images[index], f"{similarity[row, index]:.2f}", limits)
+            if known:
+                right = labels[index] == labels[query]  # type: ignore[index]
+                axes.set_axis_on()
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(color="tab:green" if right else "tab:red", linewidth=2)
+    of_class = "; green: of its class, red: of another" if known else ""
+    figure.suptitle(f"Nearest neighbours in feature space, with their cosine{of_class}", fontsize=9, y=1.0)
     figure.tight_layout(pad=0.3, h_pad=0.8)
     save(figure, path)
+
+
+def _spread(labels: np.ndarray | None, length: int, rows: int) -> np.ndarray:
+    """Positions of so many images: of the classes in turn, or evenly spaced."""
+    if labels is None:
+        return np.linspace(0, length - 1, min(rows, length)).astype(int)
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    turns = [each[turn] for turn in range(max(map(len, places))) for each in places if turn < len(each)]
+    return np.array(turns[:rows])
 
 
 def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -58,13 +58,13 @@ def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
             pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
 
 
-def draw_curves(folder: epath.Path, enabled: bool) -> None:
-    """Draws the curves of metrics.jsonl."""
+def draw_curves(folder: epath.Path, values: Mapping[str, Any], enabled: bool) -> None:
+    """Draws the curves of metrics.jsonl beside the result."""
     if enabled and parallel.is_main_process():
         from jssl.report import pictures
 
         with drawing("curves.png"):
-            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE))
+            pictures.curves(folder / "curves.png", read_lines(folder / METRICS_FILE), values)
 
 
 def draw_figures(figures: Mapping[str, Drawing], folder: epath.Path, enabled: bool) -> None:
@@ -93,7 +93,7 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     if not evaluator.program.config.log.pictures:
         return
     source = evaluator.query
-    some = source.take(np.arange(min(PICTURED, len(source))))
+    some = source.take(np.linspace(0, len(source) - 1, min(PICTURED, len(source))).astype(int))
     features = evaluator.features(state, some)
     if not parallel.is_main_process():
         return
@@ -108,7 +108,9 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]
     with drawing("neighbours.png"):
-        pictures.neighbours(folder / "neighbours.png", features.x, images, rows=SHOWN)
+        pictures.neighbours(
+            folder / "neighbours.png", features.x, images, SHOWN, labels=features.labels, class_names=names
+        )
 
 
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:

@@ -156,7 +156,7 @@ def _finish(
         "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
         "seconds": trained.seconds_before + time.time() - started,
     }
-    draw_curves(folder, config.log.pictures)
+    draw_curves(folder, values, config.log.pictures)
     if parallel.is_main_process():
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("result")

@@ -32,3 +32,48 @@ def test_a_picture_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, ca
     said = [r.getMessage() for r in caplog.records if "was not drawn: OSError" in r.getMessage()]
     assert {text.split()[0] for text in said} == {"views.png", "curves.png", "features.png", "neighbours.png"}
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def drawn(monkeypatch):
+    """The figures that are saved, instead of their files."""
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_curves_have_baselines_and_the_end_and_show_the_range(monkeypatch):
+    figures = drawn(monkeypatch)
+    lines = [{"step": 1, "loss": 2.0}, {"step": 2, "val/knn/top1": 0.95}, {"step": 4, "val/knn/top1": 0.97}]
+    final = {"step": 6, "knn/top1": 0.96, "pixels/knn/top1": 0.94, "untrained/knn/top1": 0.93}
+    pictures.curves(epath.Path("x"), lines, final)
+    axes = figures[0].axes[1]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["val/knn/top1", "knn/top1, raw pixels", "knn/top1, untrained"]
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "*"] == [[6]]
+    low, high = axes.get_ylim()
+    assert 0.9 < low < 0.93
+    assert 0.97 < high < 1.0
+
+
+def test_curves_of_a_run_without_labels_are_its_health(monkeypatch):
+    figures = drawn(monkeypatch)
+    line = {"step": 2, "health/features/rank_me": 20.0, "health/features/uniformity": -2.0}
+    pictures.curves(epath.Path("x"), [line, {**line, "step": 4}])
+    assert [text.get_text() for text in figures[0].axes[1].get_legend().get_texts()] == [*pictures.UNLABELLED]
+    pictures.curves(epath.Path("x"), [{"step": 1, "loss": 1.0}])
+    assert figures[1].axes[1].texts[0].get_text() == "no evaluation during training"
+
+
+def test_neighbours_are_of_all_classes_with_right_and_wrong(monkeypatch):
+    figures = drawn(monkeypatch)
+    x, labels = np.eye(6)[[0, 0, 1, 1, 2, 2]] + 0.01, np.array([0, 0, 1, 1, 2, 0])
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    pictures.neighbours(
+        epath.Path("x"), x, images, rows=3, count=1, labels=labels, class_names=("a", "b", "c")
+    )
+    grid = figures[0].axes
+    assert [axes.get_title() for axes in grid[::2]] == ["a", "b", "c"]
+    colours = [axes.spines["left"].get_edgecolor() for axes in grid[1::2]]
+    assert colours[0] == colours[1] != colours[2]  # the neighbour of the 2 is a 0
+    pictures.neighbours(epath.Path("x"), x, images, rows=2, count=1)
+    assert [axes.get_title() for axes in figures[1].axes[::2]] == ["image", ""]
