@@ -51,7 +51,9 @@ def imagenet() -> ml_collections.ConfigDict:
     """The paper's recipe for 100 epochs; for 300, 1000: lr .3, .2, momentum .99, .996, decay 1e-6, 1.5e-6."""
     config = recipes.imagenet(byol(), batch_size=4096, epochs=100.0)
     recipes.probe(config, 0.2, 4096, 80, interpolation="bicubic", nesterov=True)
-    config.encoder.resnet.zero_init_residual = True  # as in the released code; the paper's results are without
+    config.encoder.resnet.zero_init_residual = (
+        True  # as in the released code; the paper's results are without
+    )
     blur, solarize = (1.0, 0.1), (0.0, 0.2)
     config.data.unlabeled.views = recipes.pair(224, "asymmetric", (0.08, 1.0), blur, solarize)
     config.optim.update({"name": "lars", "lr": 0.45, "weight_decay": 1e-6, "lars_lr_first": False})

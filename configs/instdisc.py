@@ -52,7 +52,9 @@ def cifar10() -> ml_collections.ConfigDict:
     config.data.std = (0.2023, 0.1994, 0.2010)
     config.data.unlabeled.views = {"first": always_jittered(32, flip_prob=0.0)}
     config.method.update({"temperature": 0.1, "negatives": 0})
-    config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4, "decay_all": True})
+    config.optim.update(
+        {"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4, "decay_all": True}
+    )
     config.optim.update({"schedule": "step", **duration("warmup")})
     return config
 
@@ -61,7 +63,9 @@ def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(defaults("instdisc"), batch_size=256, epochs=200.0)
     config.data.unlabeled.views = {"first": always_jittered(224)}
     config.evals.knn.temperature = 0.07
-    config.optim.update({"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4, "decay_all": True})
+    config.optim.update(
+        {"name": "sgd", "lr": 0.03, "schedule": "step", "weight_decay": 1e-4, "decay_all": True}
+    )
     return config
 
 

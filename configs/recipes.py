@@ -145,7 +145,13 @@ def probe(
     **more: Any,
 ) -> None:
     """A paper's linear evaluation on ImageNet, by its official code; none but SimCLR's and BYOL's is Nesterov's."""
-    section = {"lr": lr, "batch_size": batch_size, "epochs": epochs, "weight_decay": weight_decay, "nesterov": False}
+    section = {
+        "lr": lr,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "weight_decay": weight_decay,
+        "nesterov": False,
+    }
     config.evals.sgd.update({**section, **more})
     config.evals.sgd.view.interpolation = interpolation
 

@@ -53,7 +53,9 @@ def cifar10() -> ml_collections.ConfigDict:
 
 def imagenet() -> ml_collections.ConfigDict:
     config = recipes.imagenet(defaults("rotation"), batch_size=192, epochs=50.0)
-    config.data.unlabeled.views = {"weak": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")}
+    config.data.unlabeled.views = {
+        "weak": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")
+    }
     config.optim.update(
         {"name": "sgd", "lr": 0.01, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
     )

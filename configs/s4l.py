@@ -62,9 +62,7 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
         options |= {"supervised_weight": 0.3, "average": 0.5, "average_every": "epoch"}
     if scale == "digits":  # a turned 6 is a 9: its label is no longer that
         options["class_on_copies"] = "rotation" not in variants[name]
-    return semi.build(
-        f"s4l_{name}", scale, variants[name], {**semi.PRESETS, "imagenet": imagenet}, **options
-    )
+    return semi.build(f"s4l_{name}", scale, variants[name], {**semi.PRESETS, "imagenet": imagenet}, **options)
 
 
 def of_method(name: str, scale: str) -> ml_collections.ConfigDict:

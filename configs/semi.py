@@ -55,7 +55,13 @@ def streams(
 
 
 TWICE = ("mean_teacher", "mixmatch", "pi_model")  # which compare copies of the weak view
-STRONGLY = ("fixmatch", "flexmatch", "freematch", "softmatch", "uda")  # which compare a weak view with a strong one
+STRONGLY = (
+    "fixmatch",
+    "flexmatch",
+    "freematch",
+    "softmatch",
+    "uda",
+)  # which compare a weak view with a strong one
 APART = (*TWICE, "entropy_minimization", "pseudo_label", "vat")
 
 
@@ -178,7 +184,12 @@ def strong32() -> dict[str, Any]:
     return view(32, flip_prob=0.5, pad=4, randaug_num_ops=2, cutout_size=0.5)
 
 
-STRONG: dict[str, Callable[[], dict[str, Any]]] = {"digits": strong8, "tiny": strong16, "cifar10": strong32, "folder": strong96}
+STRONG: dict[str, Callable[[], dict[str, Any]]] = {
+    "digits": strong8,
+    "tiny": strong16,
+    "cifar10": strong32,
+    "folder": strong96,
+}
 PRESETS = {"digits": digits, "tiny": tiny, "cifar10": cifar10, "folder": folder}
 
 
