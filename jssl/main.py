@@ -44,7 +44,10 @@ def main(_: list[str]) -> None:
     result = stages.run(config, folder, PROFILE.value)
     if parallel.is_main_process():
         last = f"{folder}/{config.order[-1]}" if config.order else folder
-        progress.say(tables.closing(result.values, last))
+        own = config.stages[config.order[-1]] if config.order else config
+        progress.say(
+            "\n".join(filter(None, [tables.closing(result.values, last), tables.without_baseline(own)]))
+        )
 
 
 if __name__ == "__main__":

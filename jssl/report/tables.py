@@ -124,6 +124,17 @@ def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:
     )
 
 
+def without_baseline(config: Any) -> str:
+    """A line for a semi-supervised config without a supervised baseline; '' for others."""
+    semi_supervised = config.method.name == "s4l" and config.data.unlabeled.batch_size
+    if not semi_supervised or config.evals.supervised_baseline:
+        return ""
+    return (
+        "no supervised baseline stands beside this: run --config=supervised:PRESET on the same data, and give its "
+        "folder as --config.evals.supervised_baseline"
+    )
+
+
 def hurt(values: Mapping[str, Any]) -> str:
     """A line for a result below its supervised baseline's; '' if it is not, or there is none."""
     if values.get(SUPERVISED_BASELINE, -1.0) <= values.get(TOP1, 1.0):

@@ -1,7 +1,8 @@
 import pytest
 
+import jssl
 from jssl.evaluation.classifier import TOP1
-from jssl.report.tables import SUPERVISED_BASELINE, hurt, table
+from jssl.report.tables import SUPERVISED_BASELINE, hurt, table, without_baseline
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,12 @@ def test_the_commonest_class_is_the_first_baseline():
     ]
     assert [line.split()[-1] for line in lines[2:]] == ["95.0", "94.0", "95.0", "50.0"]
     assert "mean over classes" not in table({**values, "knn/balanced": 0.94})
+
+
+def test_a_semi_supervised_result_that_stands_alone_is_told():
+    config = jssl.get_config("fixmatch")
+    assert "run --config=supervised:PRESET on the same data" in without_baseline(config)
+    config.evals.supervised_baseline = "runs/supervised"
+    assert [
+        without_baseline(c) for c in (config, jssl.get_config("supervised"), jssl.get_config("simclr"))
+    ] == [""] * 3
