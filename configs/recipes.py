@@ -77,7 +77,7 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
     config.optim.update(duration("warmup", percent=5))
     config.evals.per_class = (1, 10)
-    config.evals.knn.candidates = (1, 5, 20)
+    config.evals.knn.k = 0
     config.evals.linear.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
     return config
 

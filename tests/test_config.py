@@ -79,7 +79,7 @@ def test_shipped_configs_pass(name):
             {"evals__every_epochs": -1.0, "evals__every_percent": 0.0},
             r"evals\.every_epochs=-1 must be a finite",
         ),
-        ({"evals__knn__k": 0}, r"evals\.knn\.k=0 must be at least 1"),
+        ({"evals__knn__k": -1}, r"evals\.knn\.k=-1 must be at least 0"),
         ({"evals__per_class": (0,)}, r"evals\.per_class=\(0,\): numbers must be at least 1"),
         ({"evals__crop_fraction": 0.0}, r"evals\.crop_fraction=0\.0 must be above 0 and at most 1"),
         ({"log__every_steps": 0}, r"log\.every_steps=0 must be at least 1"),

@@ -27,8 +27,9 @@ class KNN(Evaluator):
     """Weighted k-nearest-neighbour accuracy; see `knn`. Without a query set every labelled image is left out in turn.
 
     Attributes:
-      k: number of neighbours.
-      candidates: of these k is the one with the best accuracy on training images, each left out in turn; () for `k`.
+      k: number of neighbours; 0 for that of `candidates` with the best accuracy on training images, each left out in
+        turn.
+      candidates: numbers of neighbours, see `k`.
       temperature: temperature of the votes' weights.
       center: whether the training features' mean is taken off first; pixels are always centred, which favours them.
     """
@@ -38,8 +39,8 @@ class KNN(Evaluator):
     few_labels = ("top1", "top5")
 
     baselines: tuple[str, ...] = ("pixels", "untrained")
-    k: int = settings.size(20)
-    candidates: tuple[int, ...] = ()
+    k: int = settings.count(20)
+    candidates: tuple[int, ...] = settings.sizes((1, 5, 20))
     temperature: float = settings.positive(0.1)
     center: bool = False
 
@@ -55,19 +56,13 @@ class KNN(Evaluator):
             center=self.center or ctx.baseline == "pixels",
         )
         bank, k = (train.x, train.labels), self.k
-        if self.candidates:
+        if not self.k:
             some = np.random.default_rng(0).permutation(len(train.x))[:CHOSEN_ON]
             bank = (train.x[some], train.labels[some])
             scores = [measure(*bank, *bank, k=each, leave_one_out=True)["top1"] for each in self.candidates]
             k, bank = self.candidates[int(np.argmax(scores))], (train.x, train.labels)
         values = measure(*bank, query.x, query.labels, k=k, leave_one_out=data.query is None)
-        return Evaluation({**values, "k": k} if self.candidates else values)
-
-    def check(self) -> None:
-        valid = isinstance(self.candidates, tuple) and all(type(k) is int and k > 0 for k in self.candidates)
-        self.require(
-            "candidates", valid, "must be numbers of neighbours in parentheses: (1, 5, 20), or () for k"
-        )
+        return Evaluation(values if self.k else {**values, "k": k})
 
 
 def knn(

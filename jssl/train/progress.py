@@ -20,7 +20,7 @@ def in_words(seconds: float) -> str:
     Example:
       >>> from jssl.train import progress
       >>> progress.in_words(42.4), progress.in_words(150), progress.in_words(9000), progress.in_words(200_000)
-      ('42 s', '2 min 30 s', '2 h 30 min', '2 d 8 h')
+      ('42 s', '2 min 30 s', '2 h 30 min', '2 d 7 h')
     """
     whole = round(seconds)
     for name, size, below, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):

@@ -82,7 +82,7 @@ def test_bad_arguments(mesh1):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"k": 0}, r"^evals\.knn\.k=0 must be at least 1$"),
+        ({"k": -1}, r"^evals\.knn\.k=-1 must be at least 0$"),
         ({"temperature": 0.0}, r"^evals\.knn\.temperature=0\.0 must be positive$"),
         ({"temperature": float("nan")}, r"evals\.knn\.temperature=nan"),
     ],
@@ -105,10 +105,10 @@ def test_k_may_be_chosen_on_training_images(mesh1):
 
     data = EvalData(labeled="labeled", query="query", unlabeled=None, classes=CLASSES)
     encode = Encode(lambda source, output: sources[source])
-    values = KNN(candidates=(1, 5, 200)).run(encode, data, EvalContext(Program(), None)).values
+    values = KNN(k=0, candidates=(1, 5, 200)).run(encode, data, EvalContext(Program(), None)).values
     measure = functools.partial(knn, TRAIN_X, TRAIN_Y, classes=CLASSES, mesh=mesh1)
     alone = {k: measure(TRAIN_X, TRAIN_Y, k=k, leave_one_out=True)["top1"] for k in (1, 5, 200)}
     assert values["k"] == max(alone, key=alone.get)
     assert values["top1"] == measure(TEST_X, TEST_Y, k=values["k"])["top1"]
-    with pytest.raises(UserError, match=r"evals\.knn\.candidates=\(0,\) must be numbers of neighbours"):
+    with pytest.raises(UserError, match=r"evals\.knn\.candidates=\(0,\) must be a tuple of whole numbers"):
         KNN.from_config({"candidates": (0,)})

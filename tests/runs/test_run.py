@@ -392,7 +392,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"evals__knn__k": 0}, "k=0"),
+        ({"evals__knn__k": -1}, "k=-1"),
         ({"evals__linear__l2": ()}, r"evals.linear.l2=\(\)"),
         ({"evals__per_class": (0,)}, r"per_class=\(0,\): numbers must be at least 1"),
         ({"evals__per_class": (3,), "data__labels": "2 per class"}, "smallest class has only 2 labels"),
