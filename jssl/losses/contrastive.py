@@ -28,7 +28,8 @@ def nt_xent(z1: Array, z2: Array, temperature: float = 0.1, similarity: Similari
     """Normalised temperature-scaled cross entropy of SimCLR.
 
     Each of the 2N embeddings has its other view as the positive and all 2N - 1 others in the denominator.
-    Gradients flow through both sides of every similarity. Computed in float32 whatever the input.
+    Gradients flow through both sides of every similarity, in reverse mode (there is no `jax.jvp`). Computed in float32
+    whatever the input.
 
     Args:
       z1, z2: embeddings of the two views, float[N, D]; need not be normalised.
