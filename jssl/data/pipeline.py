@@ -20,6 +20,7 @@ import grain
 import jax
 import numpy as np
 from absl import flags, logging
+from etils import epath
 from jax.sharding import Mesh
 
 from jssl import parallel
@@ -28,8 +29,10 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import BadImage, Source
 from jssl.data.sources.images import DECODER_ERRORS
 from jssl.errors import UserError
+from jssl.storage import GrowingFile
 from jssl.types import Batch, HostBatch
 
+NAMED = 10  # unreadable images on the terminal, where there is a file for all
 MAX_IN_A_ROW = 1000  # unreadable images passed over in search of a readable one
 
 
@@ -212,11 +215,19 @@ def read_ahead(
 
 
 class BadImages:
-    """Counts unreadable images, names each once, and gives up when there are too many."""
+    """Counts unreadable images, names each once, and gives up when there are too many.
 
-    def __init__(self, source: Source, max_fraction: float):
+    Args:
+      source: of the images.
+      max_fraction: of them that may be unreadable.
+      record: a file that has a line with name and reason for each; on the terminal are the first few.
+    """
+
+    def __init__(self, source: Source, max_fraction: float, record: epath.Path | None = None):
         self.source = source
         self.max_fraction = max_fraction
+        self.record = record
+        self._written: set[str] | None = None  # lines of the record, once it is read
         self.seen: set[int] = set()
 
     def __len__(self) -> int:
@@ -230,13 +241,33 @@ class BadImages:
         """
         for index in sorted(set(indices[indices >= 0].tolist()) - self.seen):
             self.seen.add(index)
-            logging.warning("unreadable image: %s", self.reason(index))
+            reason = self.reason(index)
+            if len(self.seen) <= NAMED or self.record is None:
+                logging.warning("unreadable image: %s", reason)
+            elif len(self.seen) == NAMED + 1:
+                logging.warning("more unreadable images are named in %s", self.record)
+            self._write(reason)
         if len(self.seen) > self.max_fraction * len(self.source):
             names = ", ".join(self.source.filename(i) for i in itertools.islice(sorted(self.seen), 3))
             raise UserError(
                 f"{len(self.seen)} of {len(self.source)} images are unreadable ({names}, ...), more than "
                 f"data.max_bad_fraction={self.max_fraction}: mend or remove them, or raise the limit"
             )
+
+    def _write(self, line: str) -> None:
+        """Adds a line to the record, unless an earlier session did."""
+        if self.record is None or not parallel.is_main_process():
+            return
+        try:
+            if self._written is None:
+                self._written = set(self.record.read_text().splitlines()) if self.record.exists() else set()
+                self._file = GrowingFile(self.record)
+            if line not in self._written:
+                self._written.add(line)
+                self._file.append(line)
+        except OSError as error:
+            logging.warning("%s cannot be written: %s", self.record, error)
+            self.record = None
 
     def reason(self, index: int) -> str:
         try:

@@ -25,6 +25,7 @@ from jssl.train.signals import Interrupted
 from jssl.train.state import TrainState
 from jssl.types import Batch, Params, State
 
+BAD_FILES = "bad_files.txt"
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
@@ -80,7 +81,8 @@ def train(
     checkpointer = Checkpointer(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
     )
-    data = DeviceStreams({name: device_iterator(program, part) for name, part in batches.items()})
+    record = workdir / BAD_FILES
+    data = DeviceStreams({name: device_iterator(program, part, record) for name, part in batches.items()})
     state, extra = start_or_resume(program, checkpointer, begin)
     if extra:
         data.set_state(extra["data"])
@@ -170,10 +172,12 @@ def _evaluated(history: list[dict[str, float]], step: int) -> bool:
     return bool(history) and history[-1]["step"] == step
 
 
-def device_iterator(program: Program, batches: TrainBatches) -> DeviceIterator:
-    """The batches of a stream on the program's devices."""
+def device_iterator(
+    program: Program, batches: TrainBatches, record: epath.Path | None = None
+) -> DeviceIterator:
+    """The batches of a stream on the program's devices; unreadable images have a line each in the record."""
     data = program.config.data
-    bad_images = BadImages(batches.source, data.max_bad_fraction)
+    bad_images = BadImages(batches.source, data.max_bad_fraction, record)
     return DeviceIterator(batches, program.mesh, bad_images, data.workers, data.threads)
 
 

@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from jssl import parallel
@@ -225,3 +226,22 @@ def test_grey_files_become_three_channels(photos):
     pixels = source.decode(source.open(3), 3)
     assert pixels.shape[-1] == 3
     np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_every_unreadable_file_has_one_line_in_the_record(tmp_path, photos, caplog):
+    for number in range(14):
+        (photos / f"img{number:02}.jpg").write_bytes(b"no image")
+    source, record = FolderSource(photos), epath.Path(tmp_path / "bad_files.txt")
+    for _ in range(2):  # a session, and the one that goes on
+        bad = BadImages(source, 1.0, record)
+        with caplog.at_level("WARNING", logger="absl"):
+            bad.note(np.arange(14))
+            bad.note(np.arange(14))
+        lines = record.read_text().splitlines()
+        assert len(lines) == 14
+        assert all(
+            line.startswith(f"img{i:02}.jpg: ") and "cannot identify" in line for i, line in enumerate(lines)
+        )
+    named = [r.getMessage() for r in caplog.records if "unreadable image: " in r.getMessage()]
+    assert len(named) == 2 * 10
+    assert "more unreadable images are named in" in caplog.text
