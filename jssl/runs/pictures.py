@@ -13,8 +13,9 @@ from absl import logging
 from etils import epath
 
 from jssl import parallel
-from jssl.data import augment
+from jssl.data import augment, host
 from jssl.data.pipeline import EvalBatches
+from jssl.data.sources import BadImage, Source
 from jssl.evaluation import suite
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PICTURED = 512  # images on the feature map
 MIN_DRAWN = 3  # images that a map and neighbours make sense for
 SHOWN = 8  # rows of the grids
+ORIGINAL = 128  # pixels a side at which images are drawn beside their views
 
 
 @contextlib.contextmanager
@@ -38,24 +40,37 @@ def drawing(name: str) -> Iterator[None]:
         logging.warning("%s was not drawn: %s", name, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def draw_views(prog: Program, batch: Batch, folder: epath.Path) -> None:
-    """Draws the views of the first batch's first images."""
+def draw_views(prog: Program, batch: Batch, sources: Mapping[str, Source], folder: epath.Path) -> None:
+    """Draws the first images of the first batch and their views: views.png, of a second stream views_labeled.png."""
     if not prog.config.log.pictures:
         return
-    views = parallel.whole(prog.first_views(batch)[prog.main.name]["views"], prog.mesh)
-    image = batch[prog.main.name]["image"]
-    originals = None if isinstance(image, dict) else parallel.whole(image, prog.mesh)[:SHOWN]
-    if parallel.is_main_process():
+    seen = prog.first_views(batch)
+    for name, stream in prog.streams.items():
+        views = parallel.whole(seen[name]["views"], prog.mesh)
+        index = parallel.whole(batch[name]["index"], prog.mesh)[:SHOWN]
+        if not parallel.is_main_process():
+            continue
         from jssl.report import pictures
 
-        mean, std = np.asarray(prog.main.mean), np.asarray(prog.main.std)
+        mean, std = np.asarray(stream.mean), np.asarray(stream.std)
         shown = {
-            f"{name} {number}" if len(copies) > 1 else name: np.asarray(view[:SHOWN]) * std + mean
-            for name, copies in views.items()
-            for number, view in enumerate(copies, 1)
+            f"{view} {number}" if len(copies) > 1 else view: np.asarray(copy[:SHOWN]) * std + mean
+            for view, copies in views.items()
+            for number, copy in enumerate(copies, 1)
         }
-        with drawing("views.png"):
-            pictures.views_grid(folder / "views.png", originals, shown, prog.info.dtype)
+        file = "views.png" if stream is prog.main else f"views_{name}.png"
+        with drawing(file):
+            originals = np.stack([thumbnail(sources[name], int(i), ORIGINAL) for i in index])
+            pictures.views_grid(folder / file, originals, shown, prog.info.dtype)
+
+
+def thumbnail(source: Source, index: int, size: int) -> np.ndarray:
+    """The central square of an image, of at most so many pixels a side; black where it cannot be read."""
+    side = min(size, min(source.image_shape[:2]) if source.image_shape else size)
+    try:
+        return host.central_crop(source.open(index), side, source.channels, source.dtype)
+    except BadImage:
+        return np.zeros((side, side, source.channels), source.dtype)
 
 
 def draw_curves(folder: epath.Path, values: Mapping[str, Any], enabled: bool) -> None:

@@ -114,15 +114,17 @@ def _train(
             "nothing is held out: kNN leaves every image out in turn, and there is no linear accuracy; set "
             "data.holdout=0.1, or give a test set"
         )
+    batches = train_batches(prog, data)
+    sources = {name: stream.source for name, stream in batches.items()}
     with signals_noted() as terminated:
         if early is not None and early.is_set():
             terminated.set()
         trained = loop.train(
             prog,
-            train_batches(prog, data),
+            batches,
             folder,
             evaluate=evaluator.during,
-            on_first_batch=lambda batch: draw_views(prog, batch, folder),
+            on_first_batch=lambda batch: draw_views(prog, batch, sources, folder),
             terminated=terminated,
             profile_steps=profile_steps,
             extract=functools.partial(extract_unlabeled, prog, data),
