@@ -68,6 +68,12 @@ def _run(
         workdir.check(folder, config)  # before any long work
     done = workdir.read_result(folder)
     if done is not None:
+        ignored = workdir.not_applied(folder, config)
+        if ignored:
+            logging.warning(
+                "%s is finished, this is its result: %s not applied; python -m jssl.evaluate measures it anew",
+                *(folder, ", ".join(ignored)),
+            )
         return Result(folder, done)
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
@@ -108,7 +114,8 @@ def _train(
             ", ".join(sorted(skipped)),
         )
     if not evaluator.has_labels:
-        logging.warning("the images have no labels: kNN and linear accuracy are skipped")
+        why = "are all of one class" if data.num_classes else "have no labels"
+        logging.warning("the images %s: kNN and linear accuracy are skipped", why)
     elif data.val is None and data.test is None:
         logging.warning(
             "nothing is held out: kNN leaves every image out in turn, and there is no linear accuracy; set "

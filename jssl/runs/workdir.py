@@ -76,6 +76,13 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
 
 
+def not_applied(workdir: epath.Path, config: ml_collections.ConfigDict) -> list[str]:
+    """Keys of what is measured, and on what, in which a config differs from that of the finished run in a folder."""
+    theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config))
+    keys = (key for key in ours if key.startswith(("evals.", "data.name", "data.data_dir")))
+    return sorted(key for key in keys if theirs.get(key) != ours.get(key))
+
+
 def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     """Makes the folder and writes the config, if `check` finds nothing against it.
 

@@ -65,3 +65,12 @@ def test_the_same_data_at_another_place(tmp_path, photos):
     config.data.name = f"{moved}/"
     jssl.run(config, folder)
     assert workdir.read_config(epath.Path(folder)).data.name == f"{moved}/"
+
+
+def test_a_finished_run_says_what_it_does_not_apply(tmp_path, caplog):
+    folder = tmp_path / "run"
+    first = jssl.run(tiny_config(), folder)
+    with caplog.at_level("WARNING", logger="absl"):
+        again = jssl.run(tiny_config(evals__knn__k=5), folder)
+    assert again.values == first.values
+    assert "is finished, this is its result: evals.knn.k not applied; python -m jssl.evaluate" in caplog.text

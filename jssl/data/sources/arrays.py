@@ -15,6 +15,7 @@ from concurrent import futures
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from jssl.data.sources.base import DTYPES, BadImage, PixelMap, Source, chunks, fields_of, places_of
 from jssl.data.sources.images import Opened, Path
@@ -26,6 +27,7 @@ BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError),
     *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
+KNOWN = ("images", "labels", "test_images", "test_labels")  # arrays of an .npz
 CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
 
 
@@ -137,6 +139,8 @@ class NpySource(Source):
 
     def __init__(self, path: pathlib.Path, rows: np.ndarray | None = None):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(images, np.ndarray):
+            raise UserError(f"{path} is an .npz: rename it")
         self.path = path
         self.images = with_channels(path.stem, images)
         check_images(path.stem, self.images)
@@ -178,7 +182,11 @@ def with_channels(name: str, images: np.ndarray) -> np.ndarray:
     Raises:
       UserError: for [H, W, 3], which is rather one image than many.
     """
-    if images.ndim == 3 and images.shape[-1] in (3, 4) and min(images.shape[:2]) >= 8:
+    if images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) >= 8:
+        raise UserError(
+            f"{name}: {images.dtype}{list(images.shape)} has its channels first: give images.transpose(0, 2, 3, 1)"
+        )
+    if images.ndim == 3 and images.shape[-1] in (1, 3, 4) and min(images.shape[:2]) >= 8:
         raise UserError(
             f"{name}: {images.dtype}{list(images.shape)} looks like one image: give many, [N, H, W, C] or [N, H, W, 1]"
         )
@@ -262,13 +270,13 @@ def _arrays(path: Path, modified: int) -> dict[str, Source]:
     """Reads once what train and test are asked of, and anew when the file was written anew."""
     del modified
     try:
-        if path.suffix == ".npy" and isinstance(path, pathlib.Path):
+        if path.suffix.lower() == ".npy" and isinstance(path, pathlib.Path):
             return {"train": NpySource(path)}
         with path.open("rb") as file:
-            if path.suffix == ".npz":
+            if path.suffix.lower() == ".npz":
                 check_sizes(path.name, file)
             content = np.load(file, allow_pickle=False)
-            stored = {"images": content} if path.suffix == ".npy" else dict(content.items())
+            stored = {"images": content} if path.suffix.lower() == ".npy" else dict(content.items())
     except UserError:
         raise
     except (*BROKEN, MemoryError) as error:
@@ -276,6 +284,9 @@ def _arrays(path: Path, modified: int) -> dict[str, Source]:
     for name, array in stored.items():
         if not isinstance(array, np.ndarray):
             raise UserError(f"{path}: {name!r} is no array")
+    unused = sorted(stored.keys() - KNOWN)
+    if unused and "images" in stored:
+        logging.warning("%s: not used: %s; known are %s", path.name, ", ".join(unused), ", ".join(KNOWN))
     if "images" not in stored:
         raise UserError(f"{path} has no array 'images', only {', '.join(sorted(stored))}")
 

@@ -82,6 +82,17 @@ class FolderSource(Source):
         """The names of the classes; images beside their folders are left out. None if the images are unlabelled."""
         counts = collections.Counter(map(self._parent, self.paths))
         stray = counts.pop("", 0)
+        masks = {name for name in counts if name.lower() in MASK_FOLDERS}
+        if masks and len(counts) == len(masks) + 1:
+            logging.warning(
+                "%s: images of %s are left out", self.name, ", ".join(f"{name}/" for name in sorted(masks))
+            )
+            self.paths = [path for path in self.paths if self._parent(path) not in masks]
+            return None
+        if masks:
+            logging.warning(
+                "%s: %s is taken for a class", self.name, ", ".join(f"{name}/" for name in sorted(masks))
+            )
         if len(counts) < 2 or stray > STRAY * len(self.paths):
             return None
         if stray:
@@ -103,35 +114,67 @@ class FolderSource(Source):
 
 
 def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
-    """What opens each split of a folder: `train` is all of it, or its train/ if its other folders are splits, too.
+    """What opens each split of a folder: `train` is all of it, or its train/ where there are such folders.
 
-    Those have their own names then, and the first of test/, val/, valid/, validation/ is `test` besides.
+    Those have their own names then, and the first of test/, val/, valid/, validation/ is `test` besides. A lone folder,
+    or one beside masks alone, is looked into. Folders without an image do not count.
+
+    Raises:
+      UserError: for two folders of one name but for capitals, and for a test set without a training set.
     """
-    folders = {path.name.lower(): path for path in _folders(root)}
+    folders: dict[str, Path] = {}
+    for path in _folders(root):
+        if path.name.lower() in folders:
+            raise UserError(
+                f"{shown(root)} has {shown(folders[path.name.lower()].name)}/ and {shown(path.name)}/: rename one"
+            )
+        folders[path.name.lower()] = path
     train = next((folders[name] for name in TRAIN_FOLDERS if name in folders), None)
-    others = folders.keys() - {*TRAIN_FOLDERS, *TEST_FOLDERS, *OTHER_FOLDERS}
-    if train is not None and not others:
-        test = next((folders[name] for name in TEST_FOLDERS if name in folders), None)
-        more = [name for name, path in folders.items() if path not in (train, test)]
+    test = next((folders[name] for name in TEST_FOLDERS if name in folders), None)
+    others = [name for name in folders if name not in (*TRAIN_FOLDERS, *TEST_FOLDERS, *OTHER_FOLDERS)]
+    if train is not None and (test is not None or not others):
+        if others:
+            logging.warning(
+                "%s has train/ and test/; left out: %s", shown(root.name), ", ".join(map(shown, others))
+            )
+        more = [name for name, path in folders.items() if path not in (train, test) and name not in others]
         if more:
             logging.info(
                 "%s: besides train and test there are the splits %s", shown(root.name), ", ".join(more)
             )
-        named = {**folders, "train": train} if test is None else {**folders, "train": train, "test": test}
+        named = {**{name: folders[name] for name in more}, train.name.lower(): train, "train": train}
+        named |= {} if test is None else {test.name.lower(): test, "test": test}
         return {name: functools.partial(FolderSource, path) for name, path in named.items()}
-    masks = folders.keys() & {*MASK_FOLDERS}
-    if masks and len(folders) == len(masks) + 1:
-        (images,) = folders.keys() - masks
-        logging.info(
-            "%s: images are those of %s/; %s/ is left out", shown(root.name), images, ", ".join(masks)
+    if folders and not others and train is None:
+        raise UserError(
+            f"{shown(root)} has {', '.join(sorted(folders))} and no train: name one of them train"
         )
-        return {"train": functools.partial(FolderSource, folders[images])}
+    pictures = [name for name in folders if name not in MASK_FOLDERS]
+    if len(pictures) == 1 and not _has_own_images(root):
+        return splits(folders[pictures[0]])
     return {"train": functools.partial(FolderSource, root)}
+
+
+def _has_own_images(root: Path) -> bool:
+    """Whether images lie in a folder itself."""
+    return any(path.suffix.lower() in suffixes() for path in root.iterdir())
+
+
+def _has_images(root: Path) -> bool:
+    """Whether a folder, or one below it, has a file that ends like an image; in an object store it is not asked."""
+    if storage.is_remote(root):
+        return True
+    return any(
+        os.path.splitext(name)[1].lower() in suffixes() or not os.path.splitext(name)[1]
+        for _, _, names in os.walk(root, followlinks=False)
+        for name in names
+    ) or any(path.is_symlink() for path in root.iterdir())
 
 
 def _folders(root: Path) -> list[Path]:
     """The folders in a folder, hidden ones left out."""
-    return sorted(path for path in root.iterdir() if not path.name.startswith(".") and _may_be_folder(path))
+    found = (path for path in root.iterdir() if not path.name.startswith(".") and _may_be_folder(path))
+    return sorted(path for path in found if _has_images(path))
 
 
 def _may_be_folder(path: Path) -> bool:
@@ -216,14 +259,18 @@ def _is_image(path: Path) -> bool:
 def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
     """Channels and dtype of the images of a folder, from the headers of some."""
     spread = np.linspace(0, len(paths) - 1, min(DESCRIBED, len(paths))).astype(int)
-    found = []
+    found, reason = [], ""
     for path in (paths[i] for i in spread):
         try:
             found.append(describe(open_image(path)))
         except UnsupportedImage as error:
             raise UserError(f"{shown(path)} is {error}") from error
-        except DECODER_ERRORS:  # broken files are counted when they are trained on
-            continue
+        except DECODER_ERRORS as error:  # broken files are counted when they are trained on
+            reason = f"{shown(path)}: {shown(error)}"
+    if not found:
+        raise UserError(
+            f"none of {len(spread)} images below {shown(root)} that were looked at is readable: {reason}"
+        )
     channels = {count for count, _ in found}
     dtype = "uint16" if any(dtype == np.uint16 for _, dtype in found) else "uint8"
     if len(channels | {1, 3}) == 2:

@@ -65,6 +65,7 @@ def open_image(handle: Path | bytes | np.ndarray) -> Opened:
             raise
         return _read_tiff(handle)
     if isinstance(image, TiffImageFile):
+        _check_pages(image)
         deep = max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
         return _read_tiff(handle) if deep and not _is_deep(image) else image
     if image.format == "PNG" and not _is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile):
@@ -72,6 +73,20 @@ def open_image(handle: Path | bytes | np.ndarray) -> Opened:
             "a PNG of 16 bits a channel in colour, which Pillow cuts to 8: save it as .tif or as an array"
         )
     return image
+
+
+def _check_pages(image: TiffImageFile) -> None:
+    """Raises UnsupportedImage for a TIFF of several pages alike, of which all but the first would be lost."""
+    if image.n_frames == 1:
+        return
+    size = image.size
+    image.seek(1)
+    alike = image.size == size
+    image.seek(0)
+    if alike:
+        raise UnsupportedImage(
+            f"a TIFF of {image.n_frames} pages: save its channels as one page, axes YXS, or each page as a file"
+        )
 
 
 def from_array(pixels: np.ndarray) -> Opened:
@@ -85,6 +100,8 @@ def describe(image: Opened) -> tuple[int, np.dtype]:
     """Channels and dtype that the pixels of an opened image have by themselves."""
     if isinstance(image, np.ndarray):
         return image.shape[-1], image.dtype
+    if image.mode == "F":
+        raise UnsupportedImage("of floats, which have no known range: save it as uint8 or uint16")
     if _is_deep(image):
         return 1, np.dtype(np.uint16)
     return (1 if image.mode in _GREY else 3), np.dtype(np.uint8)
@@ -189,6 +206,10 @@ def _read_tiff(handle: Path | bytes) -> np.ndarray:
     content = handle if isinstance(handle, bytes) else handle.read_bytes()
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages.first
+        if len(file.pages) > 1 and file.pages[1].shape == page.shape:
+            raise UnsupportedImage(
+                f"a TIFF of {len(file.pages)} pages: save its channels as one page, axes YXS, or each page as a file"
+            )
         pixels = page.asarray()
         if page.axes == "SYX":  # one plane a channel
             pixels = np.moveaxis(pixels, 0, -1)

@@ -35,10 +35,12 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     path = storage.located(name)
     if name == "digits":
         return sliced(digits(), split)
-    if path.suffix in arrays.SUFFIXES:
+    if path.suffix.lower() in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
         return sliced_folder(path, split)
+    if path.is_file():
+        raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
     from jssl.data.sources.tfds import TfdsSource
@@ -49,9 +51,11 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
 def has_split(name: str, split: str) -> bool:
     """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
     path = storage.located(name)
-    if not split or (path.suffix not in arrays.SUFFIXES and not path.is_dir()):
+    if not split or (path.suffix.lower() not in arrays.SUFFIXES and not path.is_dir()):
         return bool(split)
-    known = arrays.arrays(path).keys() if path.suffix in arrays.SUFFIXES else folders.splits(path).keys()
+    known = (
+        arrays.arrays(path).keys() if path.suffix.lower() in arrays.SUFFIXES else folders.splits(path).keys()
+    )
     return split.partition("[")[0] in known
 
 

@@ -160,3 +160,21 @@ def test_archives_that_are_not_what_they_say_are_one_line(tmp_path, monkeypatch)
         archive.writestr("images", "no array")
     with pytest.raises(UserError, match="'images' is no array"):
         sources.load(str(tmp_path / "text.npz"), "train")
+
+
+def test_arrays_that_are_something_else_are_told(tmp_path, caplog):
+    images = np.zeros((12, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, label=np.arange(12))
+    with caplog.at_level("WARNING", logger="absl"):
+        assert sources.load(str(tmp_path / "a.npz"), "train").labels() is None
+    assert "a.npz: not used: label; known are images, labels" in caplog.text
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(UserError, match=r"a\.npy is an \.npz: rename it"):
+        sources.load(str(tmp_path / "a.npy"), "train")
+    np.save(tmp_path / "first.npy", np.zeros((12, 3, 32, 32), np.uint8))
+    (tmp_path / "first.npy").rename(tmp_path / "first.NPY")
+    with pytest.raises(UserError, match=r"has its channels first: give images\.transpose\(0, 2, 3, 1\)"):
+        sources.load(str(tmp_path / "first.NPY"), "train")
+    np.save(tmp_path / "one.npy", np.zeros((32, 32, 1), np.uint8))
+    with pytest.raises(UserError, match="looks like one image"):
+        sources.load(str(tmp_path / "one.npy"), "train")

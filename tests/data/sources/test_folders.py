@@ -2,9 +2,11 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from jssl.data import sources
+from jssl.errors import UserError
 from tests.data.sources.files import png
 
 
@@ -179,3 +181,59 @@ def test_an_error_that_is_not_the_files_is_not_hidden(tmp_path, monkeypatch):
     monkeypatch.setattr("jssl.data.sources.images.open_image", out_of_memory)
     with pytest.raises(MemoryError):
         source.open(0)
+
+
+def test_folders_beside_train_and_test_do_not_make_classes_of_them(tmp_path, caplog):
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", "more/1.png"):
+        png(tmp_path, name)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "x.csv").write_text("no image")
+    with caplog.at_level("WARNING", logger="absl"):
+        train = sources.load(str(tmp_path), "train")
+    assert train.class_names == ("a", "b")
+    assert "has train/ and test/; left out: more" in caplog.text
+    assert len(sources.load(str(tmp_path), "test")) == 2
+
+
+def test_splits_that_cannot_be_meant(tmp_path):
+    for name in ("a/test/1.png", "a/val/1.png", "b/train/1.png", "b/Train/1.png"):
+        png(tmp_path, name)
+    with pytest.raises(UserError, match="has test, val and no train: name one of them train"):
+        sources.load(str(tmp_path / "a"), "train")
+    with pytest.raises(UserError, match="has Train/ and train/: rename one"):
+        sources.load(str(tmp_path / "b"), "train")
+    with pytest.raises(UserError, match=r"1\.png is one file: give its folder"):
+        sources.load(str(tmp_path / "a" / "test" / "1.png"), "train")
+
+
+def test_a_lone_folder_is_looked_into_and_masks_are_never_a_class(tmp_path, caplog):
+    for name in ("wrap/data/Train/x/1.png", "wrap/data/Train/y/1.png", "wrap/data/TEST/x/1.png"):
+        png(tmp_path, name)
+    assert sources.load(str(tmp_path / "wrap"), "train").class_names == ("x", "y")
+    assert len(sources.load(str(tmp_path / "wrap"), "test")) == 1
+    for split in ("train", "val"):
+        png(tmp_path, f"yolo/images/{split}/1.png")
+        png(tmp_path, f"yolo/labels/{split}/1.png")
+        png(tmp_path, f"seg/{split}/images/1.png")
+        png(tmp_path, f"seg/{split}/masks/1.png")
+    with caplog.at_level("WARNING", logger="absl"):
+        for name in ("yolo", "seg"):
+            source = sources.load(str(tmp_path / name), "train")
+            assert (len(source), source.class_names) == (1, None)
+    assert "images of masks/ are left out" in caplog.text
+
+
+def test_images_whose_pixels_would_be_lost_or_have_no_range_are_refused(tmp_path):
+    for name, pixels in (
+        ("pages", np.zeros((5, 16, 16), np.uint16)),
+        ("grey_pages", np.zeros((5, 16, 16), np.uint8)),
+        ("float", np.zeros((16, 16), np.float32)),
+    ):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "1.tif", pixels)
+        with pytest.raises(UserError, match=r"a TIFF of 5 pages: save its channels|of float|float32"):
+            sources.load(str(tmp_path / name), "train")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "1.png").write_text("x")
+    with pytest.raises(UserError, match=r"none of 1 images below .* is readable: .*1\.png: cannot identify"):
+        sources.load(str(tmp_path / "broken"), "train")
