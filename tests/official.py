@@ -78,6 +78,11 @@ def plain_view(stream, **values):
     return {f"data.{stream}.views.weak.{key}": value for key, value in one.items()}
 
 
+def plain_views(**values):
+    """The same of both streams."""
+    return {**plain_view("labeled", **values), **plain_view("unlabeled", **values)}
+
+
 CIFAR10 = {
     "simclr": {
         **views(SYMMETRIC),
@@ -630,18 +635,7 @@ IMAGENET = {
             rotate=True,
             average=0.0,
         ),
-        **plain_view(
-            "labeled",
-            size=224,
-            copies=1,
-            crop_area_min=0.1,
-            crop_area_max=1.0,
-            interpolation="bilinear",
-            flip_prob=0.5,
-            hsv_prob=0.0,
-        ),
-        **plain_view(
-            "unlabeled",
+        **plain_views(
             size=224,
             copies=1,
             crop_area_min=0.1,
@@ -663,18 +657,7 @@ IMAGENET = {
             terms__exemplar__on_labeled=True,
             class_on_copies=True,
         ),
-        **plain_view(
-            "labeled",
-            size=224,
-            copies=8,
-            crop_area_min=0.1,
-            crop_area_max=1.0,
-            interpolation="bilinear",
-            flip_prob=0.5,
-            hsv_prob=1.0,
-        ),
-        **plain_view(
-            "unlabeled",
+        **plain_views(
             size=224,
             copies=8,
             crop_area_min=0.1,
@@ -698,18 +681,7 @@ IMAGENET = {
             terms__vat__on_labeled=True,
             terms__vat__reverse=True,
         ),
-        **plain_view(
-            "labeled",
-            size=224,
-            copies=1,
-            crop_area_min=0.1,
-            crop_area_max=1.0,
-            interpolation="bilinear",
-            flip_prob=0.5,
-            hsv_prob=0.0,
-        ),
-        **plain_view(
-            "unlabeled",
+        **plain_views(
             size=224,
             copies=1,
             crop_area_min=0.1,
@@ -735,18 +707,7 @@ IMAGENET = {
             terms__vat__reverse=True,
             terms__entropy_minimization__on_labeled=True,
         ),
-        **plain_view(
-            "labeled",
-            size=224,
-            copies=1,
-            crop_area_min=0.1,
-            crop_area_max=1.0,
-            interpolation="bilinear",
-            flip_prob=0.5,
-            hsv_prob=0.0,
-        ),
-        **plain_view(
-            "unlabeled",
+        **plain_views(
             size=224,
             copies=1,
             crop_area_min=0.1,
@@ -778,18 +739,7 @@ IMAGENET = {
             terms__vat__reverse=True,
             terms__entropy_minimization__turned=True,
         ),
-        **plain_view(
-            "labeled",
-            size=224,
-            copies=1,
-            crop_area_min=0.1,
-            crop_area_max=1.0,
-            interpolation="bilinear",
-            flip_prob=0.5,
-            hsv_prob=0.0,
-        ),
-        **plain_view(
-            "unlabeled",
+        **plain_views(
             size=224,
             copies=1,
             crop_area_min=0.1,

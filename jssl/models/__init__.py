@@ -104,10 +104,11 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         raise unknown("encoder", name, ENCODERS)
     family, fixed = ENCODERS[name]
     module = FAMILIES[family]
-    given = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in config.get(family, {}).items()
-    }
+    for key in config:
+        if key not in ("name", "head_layers", *FAMILIES):
+            raise unknown("key of encoder", key, ("name", "head_layers", *FAMILIES))
+    options = {family: {}, **config}[family]
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
     built = settings.make(module, given, f"encoder.{family}", **outside)
     sizes = tuple(config["head_layers"]) if "head_layers" in config else ()

@@ -339,6 +339,8 @@ def test_config_errors_name_the_way_out(name, options, message):
 
 
 def test_other_errors():
+    with pytest.raises(ValueError, match="unknown key of encoder 'resent': did you mean 'resnet'"):
+        models.encoder({"name": "resnet18", "resent": {"stem": "cifar"}})
     with pytest.raises(ValueError, match="unknown dtype 'bfloat': did you mean 'bfloat16'"):
         build("convnet", dtype="bfloat")
     with pytest.raises(ValueError, match=r"mlp\.sizes=\(\) must be a tuple of whole numbers of at least 1"):
