@@ -114,7 +114,7 @@ def curves(
     names = sorted({name for line in lines for name in line if name.endswith("/top1")})
     labelled = bool(names) or any(name.endswith("/top1") for name in final)
     names = names if labelled else [name for name in UNLABELLED if any(name in line for line in lines)]
-    figure = Figure(figsize=(9, 3.4))
+    figure = Figure(figsize=(11, 3.4))
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses), color="tab:blue") if losses else None
     left.set(title="training loss", xlabel="step")
@@ -122,7 +122,7 @@ def curves(
     for number, name in enumerate(names):
         points = [(line["step"], line[name]) for line in lines if name in line]
         axes, colour = (twin if number else right), f"C{number}"
-        axes.plot(*zip(*points), marker="o", markersize=3, label=name, color=colour)
+        axes.plot(*zip(*points), marker="o", markersize=3 + 2 * (number == 0), label=name, color=colour)
         own = name.removeprefix("val/")
         if own in final and labelled:
             axes.plot([final["step"]], [final[own]], marker="*", markersize=9, linestyle="", color=colour)
@@ -135,7 +135,12 @@ def curves(
         found for axes in dict.fromkeys((right, twin)) for found in zip(*axes.get_legend_handles_labels())
     ]
     if handles:
-        right.legend(*zip(*handles), fontsize=7)
+        right.legend(
+            *zip(*handles),
+            fontsize=7,
+            loc="center left",
+            bbox_to_anchor=(1.15 if twin is not right else 1.02, 0.5),
+        )
     else:
         right.text(0.5, 0.5, "no evaluation during training", ha="center", transform=right.transAxes)
     for axes in (left, right):
