@@ -204,12 +204,11 @@ def test_unreadable_images_are_left_out_of_evaluations(damaged):
     np.testing.assert_array_equal(np.flatnonzero(~batches[0]["mask"]), [5, 11])
 
 
-def test_nothing_readable_is_an_error_not_a_hang(tmp_path):
-    for name in "abc":
-        (tmp_path / f"{name}.png").write_bytes(b"")
-    batches = TrainBatches(
-        FolderSource(tmp_path), 2, 0, 1, crop_specs={"whole": WHOLE}, process=0, processes=1
-    )
+def test_nothing_readable_is_an_error_not_a_hang(photos):
+    source = FolderSource(photos)
+    for path in source.paths:  # all lost after the folder was opened
+        path.write_bytes(b"")
+    batches = TrainBatches(source, 2, 0, 1, crop_specs={"whole": WHOLE}, process=0, processes=1)
     with pytest.raises(UserError, match="no readable image"):
         batches[0]
 

@@ -10,6 +10,13 @@ from jssl.errors import UserError
 from tests.data.sources.files import png
 
 
+def test_a_folder_without_a_readable_image_is_refused_at_once(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of 3 images below .* is readable: .*c\.png"):
+        sources.load(str(tmp_path), "train")
+
+
 def test_a_flat_folder_is_unlabelled(tmp_path):
     for name in ("b.png", "a.JPG", "c.webp", ".hidden.png", "deep/d.png"):
         png(tmp_path, name)
