@@ -8,6 +8,7 @@ import logging as python_logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -15,6 +16,8 @@ from absl import app, flags, logging
 
 from jssl import compile_cache
 from jssl.errors import UserError, shown
+
+DECODERS = ("PIL", "tifffile")  # that log by themselves
 
 
 def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
@@ -30,11 +33,33 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
+    warn_once_a_kind()
     unraisable = sys.unraisablehook
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
     )
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required))
+
+
+def warn_once_a_kind() -> None:
+    """Decoders warn of every odd file in other words: the first warning of a place in their code is enough."""
+    seen: set[tuple[str, int]] = set()
+
+    def is_first(path: str, line: int) -> bool:
+        first = (path, line) not in seen
+        seen.add((path, line))
+        return first
+
+    def show(message: Warning | str, category: type[Warning], path: str, line: int, *_: object) -> None:
+        if is_first(path, line):
+            logging.warning("%s: %s (said once)", category.__name__, " ".join(str(message).split()))
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    logging.get_absl_handler().addFilter(
+        lambda record: (
+            record.name.partition(".")[0] not in DECODERS or is_first(record.pathname, record.lineno)
+        )
+    )
 
 
 def help_text(usage: str) -> str:

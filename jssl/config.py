@@ -26,7 +26,7 @@ from jssl.errors import UserError, check_numbers, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
-SCHEMA = 3  # goes up when keys change so that older runs cannot be opened
+SCHEMA = 4  # goes up when keys change so that older runs cannot be opened
 STREAMS = ("unlabeled", "labeled")
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
 
@@ -121,7 +121,8 @@ class Data(Section):
       pseudo_labels: an .npz of labels that a model predicted, which the labelled stream has beside the true ones.
       mean: subtracted from pixels in [0, 1], one number or one a channel; 'estimate' takes the data's own.
       std: then divided by; 'estimate' takes the data's own.
-      max_value: the largest pixel value of images of 16 bits that use fewer, 4095 of 12; 0 for 65535.
+      value_range: pixel values of black and white: (0, 4095) of 12 bits; () for all of uint8 and uint16, of floats
+        and other integers for the least and the largest that occur.
       cache_gib: sources of one image size and at most this large are decoded into memory once.
       max_bad_fraction: part of the images that may be unreadable.
       workers: processes that decode; 0 for threads.
@@ -139,7 +140,7 @@ class Data(Section):
     pseudo_labels: str = ""
     mean: Any = (0.0,)
     std: Any = (1.0,)
-    max_value: int = settings.count(0)
+    value_range: Any = ()
     cache_gib: float = settings.weight(4.0)
     max_bad_fraction: float = settings.fraction(0.01)
     workers: int = settings.count(0)

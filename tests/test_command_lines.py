@@ -262,6 +262,21 @@ def test_embedding_writes_features_labels_and_names(run, tmp_path):
     assert len(set(stored["names"].tolist())) == 50
 
 
+def test_decoders_warn_once_of_every_kind(run, tmp_path):
+    """Tags longer than the file, of another number in every file, and an EXIF block that is cut."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0" + bytes([number]) + b"\x01\x02\0\x40\0\0\0\x10\0\0\0"
+        Image.new("L", (8, 8)).save(folder / f"{number}.jpg", exif=exif)
+    arguments = (f"--workdir={run.folder}", f"--data={folder}", f"--out={tmp_path / 'photos.npz'}")
+    status, out, err = called(*arguments, module="jssl.embed")
+    assert (status, out.startswith("6 x 4 features")) == (0, True), err
+    assert err.count("Skipping tag") == 1
+    assert err.count("Corrupt EXIF data") == 1
+    assert len(err.splitlines()) == 2, err
+
+
 def test_without_a_terminal_stdout_has_no_escape_codes(run):
     assert "\x1b" not in run.out
     assert "\r" not in run.out

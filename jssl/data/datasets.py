@@ -55,6 +55,7 @@ class Data:
       added: images of another data set in the unlabelled stream.
       inliers: positions of the unlabelled stream (`unlabeled_pool`) that are no outliers; None for all.
       mean, std: of train's pixels, per channel in [0, 1], where the config asks for an estimate.
+      value_range, stored_dtype: of train's pixels as they are stored, see `normalization.value_range`.
     """
 
     train: Source
@@ -68,6 +69,8 @@ class Data:
     inliers: np.ndarray | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    value_range: tuple[float, ...] | None = None
+    stored_dtype: str = "uint8"
 
     @property
     def num_classes(self) -> int:
@@ -92,6 +95,8 @@ class Data:
             train.dtype.name,
             self.mean,
             self.std,
+            self.value_range,
+            self.stored_dtype,
         )
 
     @functools.cached_property
@@ -212,7 +217,15 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
       UserError: whatever is wrong with the data section, in a sentence.
     """
     data = config.data
-    whole = _open(data, data.train, own)
+    stored = _stored(data, data.name, data.train, own)
+    black_and_white = normalization.value_range(
+        stored, tuple(data.value_range), None if recorded is None else recorded.value_range
+    )
+
+    def prepared(source: Source) -> Source:
+        return _cached(normalization.spread(source, black_and_white, stored.dtype.name), data.cache_gib)
+
+    whole = prepared(stored)
     labels = None if data.labels == "none" or whole.class_names is None else whole
     strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
     rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
@@ -220,7 +233,7 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
     test = None
     has_test = data.test in own if own is not None else sources.has_split(data.name, data.test)
     if data.test and (data.test != "test" or has_test):
-        test = _open(data, data.test, own).converted(whole.channels, whole.dtype)
+        test = prepared(_stored(data, data.name, data.test, own)).converted(whole.channels, whole.dtype)
     if test is not None and labels is not None:
         test = with_classes_of(whole, test, data.test, data.train)
     labeled_indices = None
@@ -242,7 +255,8 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
         pseudo_labels = pseudo_labels.without(labeled_indices)
     added = None
     if data.unlabeled.add:
-        added = _open(data, data.train, name=data.unlabeled.add).converted(whole.channels, whole.dtype)
+        added = prepared(_stored(data, data.unlabeled.add, data.train))
+        added = added.converted(whole.channels, whole.dtype)
     mean, std = _estimates(data, train, recorded)
     found = Data(
         train,
@@ -255,6 +269,8 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
         added,
         mean=mean,
         std=std,
+        value_range=black_and_white,
+        stored_dtype=stored.dtype.name,
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -339,19 +355,20 @@ def _labels_of(source: Source) -> np.ndarray:
     return labels
 
 
-def _open(data: Any, split: str, own: Mapping[str, Source] | None = None, name: str = "") -> Source:
-    """Opens one split (of `data.name` if no other is given) and, where it fits, decodes it into memory once."""
-    if own is None:
-        source = sources.load(name or data.name, split, data.data_dir or None)
-    else:
-        source = sources.sliced(own, split)
+def _stored(data: Any, name: str, split: str, own: Mapping[str, Source] | None = None) -> Source:
+    """Opens one split of a data set, or of a user's own, with the pixels that are stored."""
+    source = sources.load(name, split, data.data_dir or None) if own is None else sources.sliced(own, split)
     if not len(source):
-        raise UserError(f"the split {split!r} of {name or data.name} is empty")
-    source = normalization.of_full_range(source, data.max_value)
+        raise UserError(f"the split {split!r} of {name} is empty")
+    return source
+
+
+def _cached(source: Source, cache_gib: float) -> Source:
+    """The source, decoded into memory once where its images share a size and fit."""
     shape = source.image_shape
     if shape is None or source.is_in_memory:
         return source
-    if len(source) * math.prod(shape) * source.dtype.itemsize > data.cache_gib * GIB:
+    if len(source) * math.prod(shape) * source.dtype.itemsize > cache_gib * GIB:
         return source
-    logging.info("reading %d images of %s (%s) into memory", len(source), data.name, split)
+    logging.info("reading %d images of %s into memory", len(source), source.name)
     return sources.in_memory(source)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the pixels, per channel: given by the config, or estimated from training images."""
+"""What pixel values mean: which are black and white, their mean and standard deviation; given or estimated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 from absl import logging
 
 from jssl.data.sources import BadImage, Source
+from jssl.data.sources.base import DTYPES
 from jssl.errors import UserError, check_numbers
 
 ESTIMATE = "estimate"
 LOOKED_AT = 16  # images whose largest value is looked at
+RANGED = 256  # images that tell the range of numbers that have none
 DARK = 8191  # of 16 bits; images with no larger value are nearly black
 MAX_IMAGES = 2000  # that are looked at
 DIGITS = 6  # that an estimate is rounded to
@@ -29,12 +31,19 @@ def is_estimate(value: Any) -> bool:
 
 
 def check(data: Any) -> None:
-    """Raises UserError unless mean and std of a config's data section are tuples of numbers, or ask for an estimate."""
+    """Raises UserError unless mean, std and value_range of a data section are numbers, or ask for an estimate."""
     for name in ("mean", "std"):
         if not is_estimate(data[name]):
             check_numbers(f"data.{name}", data[name], "or 'estimate'")
     if not is_estimate(data.std) and not all(0 < number < math.inf for number in data.std):
         raise UserError(f"data.std={data.std!r} must be positive")
+    ends = data.value_range
+    if ends != ():
+        check_numbers("data.value_range", ends, "(low, high)")
+        if len(ends) != 2 or not (all(map(math.isfinite, ends)) and ends[0] < ends[1]):
+            raise UserError(
+                f"data.value_range={ends!r} must be (low, high), the values of black and of white"
+            )
 
 
 def resolve(value: Any, estimated: Numbers | None, otherwise: float) -> Numbers:
@@ -86,42 +95,106 @@ def _rounded(values: Sequence[float]) -> Numbers:
 
 
 @dataclasses.dataclass(frozen=True)
-class FullRange:
-    """Pixels of fewer bits than their dtype has, spread over it; what is larger than the largest is cut."""
+class Spread:
+    """Pixels between two values, spread over all that a dtype holds; what lies outside is cut, NaN is black."""
 
-    largest: int
+    low: float
+    high: float
+    dtype: str
 
     def __call__(self, pixels: np.ndarray, index: int) -> np.ndarray:
         del index
-        most = np.iinfo(pixels.dtype).max
-        return np.round(np.minimum(pixels, self.largest) * (most / self.largest)).astype(pixels.dtype)
+        part = (np.nan_to_num(pixels.astype(np.float64), nan=self.low) - self.low) / (self.high - self.low)
+        return np.round(np.clip(part, 0, 1) * np.iinfo(self.dtype).max).astype(self.dtype)
 
 
-def of_full_range(source: Source, max_value: int) -> Source:
-    """A source whose largest pixel value is that of its dtype, if `data.max_value` says what it is now.
+def value_range(source: Source, asked: Numbers, recorded: Numbers | None = None) -> Numbers | None:
+    """The pixel values that are black and white, (low, high); None for all that the dtype holds.
+
+    Args:
+      source: of the training images, as they are stored.
+      asked: `data.value_range`; () for what there is: the range of uint8 and uint16, of other numbers an estimate.
+      recorded: the estimate that a run began with, which stands.
 
     Raises:
-      UserError: if its dtype does not hold that value.
+      UserError: if the dtype does not hold the values asked for, or all pixels are alike.
     """
-    most = int(np.iinfo(source.dtype).max)
-    if max_value > most:
-        raise UserError(f"data.max_value={max_value} is more than pixels of {source.dtype} hold, {most}")
-    if max_value in (0, most):
-        if source.dtype == np.uint16 and not max_value:
-            _warn_of_dark(source)
+    if asked:
+        low, high = map(float, asked)
+        most = np.iinfo(source.dtype).max if _has_range(source.dtype) else math.inf
+        if _has_range(source.dtype) and not (low >= 0 and high <= most):
+            raise UserError(
+                f"data.value_range={asked} is more than pixels of {source.dtype} hold, 0 to {most}"
+            )
+        return None if (low, high) == (0, most) else (low, high)
+    if not _has_range(source.dtype):
+        return recorded or _estimated_range(source)
+    if source.dtype == np.uint16:
+        _warn_of_dark(source)
+    return None
+
+
+def spread(source: Source, black_and_white: Numbers | None, stored_dtype: str) -> Source:
+    """A source whose pixels fill uint8 or uint16.
+
+    Args:
+      source: as it is stored.
+      black_and_white: from `value_range` of the training images.
+      stored_dtype: of the training images; all images of one kind have one range.
+
+    Raises:
+      UserError: if the source's is of another kind.
+    """
+    ranged = _has_range(source.dtype)
+    bits_differ = ranged and black_and_white is not None and source.dtype.name != stored_dtype
+    if bits_differ or ranged != _has_range(np.dtype(stored_dtype)):
+        raise UserError(
+            f"the pixels of {source.name} are {source.dtype}, those of the training images {stored_dtype}: "
+            "store them alike"
+        )
+    if black_and_white is None:
         return source
-    return source.map(FullRange(max_value))
+    dtype = source.dtype.name if ranged else "uint16"
+    return source.map(Spread(black_and_white[0], black_and_white[1], dtype), dtype)
+
+
+def _has_range(dtype: np.dtype) -> bool:
+    """Whether all that a dtype holds is what images of it fill: of uint8 and uint16, not of floats."""
+    return dtype.name in DTYPES
+
+
+def _estimated_range(source: Source) -> Numbers:
+    """The least and the largest value of some images, rounded to 6 digits."""
+    finite = [pixels[np.isfinite(pixels)] for pixels in _some(source, RANGED)]
+    values = np.concatenate([np.zeros(0), *([part.min(), part.max()] for part in finite if part.size)])
+    if not values.size or values.min() == values.max():
+        raise UserError(
+            f"{source.name}: pixels of {source.dtype} that are all alike: set data.value_range=(LOW,HIGH)"
+        )
+    low, high = _rounded([values.min(), values.max()])
+    logging.warning(
+        "%s: pixels of %s, of which %g is taken as black and %g as white, the least and the largest of %d images: "
+        "data.value_range=(LOW,HIGH) sets others",
+        *(source.name, source.dtype, low, high, len(finite)),
+    )
+    return low, high
+
+
+def _some(source: Source, count: int) -> list[np.ndarray]:
+    """The pixels of so many images, evenly spaced; without those that are unreadable."""
+    found = []
+    for row in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int).tolist():
+        with contextlib.suppress(BadImage):
+            found.append(source.decode(source.open(row), row))
+    return found
 
 
 def _warn_of_dark(source: Source) -> None:
     """Says so if some images of 16 bits use an eighth of them at most."""
-    largest = 0
-    for row in np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int).tolist():
-        with contextlib.suppress(BadImage):
-            largest = max(largest, int(source.decode(source.open(row), row).max()))
+    largest = max((int(pixels.max()) for pixels in _some(source, LOOKED_AT)), default=0)
     if 0 < largest <= DARK:
         bits = max(8, largest.bit_length())
         logging.warning(
-            "%s: pixels of 16 bits whose largest is %d of 65535, nearly black: set data.max_value=%d",
+            "%s: pixels of 16 bits whose largest is %d of 65535, nearly black: set data.value_range=(0,%d)",
             *(source.name, largest, 2**bits - 1),
         )

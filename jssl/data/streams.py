@@ -32,6 +32,8 @@ class DataInfo:
       has_pseudo_labels: whether some of its labels are pseudo-labels, distributions with weights.
       dtype: of the pixels, 'uint8' or 'uint16'.
       mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
+      value_range: what was black and white in the pixels as they are stored; None for all of their dtype.
+      stored_dtype: of these.
     """
 
     num_examples: int
@@ -43,6 +45,8 @@ class DataInfo:
     dtype: str = "uint8"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    value_range: tuple[float, ...] | None = None
+    stored_dtype: str = "uint8"
 
 
 @dataclasses.dataclass(frozen=True)

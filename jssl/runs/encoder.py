@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import parallel
+from jssl.data import normalization
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import make_program, restore
@@ -38,8 +39,8 @@ class Encoder:
         """Features of images.
 
         Args:
-          images: [B, H, W, C] of the dtype (uint8 or uint16) and the channels that the encoder was trained on; seen
-            as the run's evaluators see theirs. However many: they pass in batches.
+          images: [B, H, W, C] of the channels and the dtype (of floats any) that the training images are stored with;
+            seen as the run's evaluators see theirs. However many: they pass in batches.
 
         Returns:
           float32[B, D].
@@ -49,11 +50,16 @@ class Encoder:
         """
         images = np.asarray(images)
         info = self._program.info
-        if images.dtype != info.dtype or images.ndim != 4 or images.shape[-1] != info.channels:
+        stored = np.dtype(info.stored_dtype)
+        alike = images.dtype.kind == "f" == stored.kind or images.dtype == stored
+        if not alike or images.ndim != 4 or images.shape[-1] != info.channels or 0 in images.shape[1:]:
             raise UserError(
-                f"the encoder takes {info.dtype}[B, H, W, {info.channels}], as it was trained on, not "
+                f"the encoder takes {stored}[B, H, W, {info.channels}], as it was trained on, not "
                 f"{images.dtype}{list(images.shape)}"
             )
+        if info.value_range is not None:
+            low, high = info.value_range
+            images = normalization.Spread(low, high, info.dtype)(images, 0)
         largest = self._program.config.evals.batch_size
         rows = min(largest, 2 ** max(0, len(images) - 1).bit_length())  # few sizes, so few compilations
         parts = [
@@ -73,6 +79,7 @@ class Encoder:
         from jssl.evaluation.extract import extract_source
 
         info = self._program.info
+        source = normalization.spread(source, info.value_range, info.stored_dtype)
         return extract_source(self._program, self._call, source.converted(info.channels, info.dtype))
 
 

@@ -92,14 +92,51 @@ def test_twelve_bits_in_sixteen_fill_the_range(caplog):
     pixels = np.arange(4 * 8 * 8, dtype=np.uint16).reshape(4, 8, 8, 1) * 16
     source = ArraySource("scan", pixels)
     with caplog.at_level("WARNING", logger="absl"):
-        assert normalization.of_full_range(source, 0) is source
+        assert normalization.value_range(source, ()) is None
     assert (
-        "scan: pixels of 16 bits whose largest is 4080 of 65535, nearly black: set data.max_value=4095"
+        "scan: pixels of 16 bits whose largest is 4080 of 65535, nearly black: set data.value_range=(0,4095)"
         in caplog.text
     )
-    full = normalization.of_full_range(source, 4095)
+    black_and_white = normalization.value_range(source, (0, 4095))
+    full = normalization.spread(source, black_and_white, "uint16")
     np.testing.assert_array_equal(
         full.gather(range(4))["image"], np.round(pixels * (65535 / 4095)).astype(np.uint16)
     )
-    with pytest.raises(UserError, match=r"data\.max_value=300 is more than pixels of uint8 hold, 255"):
-        normalization.of_full_range(ArraySource("a", pixels.astype(np.uint8)), 300)
+    eight_bits = ArraySource("a", pixels.astype(np.uint8))
+    assert normalization.value_range(eight_bits, (0, 255)) is None
+    with pytest.raises(
+        UserError, match=r"data\.value_range=\(0, 300\) is more than pixels of uint8 hold, 0 to"
+    ):
+        normalization.value_range(eight_bits, (0, 300))
+    with pytest.raises(
+        UserError, match=r"pixels of a are uint8, those of the training images uint16: store them"
+    ):
+        normalization.spread(eight_bits, black_and_white, "uint16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint32"])
+def test_numbers_without_a_range_fill_sixteen_bits(dtype, caplog):
+    pixels = np.arange(-96, 96).reshape(3, 8, 8, 1).astype(dtype)
+    scale = (pixels.astype(float) - float(pixels.min())) / (float(pixels.max()) - float(pixels.min()))
+    if dtype == "float32":
+        pixels[0, 0, 0] = np.nan  # the least one
+        scale = np.clip((pixels + 95) / 190, 0, 1)
+        scale[0, 0, 0] = 0
+    source = ArraySource("scan", pixels)
+    with caplog.at_level("WARNING", logger="absl"):
+        black_and_white = normalization.value_range(source, ())
+    assert f"scan: pixels of {dtype}, of which {black_and_white[0]:g} is taken as black" in caplog.text
+    full = normalization.spread(source, black_and_white, dtype)
+    assert full.dtype == np.uint16
+    np.testing.assert_allclose(full.gather(range(3))["image"], scale * 65535, atol=0.51 + 65535e-6)
+    assert normalization.value_range(source, (), recorded=(0.0, 2.0)) == (0.0, 2.0)  # a run's stands
+    with pytest.raises(UserError, match=r"the pixels of b are uint8, those of the training images .*: store"):
+        normalization.spread(ArraySource("b", np.ones((3, 8, 8, 1), np.uint8)), black_and_white, dtype)
+    with pytest.raises(UserError, match=r"that are all alike: set data\.value_range"):
+        normalization.value_range(ArraySource("c", np.zeros((2, 4, 4, 1), dtype)), ())
+
+
+@pytest.mark.parametrize("value", [(1,), (3, 2), (0, float("inf")), ("0", "1")])
+def test_ranges_that_are_none_are_refused(value):
+    with pytest.raises(UserError, match=r"data\.value_range"):
+        normalization.check(config(value_range=value).data)

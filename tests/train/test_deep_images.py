@@ -4,9 +4,10 @@ import logging
 
 import numpy as np
 import pytest
+import tifffile
 
 import jssl
-from jssl.data import datasets, normalization
+from jssl.data import datasets, normalization, sources
 from jssl.errors import UserError
 from jssl.runs import workdir
 from tests.conftest import tiny_config
@@ -63,3 +64,26 @@ def test_the_encoder_takes_what_it_was_trained_on(finished):
         encoder(IMAGES[:2].astype(np.uint8))
     with pytest.raises(UserError, match=r"not uint16\[2, 12, 10, 3\]"):
         encoder(IMAGES[:2, ..., :3])
+
+
+def test_tiffs_of_floats_train_and_whatever_holds_them_gives_the_same_features(tmp_path):
+    images = (IMAGES - 300.0).astype(np.float32)
+    (tmp_path / "scans").mkdir()
+    for number, image in enumerate(images):
+        tifffile.imwrite(
+            tmp_path / "scans" / f"{number:02}.tif", image, photometric="minisblack", planarconfig="contig"
+        )
+    config = tiny_config(data__name=str(tmp_path / "scans"), data__holdout=0.25, total_steps=2)
+    for view in config.data.unlabeled.views.values():
+        view.size = 10
+    jssl.run(config, tmp_path / "run")
+    info = workdir.read_info(tmp_path / "run")
+    assert (info.dtype, info.stored_dtype) == ("uint16", "float32")
+    assert info.value_range == (images.min(), images.max())
+    encoder = jssl.load(tmp_path / "run")
+    of_folder = encoder.embed(sources.load(str(tmp_path / "scans"), "train")).x
+    of_array = encoder.embed(sources.ArraySource("a", images[:, 1:-1])).x  # the central squares
+    np.testing.assert_allclose(of_folder, of_array, atol=1e-4)
+    np.testing.assert_allclose(encoder(images[:, 1:-1].astype(np.float64)), of_array, atol=1e-4)
+    with pytest.raises(UserError, match=r"the pixels of b are uint16, those of the training images float32"):
+        encoder.embed(sources.ArraySource("b", IMAGES))

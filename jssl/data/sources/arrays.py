@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.base import DTYPES, BadImage, PixelMap, Source, chunks, fields_of, places_of
+from jssl.data.sources.base import BadImage, PixelMap, Source, chunks, fields_of, places_of
 from jssl.data.sources.images import Opened, Path
 from jssl.errors import UserError
 
@@ -32,10 +32,10 @@ CHECKED_ROWS = 256  # of an array on disk, which its checksum is made of
 
 
 class ArraySource(Source):
-    """Images of one size in memory. `bad` are positions whose image could not be decoded.
+    """Images of one size in an array. `bad` are positions whose image could not be decoded.
 
     Labels are positions in `class_names`. Without names they are any numbers or words: the classes are those that
-    occur, in their order, and have the labels as names.
+    occur, in their order, and have the labels as names. Parts of a source share its array.
 
     Raises:
       UserError: unless images are uint8 or uint16[N, H, W, C] and labels int or str[N], none of them negative.
@@ -65,53 +65,76 @@ class ArraySource(Source):
             values, labels = np.unique(labels, return_inverse=True)
             class_names = tuple(map(str, values))
         self.name = name
-        self.images = images
         self.fields = fields_of(images.shape[1:], str(images.dtype), class_names)
-        self.bad = bad or {}
+        self._array, self._bad = images, bad or {}
         self._labels = None if labels is None else labels.astype(np.int32)
+        self._rows = np.arange(len(images))  # of the array, those of this source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArraySource, (self.name, self.images, self.labels(), self.class_names, self.bad)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._rows)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, [N, H, W, C]."""
+        return self._array if len(self) == len(self._array) and self._in_order else self._array[self._rows]
+
+    @property
+    def _in_order(self) -> bool:
+        return bool((self._rows == np.arange(len(self))).all())
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Positions of the images that could not be decoded, and why."""
+        if not self._bad:
+            return {}
+        return {place: self._bad[row] for place, row in enumerate(self._rows.tolist()) if row in self._bad}
 
     def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
-        return [self.images[i] for i in indices]
+        return [np.asarray(self._array[self._rows[i]]) for i in indices]
 
     def open_handle(self, handle: Any, index: int) -> Opened:
-        if index in self.bad:
-            raise BadImage(self.bad[index])
+        if self._bad and (row := int(self._rows[index])) in self._bad:
+            raise BadImage(self._bad[row])
         return super().open_handle(handle, index)
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
-        rows = np.asarray(indices)
-        if self.bad and not self.bad.keys().isdisjoint(rows.tolist()):
+        rows = self._rows[np.asarray(indices)]
+        if self._bad and not self._bad.keys().isdisjoint(rows.tolist()):
             return None
-        found = {"image": self.images[rows]}
+        found = {"image": np.asarray(self._array[rows])}
         return found if self._labels is None else {**found, "label": self._labels[rows]}
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Source:
-        rows = np.asarray(indices, np.int64)
-        new = {int(old): place for place, old in enumerate(rows)} if self.bad else {}
-        bad = {new[i]: text for i, text in self.bad.items() if i in new}
-        return self._like(self.images[rows], None if self._labels is None else self._labels[rows], bad)
+        return self._with(_rows=self._rows[np.asarray(indices, np.int64)])
 
-    def map(self, function: PixelMap) -> Source:
-        changed = np.empty_like(self.images)
-        for i, image in enumerate(self.images):
-            changed[i] = function(image, i)
-        return self._like(changed, self._labels, self.bad)
+    def _with(self, **changed: Any) -> ArraySource:
+        """A source of the same array; copy.copy would go by `__reduce__`."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, **changed)
+        return other
 
-    def _like(self, images: np.ndarray, labels: np.ndarray | None, bad: dict[int, str]) -> ArraySource:
-        return ArraySource(self.name, images, labels, self.class_names, bad)
+    def map(self, function: PixelMap, dtype: str = "") -> Source:
+        if not self.is_in_memory:
+            return super().map(function, dtype)
+        changed = np.empty((len(self), *self._array.shape[1:]), dtype or self._array.dtype)
+        for i, row in enumerate(self._rows):
+            changed[i] = function(self._array[row], i)
+        return ArraySource(self.name, changed, self.labels(), self.class_names, self.bad)
 
     def renamed(self, class_names: Sequence[str]) -> Source:
         if self._labels is None or self.class_names == tuple(class_names):
             return self
-        labels = places_of(self.class_names or (), class_names)[self._labels]
-        return ArraySource(self.name, self.images, labels, class_names, self.bad)
+        return self._with(
+            fields=fields_of(self._array.shape[1:], str(self._array.dtype), class_names),
+            _labels=places_of(self.class_names or (), class_names)[self._labels],
+        )
 
     def concat(self, other: Source) -> Source:
         both = super().concat(other)
-        if not other.is_in_memory:
+        if not (self.is_in_memory and other.is_in_memory):
             return both
         parts = [source.gather(np.arange(len(source))) for source in (self, other)]
         whole = [part["image"] for part in parts if part is not None]
@@ -123,13 +146,16 @@ class ArraySource(Source):
         return self
 
     def labels(self) -> np.ndarray | None:
-        return self._labels
+        return None if self._labels is None else self._labels[self._rows]
 
     def content_checksum(self) -> int:
-        return zlib.crc32(np.ascontiguousarray(self.images).data)
+        checksum = 0
+        for chunk in chunks(len(self)):
+            checksum = zlib.crc32(np.ascontiguousarray(self._array[self._rows[chunk]]).data, checksum)
+        return checksum
 
 
-class NpySource(Source):
+class NpySource(ArraySource):
     """Rows of an .npy file, mapped into memory: only those asked for are read.
 
     Args:
@@ -137,43 +163,23 @@ class NpySource(Source):
       rows: int64[M], positions in the file; all of them by default.
     """
 
+    is_in_memory = False
+
     def __init__(self, path: pathlib.Path, rows: np.ndarray | None = None):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(images, np.ndarray):
             raise UserError(f"{path} is an .npz: rename it")
+        super().__init__(path.stem, with_channels(path.stem, images))
         self.path = path
-        self.images = with_channels(path.stem, images)
-        check_images(path.stem, self.images)
-        self.rows = np.arange(len(self.images)) if rows is None else rows
-        self.name, self.fields = path.stem, fields_of(self.images.shape[1:], str(self.images.dtype))
+        self._rows = self._rows if rows is None else rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return NpySource, (self.path, self.rows)  # for worker processes: not the pixels
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
-        return [np.array(self.images[self.rows[i]]) for i in indices]
-
-    def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
-        return {"image": np.array(self.images[self.rows[np.asarray(indices)]])}
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Source:
-        return NpySource(self.path, self.rows[np.asarray(indices, np.int64)])
-
-    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
-        if (channels, np.dtype(dtype)) != (self.channels, self.dtype):
-            raise self._unlike(channels, np.dtype(dtype))
-        return self
-
-    def labels(self) -> np.ndarray | None:
-        return None
+        return NpySource, (self.path, self._rows)  # for worker processes: not the pixels
 
     def content_checksum(self) -> int:
         """A checksum of some rows, evenly spaced: reading all may take hours."""
         spread = np.linspace(0, len(self) - 1, min(len(self), CHECKED_ROWS)).astype(np.int64)
-        return zlib.crc32(np.ascontiguousarray(self.images[self.rows[spread]]).data, len(self))
+        return zlib.crc32(np.ascontiguousarray(self._array[self._rows[spread]]).data, len(self))
 
 
 def with_channels(name: str, images: np.ndarray) -> np.ndarray:
@@ -194,10 +200,10 @@ def with_channels(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def check_images(name: str, images: np.ndarray) -> None:
-    """Raises UserError unless images are uint8 or uint16[N, H, W, C]."""
-    if str(images.dtype) not in DTYPES or images.ndim != 4 or 0 in images.shape[1:]:
+    """Raises UserError unless images are numbers [N, H, W, C]."""
+    if images.dtype.kind not in "uif" or images.ndim != 4 or 0 in images.shape[1:]:
         raise UserError(
-            f"{name}: images must be uint8 or uint16[N, H, W, C], not {images.dtype}{list(images.shape)}"
+            f"{name}: images must be uint8, uint16 or floats[N, H, W, C], not {images.dtype}{list(images.shape)}"
         )
 
 

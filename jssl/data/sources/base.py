@@ -16,7 +16,7 @@ from jssl.data.sources.images import Opened
 from jssl.errors import UserError, shown
 
 KINDS = ("image", "label", "text", "audio", "video", "boxes", "mask")
-DTYPES = ("uint8", "uint16")  # of images
+DTYPES = ("uint8", "uint16")  # of images that encoders see
 UNREAD = -2  # a label whose record has not been read
 CHUNK = 1024  # records read at once from array_record files
 
@@ -138,14 +138,15 @@ class Source(abc.ABC):
         """The examples at some positions, in the order given."""
         return Subset(self, np.asarray(indices, np.int64))
 
-    def map(self, function: PixelMap) -> Source:
+    def map(self, function: PixelMap, dtype: str = "") -> Source:
         """A source of the same examples with changed images.
 
         Args:
-          function: of pixels [H, W, C] and a position in this source, to pixels of that shape and dtype. It is
-            pickled where worker processes decode.
+          function: of pixels [H, W, C] and a position in this source, to pixels of that shape. It is pickled where
+            worker processes decode.
+          dtype: of the changed pixels; '' if they keep theirs.
         """
-        return Mapped(self, function)
+        return Mapped(self, function, dtype)
 
     def renamed(self, class_names: Sequence[str]) -> Source:
         """A source of the same examples whose labels are positions in other names, which hold all of its own."""
@@ -178,7 +179,7 @@ class Source(abc.ABC):
         if (channels, dtype) == (self.channels, self.dtype):
             return self
         grey_or_colour = channels == self.channels or {channels, self.channels} == {1, 3}
-        if not grey_or_colour or dtype < self.dtype:
+        if not grey_or_colour or dtype.kind != self.dtype.kind or dtype < self.dtype:
             raise self._unlike(channels, dtype)
         other = copy.copy(self)
         image = self.fields["image"]
@@ -237,9 +238,10 @@ class Subset(Source):
 class Mapped(Source):
     """Another source with changed pixels. A handle is the pair of the other's handle and the position."""
 
-    def __init__(self, source: Source, function: PixelMap):
-        self.source, self.function = source, function
-        self.name, self.fields = source.name, source.fields
+    def __init__(self, source: Source, function: PixelMap, dtype: str = ""):
+        self.source, self.function, self._dtype = source, function, dtype
+        image = dataclasses.replace(source.fields["image"], dtype=dtype or source.dtype.name)
+        self.name, self.fields = source.name, {**source.fields, "image": image}
         self.labels_are_cheap = source.labels_are_cheap
 
     def __len__(self) -> int:
@@ -254,7 +256,14 @@ class Mapped(Source):
         return images.from_array(self.function(pixels, position))
 
     def converted(self, channels: int, dtype: np.dtype | str) -> Source:
-        return Mapped(self.source.converted(channels, dtype), self.function)
+        if not self._dtype:
+            return Mapped(self.source.converted(channels, dtype), self.function)
+        if np.dtype(dtype) != self.dtype:
+            raise self._unlike(channels, np.dtype(dtype))
+        return Mapped(self.source.converted(channels, self.source.dtype), self.function, self._dtype)
+
+    def content_checksum(self) -> int:
+        return self.source.content_checksum()
 
     def labels(self) -> np.ndarray | None:
         return self.source.labels()

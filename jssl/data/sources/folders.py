@@ -47,7 +47,7 @@ class FolderSource(Source):
     Sub-folders are classes if there are two or more and nearly all images lie in them. Sixteen files, evenly spaced by
     name, tell what all images are: 3 channels of uint8 where they have 8 bits, grey or not; one channel of uint16
     where all are grey and one has 16 bits; the channels that they share where they have another number of them, in
-    TIFFs. Where only some have 16 bits the others are widened to it.
+    TIFFs. Where only some have 16 bits the others are widened to it. TIFFs of other numbers are read as float32.
 
     Raises:
       UserError: if there is no image, the sixteen differ in channels otherwise, or are of a kind that is not read.
@@ -272,9 +272,14 @@ def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
             f"none of {len(spread)} images below {shown(root)} that were looked at is readable: {reason}"
         )
     channels = {count for count, _ in found}
-    dtype = "uint16" if any(dtype == np.uint16 for _, dtype in found) else "uint8"
+    dtypes = {dtype.name for _, dtype in found}
+    if "float32" in dtypes and len(dtypes) > 1:
+        raise UserError(
+            f"{shown(root)} has images of floats and of integers: give each kind a folder of its own"
+        )
+    dtype = max(dtypes, key=["uint8", "uint16", "float32"].index)
     if len(channels | {1, 3}) == 2:
-        return (1, dtype) if channels == {1} and dtype == "uint16" else (3, dtype)
+        return (1, dtype) if channels == {1} and dtype != "uint8" else (3, dtype)
     if len(channels) > 1:
         counts = " and of ".join(map(str, sorted(channels)))
         raise UserError(f"{shown(root)} has images of {counts} channels: give each kind a folder of its own")

@@ -51,7 +51,7 @@ def open_image(handle: Path | bytes | np.ndarray) -> Opened:
     """Opens lazily: for files only the header is read, unless they are TIFFs that Pillow has no mode for.
 
     Raises:
-      UnsupportedImage: for colour PNGs of 16 bits a channel and for pixels that are neither uint8 nor uint16.
+      UnsupportedImage: for colour PNGs of 16 bits a channel, for TIFFs of several pages and of complex numbers.
       Exception: whatever the decoder says of a broken file.
     """
     if isinstance(handle, np.ndarray):
@@ -101,7 +101,7 @@ def describe(image: Opened) -> tuple[int, np.dtype]:
     if isinstance(image, np.ndarray):
         return image.shape[-1], image.dtype
     if image.mode == "F":
-        raise UnsupportedImage("of floats, which have no known range: save it as uint8 or uint16")
+        return 1, np.dtype(np.float32)
     if _is_deep(image):
         return 1, np.dtype(np.uint16)
     return (1 if image.mode in _GREY else 3), np.dtype(np.uint8)
@@ -162,14 +162,16 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """All that Pillow holds: uint16[H, W, 1], uint8[H, W, 1] or uint8[H, W, 3]."""
+    """All that Pillow holds: uint16, float32 or uint8[H, W, 1], or uint8[H, W, 3]."""
     if not _is_deep(image):
         mode = "L" if image.mode in _GREY else "RGB"
         pixels = np.asarray(_opaque(image).convert(mode))
         return pixels[..., None] if mode == "L" else pixels
     pixels = np.asarray(image)
-    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    if pixels.dtype.kind == "f":
+        return pixels.astype(np.float32)[..., None]
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(f"pixels of mode {image.mode} that uint16 does not hold: save them as floats")
     return pixels.astype(np.uint16)[..., None]
 
 
@@ -180,13 +182,16 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if (found, channels) == (1, 3):
         return np.repeat(pixels, 3, axis=-1)
     if (found, channels) == (3, 1):
-        return np.round(pixels @ _LUMA).astype(pixels.dtype)[..., None]
+        grey = (pixels @ _LUMA)[..., None]
+        return grey.astype(pixels.dtype) if pixels.dtype.kind == "f" else np.round(grey).astype(pixels.dtype)
     raise ValueError(f"{found} channels where the other images have {channels}")
 
 
 def _widened(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if pixels.dtype == dtype:
         return pixels
+    if dtype.kind != pixels.dtype.kind:
+        raise ValueError(f"pixels of {pixels.dtype} where the other images have {dtype}")
     if dtype < pixels.dtype:
         raise ValueError("16 bits a pixel where the other images have 8: convert it, or all the others")
     return pixels.astype(dtype) * dtype.type(_WIDER)
@@ -200,7 +205,7 @@ def _begins(handle: Path | bytes) -> bytes:
 
 
 def _read_tiff(handle: Path | bytes) -> np.ndarray:
-    """The first page of a TIFF, uint8 or uint16[H, W, C]."""
+    """The first page of a TIFF, [H, W, C]: uint8, uint16, or float32 for all other numbers."""
     import tifffile
 
     content = handle if isinstance(handle, bytes) else handle.read_bytes()
@@ -217,6 +222,8 @@ def _read_tiff(handle: Path | bytes) -> np.ndarray:
             pixels = pixels[..., None]
         elif page.axes != "YXS":
             raise UnsupportedImage(f"a TIFF with axes {page.axes}: save it with axes YX or YXS")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnsupportedImage(f"a TIFF of {pixels.dtype}: save it as uint8 or uint16")
-    return pixels
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels
+    if pixels.dtype.kind not in "uif":
+        raise UnsupportedImage(f"a TIFF of {pixels.dtype}: save it as uint8, uint16 or floats")
+    return pixels.astype(np.float32)

@@ -45,7 +45,7 @@ def test_an_npy_is_mapped_and_only_rows_asked_for_are_read(tmp_path):
     np.save(tmp_path / "a.npy", images)
     source = sources.load(str(tmp_path / "a.npy"), "train[100:]")
     assert isinstance(source, sources.NpySource)
-    assert isinstance(source.images, np.memmap)
+    assert isinstance(sources.load(str(tmp_path / "a.npy"), "train").images, np.memmap)
     assert not source.is_in_memory
     part = source.take([3, 1])
     assert isinstance(part, sources.NpySource)
@@ -58,8 +58,10 @@ def test_an_npy_is_mapped_and_only_rows_asked_for_are_read(tmp_path):
     memory = sources.in_memory(source)
     assert memory.is_in_memory
     np.testing.assert_array_equal(memory.images[..., 0], images[100:])
-    np.save(tmp_path / "b.npy", np.zeros((2, 3, 3)))
-    with pytest.raises(UserError, match=r"must be uint8 or uint16\[N, H, W, C\], not float64\[2, 3, 3, 1\]"):
+    np.save(tmp_path / "b.npy", np.zeros((2, 3, 3), complex))
+    with pytest.raises(
+        UserError, match=r"must be uint8, uint16 or floats\[N, H, W, C\], not complex128\[2, 3, 3, 1\]"
+    ):
         sources.load(str(tmp_path / "b.npy"), "train")
 
 
@@ -178,3 +180,17 @@ def test_arrays_that_are_something_else_are_told(tmp_path, caplog):
     np.save(tmp_path / "one.npy", np.zeros((32, 32, 1), np.uint8))
     with pytest.raises(UserError, match="looks like one image"):
         sources.load(str(tmp_path / "one.npy"), "train")
+
+
+def test_parts_share_their_array():
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 3, 1), np.uint8)
+    whole = ArraySource("x", images, np.arange(50) % 4, bad={7: "torn"})
+    part = whole.take(np.arange(49, -1, -1)).take([1, 42, 3]).renamed(("0", "1", "2", "3", "4"))
+    assert np.shares_memory(part._array, images)
+    np.testing.assert_array_equal(part.images, images[[48, 7, 46]])
+    np.testing.assert_array_equal(part.labels(), [0, 3, 2])
+    assert part.bad == {1: "torn"}
+    assert part.content_checksum() == ArraySource("y", images[[48, 7, 46]]).content_checksum()
+    copy = pickle.loads(pickle.dumps(part))
+    assert copy._array.shape == (3, 3, 3, 1)  # only what it is travels to worker processes
+    assert (copy.bad, copy.class_names) == (part.bad, part.class_names)

@@ -31,7 +31,7 @@ def errors(tmp_path):
     (tmp_path / "empty").mkdir()
     png(tmp_path, "folder/1.png")
     np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
-    np.savez(tmp_path / "floats.npz", images=np.zeros((2, 3, 3, 3)))
+    np.savez(tmp_path / "words.npz", images=np.full((2, 3, 3, 3), "a"))
     np.savez(tmp_path / "short.npz", images=np.zeros((2, 3, 3, 3), np.uint8), labels=[1])
     np.savez(tmp_path / "negative.npz", images=np.zeros((2, 3, 3, 3), np.uint8), labels=[1, -1])
     (tmp_path / "broken.npz").write_bytes(b"PK no zip")
@@ -45,7 +45,7 @@ def errors(tmp_path):
         (str(tmp_path / "nowhere"), "train"): "there is no folder",
         (str(tmp_path / "nowhere.npz"), "train"): "there is no file",
         (str(tmp_path / "other.npz"), "train"): "no array 'images', only pictures",
-        (str(tmp_path / "floats.npz"), "train"): "must be uint8",
+        (str(tmp_path / "words.npz"), "train"): "must be uint8",
         (str(tmp_path / "short.npz"), "train"): r"labels must be int\[2\]",
         (str(tmp_path / "negative.npz"), "train"): "labels must not be negative",
         (str(tmp_path / "broken.npz"), "train"): "cannot read",
