@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from jssl.data import normalization, sources, splits
-from jssl.data.pseudo_labels import PseudoLabels, read_inliers
+from jssl.data.pseudo_labels import PseudoLabels, Rows, Targets, read_inliers
 from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.data.sources import Source, corrupted
 from jssl.data.streams import DataInfo
@@ -83,7 +83,8 @@ class Data:
         train = self.train
         labeled = 0 if self.labeled_indices is None else len(self.labeled_indices)
         labeled += 0 if self.pseudo_labels is None else len(self.pseudo_labels.index)
-        has_pseudo_labels = self.pseudo_labels is not None
+        pseudo = self.pseudo_labels
+        kind = "" if pseudo is None else "soft" if pseudo.soft else "hard"
         unlabeled = len(self.unlabeled_pool) if self.inliers is None else len(self.inliers)
         return DataInfo(
             unlabeled,
@@ -91,7 +92,7 @@ class Data:
             train.channels,
             self.num_classes,
             labeled,
-            has_pseudo_labels,
+            kind,
             train.dtype.name,
             self.mean,
             self.std,
@@ -167,10 +168,10 @@ class Data:
         source = self.train.take(self.labeled_indices)
         return source, _labels_of(source)
 
-    def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, np.ndarray]]:
-        """Source, labels and, where there are pseudo-labels, `target` and `weight` of the labelled stream.
+    def labeled_stream(self) -> tuple[Source, np.ndarray, dict[str, Rows]]:
+        """Source, labels and, where there are pseudo-labels, `weight` (of soft ones `target`) of the labelled stream.
 
-        True labels come first, as distributions of one class with weight 1; the label of a pseudo-label is its
+        True labels come first, with weight 1 (as distributions of one class); the label of a pseudo-label is its
         likeliest class.
         """
         source, labels = self.labeled()
@@ -179,9 +180,12 @@ class Data:
         assert self.labeled_indices is not None
         pseudo_labels = self.pseudo_labels
         source = self.train.take(np.concatenate([self.labeled_indices, pseudo_labels.index]))
-        target = np.concatenate([np.eye(self.num_classes, dtype=np.float32)[labels], pseudo_labels.target])
-        weight = np.concatenate([np.ones(len(labels), np.float32), pseudo_labels.weight])
-        return source, target.argmax(axis=1).astype(np.int32), {"target": target, "weight": weight}
+        more: dict[str, Rows] = {
+            "weight": np.concatenate([np.ones(len(labels), np.float32), pseudo_labels.weight])
+        }
+        if pseudo_labels.soft:
+            more["target"] = Targets(labels, pseudo_labels.target)
+        return source, np.concatenate([labels, pseudo_labels.label]), more
 
     def train_labels(self) -> np.ndarray | None:
         """int32[N], -1 where a label may not be used."""

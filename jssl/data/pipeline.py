@@ -26,6 +26,7 @@ from jax.sharding import Mesh
 from jssl import parallel
 from jssl.data import host
 from jssl.data.augment.view_spec import ViewSpec
+from jssl.data.pseudo_labels import Rows
 from jssl.data.sources import BadImage, Source
 from jssl.data.sources.images import DECODER_ERRORS
 from jssl.errors import UserError
@@ -107,7 +108,7 @@ class TrainBatches(_Batches):
         crop_specs: Mapping[str, ViewSpec] | None = None,
         process: int | None = None,
         processes: int | None = None,
-        more: Mapping[str, np.ndarray] | None = None,
+        more: Mapping[str, Rows] | None = None,
     ):
         super().__init__(source, batch_size, process, processes)
         self.more = dict(more or {})

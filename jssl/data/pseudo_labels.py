@@ -18,13 +18,15 @@ class PseudoLabels:
 
     Attributes:
       index: positions within train, int64[M]; one may occur several times.
-      target: distributions over the classes, float32[M, C].
+      label: the likeliest class, int32[M].
+      target: distributions over the classes, float32[M, C], of soft labels; [0, C] where the class alone counts.
       weight: how much each counts, float32[M].
       confidence: the largest probability that the model gave, float32[M].
       split_fingerprint: of the train that is meant, see `datasets.split_fingerprint`.
     """
 
     index: np.ndarray
+    label: np.ndarray
     target: np.ndarray
     weight: np.ndarray
     confidence: np.ndarray
@@ -33,8 +35,38 @@ class PseudoLabels:
     def without(self, labeled_indices: np.ndarray) -> PseudoLabels:
         """Those of images whose true labels are not shown: a true label takes precedence."""
         others = ~np.isin(self.index, labeled_indices)
-        names = ("index", "target", "weight", "confidence")
+        names = ("index", "label", "weight", "confidence", *(("target",) if self.soft else ()))
         return dataclasses.replace(self, **{name: getattr(self, name)[others] for name in names})
+
+    @property
+    def soft(self) -> bool:
+        """Whether labels are distributions."""
+        return len(self.target) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """The distributions of a stream whose first rows have true labels and whose others have soft ones.
+
+    Made row by row: those of all true labels would be a large array of zeros.
+
+    Attributes:
+      labels: the true ones, int32[N].
+      soft: float32[M, C].
+    """
+
+    labels: np.ndarray
+    soft: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        true = rows < len(self.labels)
+        target = np.zeros((len(rows), self.soft.shape[1]), np.float32)
+        target[true, self.labels[rows[true]]] = 1
+        target[~true] = self.soft[rows[~true] - len(self.labels)]
+        return target
+
+
+Rows = np.ndarray | Targets  # that are asked for by their numbers
 
 
 def read(path: str, split_fingerprint: np.ndarray, classes: int) -> PseudoLabels:

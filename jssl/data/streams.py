@@ -29,7 +29,8 @@ class DataInfo:
       channels: of all images.
       num_classes: 0 if unlabelled.
       num_labeled: images of the labelled stream.
-      has_pseudo_labels: whether some of its labels are pseudo-labels, distributions with weights.
+      pseudo_labels: whether some of its labels are pseudo-labels with weights: '', 'hard' (classes) or 'soft'
+        (distributions).
       dtype: of the pixels, 'uint8' or 'uint16'.
       mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
       value_range: what was black and white in the pixels as they are stored; None for all of their dtype.
@@ -41,7 +42,7 @@ class DataInfo:
     channels: int
     num_classes: int = 0
     num_labeled: int = 0
-    has_pseudo_labels: bool = False
+    pseudo_labels: str = ""
     dtype: str = "uint8"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -101,8 +102,10 @@ class Stream:
             assert info.image_shape is not None
             image = struct(info.dtype, *info.image_shape)
         part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
-        if self.name == "labeled" and info.has_pseudo_labels:
-            part |= {"target": struct(jnp.float32, info.num_classes), "weight": struct(jnp.float32)}
+        if self.name == "labeled" and info.pseudo_labels:
+            part["weight"] = struct(jnp.float32)
+        if self.name == "labeled" and info.pseudo_labels == "soft":
+            part["target"] = struct(jnp.float32, info.num_classes)
         return part
 
 

@@ -42,7 +42,7 @@ class Features:
 
 
 def extract(
-    apply: Callable[[Array], Array],
+    apply: Callable[[Array], Array | np.ndarray],
     batches: EvalBatches,
     mesh: Mesh,
     bad_images: BadImages,
@@ -52,21 +52,27 @@ def extract(
     """Runs `apply` (images as they are, sharded over the mesh -> float32[B, D] on every device) over a source."""
     from jssl.data.pipeline import read_ahead
 
-    x, labels, index = [], [], []
+    count, most = 0, len(batches.source)
+    x, labels, index = np.zeros((0, 0), np.float32), np.empty(most, np.int32), np.empty(most, np.int32)
     for host_batch in read_ahead(batches, workers=workers, threads=threads):
         bad_images.note(host_batch.pop("bad"))
         batch = parallel.global_batch(host_batch, mesh)
         rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
         keep = rows["mask"]
-        x.append(np.asarray(apply(batch["image"]), np.float32)[keep])
-        labels.append(rows["label"][keep])
-        index.append(rows["index"][keep])
-    if not sum(map(len, x)):
+        found = np.asarray(apply(batch["image"]), np.float32)[keep]
+        if not count:  # one array for all: theirs may be much of the memory
+            x = np.empty((most, found.shape[1]), np.float32)
+        place = slice(count, count + len(found))
+        x[place], labels[place], index[place] = found, rows["label"][keep], rows["index"][keep]
+        count += len(found)
+    if not count:
         raise UserError(f"no image of {batches.source.name} is readable")
-    return Features(np.concatenate(x), np.concatenate(labels), np.concatenate(index))
+    return Features(x[:count], labels[:count], index[:count])
 
 
-def extract_source(program: Program, apply: Callable[[Array], Array], source: Source) -> Features:
+def extract_source(
+    program: Program, apply: Callable[[Array], Array | np.ndarray], source: Source
+) -> Features:
     """Features of all readable images of a source, made square on the host where the program's data are."""
     from jssl.data.pipeline import BadImages, EvalBatches
 

@@ -48,21 +48,25 @@ class KNN(Evaluator):
         assert data.labeled is not None
         train = encode(data.labeled)
         query = train if data.query is None else encode(data.query)
-        measure = functools.partial(
-            knn,
+        ks = (self.k,) if self.k else self.candidates
+        ranked = functools.partial(
+            _ranked,
+            ks=ks,
             classes=data.classes,
             mesh=ctx.mesh,
             temperature=self.temperature,
             center=self.center or ctx.baseline == "pixels",
         )
-        bank, k = (train.x, train.labels), self.k
-        if not self.k:
+        best = 0
+        if len(ks) > 1:
             some = np.random.default_rng(0).permutation(len(train.x))[:CHOSEN_ON]
-            bank = (train.x[some], train.labels[some])
-            scores = [measure(*bank, *bank, k=each, leave_one_out=True)["top1"] for each in self.candidates]
-            k, bank = self.candidates[int(np.argmax(scores))], (train.x, train.labels)
-        values = measure(*bank, query.x, query.labels, k=k, leave_one_out=data.query is None)
-        return Evaluation(values if self.k else {**values, "k": k})
+            x, labels = train.x[some], train.labels[some]
+            best = int(
+                np.argmax([accuracy(r, labels)["top1"] for r in ranked(x, labels, x, leave_one_out=True)])
+            )
+        found = ranked(train.x, train.labels, query.x, leave_one_out=data.query is None)[best]
+        values = accuracy(found, query.labels)
+        return Evaluation(values if self.k else {**values, "k": ks[best]})
 
 
 def knn(
@@ -115,7 +119,25 @@ def knn(
         raise UserError(f"knn: k={k} and temperature={temperature} must be positive")
     mesh = parallel.make_mesh() if mesh is None else mesh
     classes = num_classes(train_labels, test_labels) if classes is None else classes
-    k = min(k, len(train_x) - leave_one_out)
+    (ranked,) = _ranked(
+        *(train_x, train_labels, test_x), (k,), classes, mesh, temperature, center, leave_one_out
+    )
+    return accuracy(ranked, test_labels)
+
+
+def _ranked(
+    train_x: np.ndarray,
+    train_labels: np.ndarray,
+    test_x: np.ndarray,
+    ks: tuple[int, ...],
+    classes: int,
+    mesh: Mesh,
+    temperature: float,
+    center: bool,
+    leave_one_out: bool,
+) -> list[np.ndarray]:
+    """The five classes with most votes, int[M, <=5], for each of several numbers of neighbours, of one search."""
+    ks = tuple(min(k, len(train_x) - leave_one_out) for k in ks)
     offset = train_x.mean(axis=0, keepdims=True) if center else None
     bank, queries = _unit(train_x, offset, mesh.size), _unit(test_x, offset)
     own = np.arange(len(queries)) if leave_one_out else np.full(len(queries), -1)
@@ -123,20 +145,20 @@ def knn(
     labels = np.pad(train_labels, (0, len(bank) - len(train_x)), constant_values=-1)
     bank_rows = parallel.put_rows(bank, mesh)
     label_rows = parallel.put_rows(labels.astype(np.int32), mesh)
-    vote = _voter(mesh, k, temperature, classes)
-    predictions = []
+    vote = _voter(mesh, ks, temperature, classes)
+    predictions: list[list[np.ndarray]] = [[] for _ in ks]
     for start in range(0, len(queries), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
         block = parallel.pad_rows(queries[rows], QUERY_BLOCK)  # whole blocks, so that one shape is compiled
         self_rows = parallel.pad_rows(own[rows].astype(np.int32), QUERY_BLOCK)
         put = parallel.put_replicated((block, self_rows), mesh)
-        predictions.append(np.asarray(vote(bank_rows, label_rows, *put)))
-    ranked = np.concatenate(predictions)[: len(queries)]
-    return accuracy(ranked, test_labels)
+        for found, answers in zip(predictions, vote(bank_rows, label_rows, *put)):
+            found.append(np.asarray(answers))
+    return [np.concatenate(found)[: len(queries)] for found in predictions]
 
 
 @functools.lru_cache(maxsize=8)
-def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignore[no-untyped-def]
+def _voter(mesh: Mesh, ks: tuple[int, ...], temperature: float, classes: int):  # type: ignore[no-untyped-def]
     rows, whole = PartitionSpec(parallel.DATA_AXIS), PartitionSpec()
 
     def nearest(bank: Array, labels: Array, queries: Array, own: Array) -> tuple[Array, Array]:
@@ -144,7 +166,7 @@ def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignor
         first = jax.lax.axis_index(parallel.DATA_AXIS) * len(bank)
         excluded = (labels < 0) | (first + jnp.arange(len(bank)) == own[:, None])
         similarity = jnp.where(excluded, -jnp.inf, similarity)
-        best, where = jax.lax.top_k(similarity, min(k, len(bank)))
+        best, where = jax.lax.top_k(similarity, min(max(ks), len(bank)))
         return best, labels[where]
 
     local = jax.shard_map(
@@ -154,19 +176,23 @@ def _voter(mesh: Mesh, k: int, temperature: float, classes: int):  # type: ignor
         out_specs=PartitionSpec(None, parallel.DATA_AXIS),
     )
 
-    def vote(bank: Array, labels: Array, queries: Array, own: Array) -> Array:
+    def search(bank: Array, labels: Array, queries: Array, own: Array) -> list[Array]:
         best, best_labels = local(bank, labels, queries, own)
-        best, where = jax.lax.top_k(best, k)
+        best, where = jax.lax.top_k(best, max(ks))
         best_labels = jnp.take_along_axis(best_labels, where, axis=1)
+        return [vote(best[:, :k], best_labels[:, :k]) for k in ks]
+
+    def vote(best: Array, labels: Array) -> Array:
+        k = best.shape[1]
         weight = jnp.exp((best - best[:, :1]) / temperature)  # a common factor changes no vote
-        mine = jax.nn.one_hot(best_labels, classes)
+        mine = jax.nn.one_hot(labels, classes)
         votes = jnp.sum(weight[..., None] * mine, axis=1)
         # Of classes with equal votes that of the nearer neighbour comes first; none without a vote is predicted.
         nearest_first = jnp.lexsort((-jnp.max(mine * jnp.arange(k, 0, -1)[:, None], axis=1), -votes))
         ranked = nearest_first[:, : min(5, classes)]
         return jnp.where(jnp.take_along_axis(votes, ranked, axis=1) > 0, ranked, -1)
 
-    return jax.jit(vote, out_shardings=parallel.replicated(mesh))
+    return jax.jit(search, out_shardings=parallel.replicated(mesh))
 
 
 def _unit(x: np.ndarray, offset: np.ndarray | None, multiple: int = 1) -> np.ndarray:

@@ -15,6 +15,7 @@ from etils import epath
 from jssl import parallel
 from jssl.data.datasets import Data, open_data
 from jssl.data.pipeline import TrainBatches
+from jssl.data.pseudo_labels import Rows
 from jssl.evaluation import classifier, suite
 from jssl.evaluation.extract import Features, extract_source
 from jssl.report.header import header
@@ -182,7 +183,7 @@ def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
     config, batches = prog.config, {}
     for name, stream in prog.streams.items():
         crops = stream.views if stream.host_crops else None
-        more: dict[str, np.ndarray] = {}
+        more: dict[str, Rows] = {}
         labels: np.ndarray | None
         if name == "labeled":
             source, labels, more = data.labeled_stream()

@@ -27,6 +27,7 @@ from jssl.runs.restore import open_classifier
 from jssl.runs.run import run_one
 from jssl.train.progress import say
 from jssl.train.signals import signals_stop
+from jssl.types import Array
 
 PSEUDO_LABELS = "pseudo_labels.npz"
 INLIERS = "inliers.npz"
@@ -189,10 +190,14 @@ def without_outliers(teacher: epath.Path, own: ml_collections.ConfigDict) -> Mad
     program, known, state = open_classifier(teacher)
     if known.val is None:
         raise UserError(f"{teacher} has no held-out images to set the threshold by: set data.holdout")
-    apply = functools.partial(program.logits, state.params, state.method_state)
+
+    def score(images: Array) -> np.ndarray:
+        logits = np.asarray(program.logits(state.params, state.method_state, images))
+        return ood.score(logits, own.outliers.score)[:, None]
+
     stream = open_data(own)
-    held, found = (extract_source(program, apply, source) for source in (known.val, stream.unlabeled_pool))
-    inside, scores = (ood.score(x, own.outliers.score) for x in (held.x, found.x))
+    held, found = (extract_source(program, score, source) for source in (known.val, stream.unlabeled_pool))
+    inside, scores = held.x[:, 0], found.x[:, 0]
     limit = ood.threshold(inside, own.outliers.inlier_quantile)
     inlier, added = scores >= limit, found.index >= len(stream.unlabeled_indices)
     told = {"images": len(inlier), "inliers": int(inlier.sum()), "threshold": limit}

@@ -406,10 +406,18 @@ def test_constructors_take_a_head_and_name_the_nearest_option():
         models.resnet18(stemm="cifar")
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet18", "wrn_28_2", "vit_ti"])
+TWO_BLOCKS = {"features": 16, "layers": 2, "heads": 2, "patch_size": 8, "image_size": 16}
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18", "wrn_28_2", "vit"])
 def test_features_are_the_mean_of_the_feature_map(name):
-    options = {"convnet": {"width": 4}, "vit": {"pool": "gap", "patch_size": 8, "image_size": 16}}
-    network = models.encoder({"name": name, **options, "resnet": {"width": 0.125, "stem": "cifar"}})
+    network = (
+        Network(ViT(pool="gap", **TWO_BLOCKS))
+        if name == "vit"
+        else models.encoder(
+            {"name": name, "convnet": {"width": 4}, "resnet": {"width": 0.125, "stem": "cifar"}}
+        )
+    )
     x = images(2, 16)
     params, stats = network.init(jax.random.key(0), x)
     features, _ = forward(network, params, stats, x, False)
@@ -419,14 +427,14 @@ def test_features_are_the_mean_of_the_feature_map(name):
 
 
 def test_patches_lie_where_they_were_and_the_class_token_comes_first():
-    network = models.encoder({"name": "vit_ti", "vit": {"patch_size": 8, "image_size": 16}})
+    network = Network(ViT(**TWO_BLOCKS))
     x = images(2, 16)[:, :, :8]  # two patches, one above the other
     params, stats = network.init(jax.random.key(0), x)
     tokens = jax.jit(network.tokens)(params, stats, x)
-    assert tokens.shape == (2, 3, 192)
+    assert tokens.shape == (2, 3, 16)
     np.testing.assert_allclose(tokens[:, 0], forward(network, params, stats, x, False)[0], rtol=1e-5)
     grid = jax.jit(network.feature_map)(params, stats, x)
-    assert grid.shape == (2, 2, 1, 192)
+    assert grid.shape == (2, 2, 1, 16)
     np.testing.assert_allclose(grid[:, :, 0], tokens[:, 1:], rtol=1e-5)
     with pytest.raises(UserError, match="ConvNet has no tokens"):
         models.encoder({"name": "convnet", "convnet": {}}).tokens({}, {}, x)

@@ -41,7 +41,12 @@ def test_the_attention_is_that_of_the_last_of_eleven_blocks():
 
     np.testing.assert_allclose(attention(without_qkv(10), stats, IMAGES), 1 / 17, rtol=1e-5)
     assert np.ptp(attention(without_qkv(9), stats, IMAGES)) > 1e-3
-    remat = Network(ViT(layers=11, remat=True, **SMALL))
+
+
+def test_the_attention_of_a_network_that_computes_its_blocks_again():
+    network, remat = (Network(ViT(layers=2, remat=remat, **SMALL)) for remat in (False, True))
+    params, stats = network.init(jax.random.key(0), IMAGES)
+    weights = jax.jit(network.attention)(params, stats, IMAGES)
     np.testing.assert_allclose(jax.jit(remat.attention)(params, stats, IMAGES), weights, atol=1e-6)
 
 

@@ -173,7 +173,7 @@ def test_stages_run_in_order_each_resumes_by_itself_and_their_pseudo_labels_are_
     ):
         open_run("run")
     program_, data, state = open_run(folder / "student")
-    assert data.info.has_pseudo_labels
+    assert data.info.pseudo_labels == "hard"
     assert data.info.num_labeled == 20 + found["used"]
     assert program_.logits(state.params, state.method_state, data.train.images[:8]).shape == (8, 10)
 
@@ -254,7 +254,7 @@ P = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.75, 0.25], [0.7, 0.3]], np.
     ],
 )
 def test_rules_choose_pseudo_labels(rule, rows, weight):
-    found, weights = pseudo_labels.choose(P, rule, threshold=0.75, per_class=2)
+    found, weights = pseudo_labels.choose(P.max(axis=1), P.argmax(axis=1), rule, threshold=0.75, per_class=2)
     np.testing.assert_array_equal(found, rows)
     np.testing.assert_allclose(weights, weight)
 
@@ -298,7 +298,7 @@ def test_the_mean_over_crops_and_turns_is_that_of_the_classifier_on_each(mesh1):
 
 def test_rare_classes_are_repeated_the_surest_first():
     p = np.concatenate([P, P[2:3] - [[0.1, -0.1]]]).astype(np.float32)  # a second image of class 1, surer
-    rows, weight = pseudo_labels.balanced(p, np.arange(6), np.arange(6.0))
+    rows, weight = pseudo_labels.balanced(p.max(axis=1), p.argmax(axis=1), np.arange(6), np.arange(6.0))
     np.testing.assert_array_equal(rows, [0, 1, 2, 2, 3, 4, 5, 5])
     np.testing.assert_array_equal(weight, rows)
 
@@ -318,13 +318,17 @@ def test_pseudo_labels_come_with_their_targets_and_weights(tmp_path):
         ("with_shown", np.append(hidden, plain.labeled_indices[0])),
     ):
         rows = np.arange(len(index)) % 4
-        made = PseudoLabels(index, target[rows], weight[rows], target[rows].max(axis=1), of)
+        label, confidence = target[rows].argmax(axis=1), target[rows].max(axis=1)
+        made = PseudoLabels(index, label, target[rows], weight[rows], confidence, of)
         np.savez(tmp_path / f"{name}.npz", **dataclasses.asdict(made))
     data = open_data(config)
     source, labels, more = data.labeled_stream()
     assert len(source) == 24
     np.testing.assert_array_equal(labels[:20], plain.labeled()[1])
-    np.testing.assert_allclose(more["target"][20:], target)
+    np.testing.assert_allclose(
+        more["target"][np.array([21, 3, 20])], [target[1], np.eye(10)[labels[3]], target[0]]
+    )
+    np.testing.assert_array_equal(labels[20:], target.argmax(axis=1))
     prog = program.make_program(config, data.info)
     batch = {name: batches[0] for name, batches in run.train_batches(prog, data).items()}
     assert batch["labeled"]["target"].shape == (8, 10)
@@ -424,7 +428,7 @@ def test_images_of_no_class_are_added_and_a_stage_takes_them_out(tmp_path):
     ]
     stream, held = (np.log(np.exp(x.astype(np.float64)).sum(axis=1)) for x in logits)
     inside = np.arange(len(stream)) < len(whole.train)
-    assert found["auroc"] == pytest.approx(roc_auc_score(inside, stream), abs=1e-6)
+    assert found["auroc"] == pytest.approx(roc_auc_score(inside, stream), abs=1e-4)
     assert abs(found["inliers"] - (stream >= np.quantile(held, 0.1)).sum()) <= 1
     assert found["inliers"] - found["added_inliers"] == pytest.approx(0.9 * len(whole.train), rel=0.1)
     _, data, _ = open_run(tmp_path / "run" / "student")
