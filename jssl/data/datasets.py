@@ -9,9 +9,11 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
+from jssl import parallel
 from jssl.data import normalization, sources, splits
 from jssl.data.pseudo_labels import PseudoLabels, Rows, Targets, read_inliers
 from jssl.data.pseudo_labels import read as read_pseudo_labels
@@ -56,6 +58,7 @@ class Data:
       inliers: positions of the unlabelled stream (`unlabeled_pool`) that are no outliers; None for all.
       mean, std: of train's pixels, per channel in [0, 1], where the config asks for an estimate.
       value_range, stored_dtype: of train's pixels as they are stored, see `normalization.value_range`.
+      read_labels: of the split that train and val were cut from, where records were read for them; int32[N] or None.
     """
 
     train: Source
@@ -71,6 +74,7 @@ class Data:
     std: tuple[float, ...] | None = None
     value_range: tuple[float, ...] | None = None
     stored_dtype: str = "uint8"
+    read_labels: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -209,13 +213,19 @@ class Data:
         }
 
 
-def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, Source] | None = None) -> Data:
+def open_data(
+    config: Any,
+    recorded: DataInfo | None = None,
+    own: Mapping[str, Source] | None = None,
+    read_labels: np.ndarray | None = None,
+) -> Data:
     """Opens the sources of a config, cuts the holdout, chooses whose labels may be used.
 
     Args:
       config: of a run.
       own: sources of a user's own by split, in the place of `data.name`.
-      recorded: what the run noted of its data when it began; a mean and a std that it estimated stay what they were.
+      recorded: what the run noted of its data when it began; what it estimated stays what it was.
+      read_labels: `Data.read_labels` of an earlier session of the run.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
@@ -231,6 +241,8 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
 
     whole = prepared(stored)
     labels = None if data.labels == "none" or whole.class_names is None else whole
+    if labels is not None and not whole.labels_are_cheap and data.labels != "all":
+        read_labels = _read_labels(whole, read_labels)
     strata = whole.labels() if whole.labels_are_cheap else None  # whoever uses labels, the cut is the same
     rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
     train, val = (whole.take(rest), whole.take(holdout_indices)) if len(holdout_indices) else (whole, None)
@@ -275,6 +287,7 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
         std=std,
         value_range=black_and_white,
         stored_dtype=stored.dtype.name,
+        read_labels=read_labels,
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -288,6 +301,18 @@ def open_data(config: Any, recorded: DataInfo | None = None, own: Mapping[str, S
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def _read_labels(source: Source, known: np.ndarray | None) -> np.ndarray:
+    """All labels of a source whose records must be read for them: every process reads a part, and tells the others."""
+    if known is None or known.shape != (len(source),):
+        logging.info("reading the labels of %d images of %s", len(source), source.name)
+        part = np.array_split(np.arange(len(source)), jax.process_count())[jax.process_index()]
+        own = source.labels_at(part)
+        assert own is not None
+        known = parallel.parts_together(own)
+    source.note_labels(known)
+    return known
 
 
 def with_classes_of(train: Source, test: Source, test_split: str, train_split: str) -> Source:

@@ -161,7 +161,6 @@ class EvalBatches(_Batches):
     ):
         super().__init__(source, batch_size, process, processes)
         self.size = size  # side of the central square made on the host; None: the whole image as it is
-        self.labels = source.labels()
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch_size)
@@ -176,12 +175,12 @@ class EvalBatches(_Batches):
             bad = np.full(len(indices), -1, np.int64)
         else:
             images, _, bad = self.read(indices, positions)
-        labels = np.full(len(indices), -1, np.int32) if self.labels is None else self.labels[indices]
+        labels = self.source.labels_at(indices)  # by now they are read
         mask &= bad < 0
         return {
             "image": images,
             "index": indices.astype(np.int32),
-            "label": labels,
+            "label": np.full(len(indices), -1, np.int32) if labels is None else labels,
             "mask": mask,
             "bad": bad,
         }

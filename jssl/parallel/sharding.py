@@ -158,6 +158,16 @@ def any_process(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
+def parts_together(part: np.ndarray) -> np.ndarray:
+    """The rows of all processes, which may have different numbers of them, in their order; every process must ask."""
+    if jax.process_count() == 1:
+        return part
+    lengths = multihost_utils.process_allgather(np.asarray(len(part)))
+    padded = np.pad(part, [(0, int(lengths.max()) - len(part))] + [(0, 0)] * (part.ndim - 1))
+    rows = multihost_utils.process_allgather(padded)
+    return np.concatenate([each[:length] for each, length in zip(rows, lengths)])
+
+
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
     """NumPy copies of sharded arrays, in every process."""
     if jax.process_count() > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_collections
 from etils import epath
 
-from jssl.data.datasets import Data, open_data
+from jssl.data.datasets import Data
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.runs import workdir
@@ -58,7 +58,7 @@ def open_run(
         raise UserError(
             f"the run in {folder} was made with data of your own: open it from Python, with data=..."
         )
-    data = open_data(config, workdir.recorded_info(folder), objects.sources())
+    data = workdir.open_recorded(folder, config, objects.sources())
     prog = make_program(config, data.info, objects, for_training=False)
     return prog, data, restore(prog, folder, step)
 

@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 
 from jssl import parallel
-from jssl.data.datasets import Data, open_data
+from jssl.data.datasets import Data
 from jssl.data.pipeline import TrainBatches
 from jssl.data.pseudo_labels import Rows
 from jssl.evaluation import classifier, suite
@@ -79,7 +79,7 @@ def _run(
     if config.init_from and not workdir.holds_run(folder):
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
     with doing("opening the data"):
-        data = open_data(config, workdir.recorded_info(folder), objects.sources())
+        data = workdir.open_recorded(folder, config, objects.sources())
     supervised_baseline.check(config.evals.supervised_baseline, data)
     prog = make_program(config, data.info, objects)
     loop.Timer(config, prog.clock)

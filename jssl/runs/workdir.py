@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import io
 import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 from absl import logging
 from etils import epath
 
 import jssl
 from jssl import parallel, storage
 from jssl.config import SCHEMA, flatten
-from jssl.data.datasets import Data
+from jssl.data.datasets import Data, open_data
+from jssl.data.sources import Source
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 
@@ -27,6 +30,7 @@ CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
+LABELS_FILE = "labels.npy"  # where reading them takes long
 SCHEMA_KEY, VERSION_KEY = "schema", "jssl"
 
 
@@ -185,6 +189,10 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
     Raises:
       UserError: if it is not what the run began with.
     """
+    if data.read_labels is not None and not (workdir / LABELS_FILE).exists():
+        buffer = io.BytesIO()
+        np.save(buffer, data.read_labels)
+        storage.write_whole(workdir / LABELS_FILE, buffer.getvalue())
     path = workdir / SPLITS_FILE
     now = {**data.describe(), "info": as_json_info(data.info)}
     if not path.exists():
@@ -204,6 +212,25 @@ def read_info(workdir: epath.Path) -> DataInfo:
 def recorded_info(workdir: epath.Path) -> DataInfo | None:
     """As `read_info`; None for a folder whose run has not begun."""
     return read_info(workdir) if (workdir / SPLITS_FILE).exists() else None
+
+
+def open_recorded(
+    workdir: epath.Path, config: ml_collections.ConfigDict, own: Mapping[str, Source] | None = None
+) -> Data:
+    """The data of a config, with what the run in a folder has noted of them."""
+    return open_data(config, recorded_info(workdir), own, recorded_labels(workdir))
+
+
+def recorded_labels(workdir: epath.Path) -> np.ndarray | None:
+    """`Data.read_labels` of a run that has some; None if there are none, or they cannot be read."""
+    path = workdir / LABELS_FILE
+    if not path.exists():
+        return None
+    try:
+        return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        logging.warning("%s cannot be read, so the data are: %s", path, error)
+        return None
 
 
 def as_json_info(info: DataInfo) -> dict[str, Any]:

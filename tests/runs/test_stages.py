@@ -196,7 +196,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
     config.init_from, config.init_parts = str(tmp_path / "first"), ("encoder", "classifier")
     prog = program.make_program(config, open_data(config).info)
     with monkeypatch.context() as patch:  # the other run's data may be gone
-        patch.setattr("jssl.runs.restore.open_data", lambda *_: pytest.fail("it opens the other run's data"))
+        patch.setattr("jssl.runs.workdir.open_data", lambda *_: pytest.fail("it opens the other run's data"))
         begun = begin_with(config.init_from, config.init_parts, prog, prog.init())
     encoder, stats = other.method.eval_encoder(trained.params, trained.method_state)
     equal = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)  # noqa: E731

@@ -148,6 +148,9 @@ class ArraySource(Source):
     def labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels[self._rows]
 
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
+        return None if self._labels is None else self._labels[self._rows[indices]]
+
     def content_checksum(self) -> int:
         checksum = 0
         for chunk in chunks(len(self)):

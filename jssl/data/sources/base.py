@@ -82,6 +82,15 @@ class Source(abc.ABC):
     def labels(self) -> np.ndarray | None:
         """All labels, int32[N], or None."""
 
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
+        """The labels at some positions, int32[M], or None; no other records are read for them."""
+        labels = self.labels()
+        return None if labels is None else labels[indices]
+
+    def note_labels(self, labels: np.ndarray) -> None:
+        """Takes labels that were read before, int32[N], so that they need not be read again."""
+        del labels
+
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """(H, W, C) if all images share it, else None."""
@@ -228,8 +237,10 @@ class Subset(Source):
         return Subset(self.source.converted(channels, dtype), self.indices)
 
     def labels(self) -> np.ndarray | None:
-        labels = self.source.labels()
-        return None if labels is None else labels[self.indices]
+        return self.source.labels_at(self.indices)
+
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
+        return self.source.labels_at(self.indices[indices])
 
     def filename(self, index: int) -> str:
         return self.source.filename(int(self.indices[index]))
@@ -268,6 +279,12 @@ class Mapped(Source):
     def labels(self) -> np.ndarray | None:
         return self.source.labels()
 
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
+        return self.source.labels_at(indices)
+
+    def note_labels(self, labels: np.ndarray) -> None:
+        self.source.note_labels(labels)
+
     def filename(self, index: int) -> str:
         return self.source.filename(index)
 
@@ -293,7 +310,10 @@ class Renamed(Subset):
         )
 
     def labels(self) -> np.ndarray | None:
-        labels = self.source.labels()
+        return self.labels_at(np.arange(len(self)))
+
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
+        labels = super().labels_at(indices)
         return None if labels is None else np.where(labels < 0, labels, self._places[labels])
 
 

@@ -67,12 +67,19 @@ class TfdsSource(Source):
         return 0
 
     def labels(self) -> np.ndarray | None:
+        return self.labels_at(np.arange(len(self)))
+
+    def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
         if self._label_key is None:
             return None
-        unread = np.flatnonzero(self._labels == UNREAD)
+        unread = indices[self._labels[indices] == UNREAD]
         for chunk in chunks(len(unread)):
             self.handles(unread[chunk].tolist())
-        return self._labels
+        return self._labels[indices]
+
+    def note_labels(self, labels: np.ndarray) -> None:
+        if labels.shape == self._labels.shape:
+            self._labels = labels.astype(np.int32)
 
 
 def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
