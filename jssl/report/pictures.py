@@ -14,11 +14,15 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from sklearn.cluster import KMeans
 
 from jssl import storage
 
 DPI = 110
+CLUSTERS = 8  # on the map of features without labels
+THUMBNAIL = 0.09  # side of an image on the map, as a part of it
 MAX_ROWS = 8  # images in the figure of the attention
 UNLABELLED = ("health/features/rank_me", "health/features/uniformity")  # curves of runs without labels
 
@@ -35,7 +39,13 @@ def save(figure: Figure, path: epath.Path) -> None:
     storage.write_whole(path, buffer.getvalue())
 
 
-def show(axes: Axes, image: np.ndarray, title: str = "", limits: Limits = (0.0, 1.0)) -> None:
+def show(
+    axes: Axes,
+    image: np.ndarray,
+    title: str = "",
+    limits: Limits = (0.0, 1.0),
+    extent: tuple[float, float, float, float] | None = None,
+) -> None:
     """One image, integers or float in [0, 1]; grey or colour as it is, of other channels the first or the first three.
 
     Args:
@@ -43,11 +53,12 @@ def show(axes: Axes, image: np.ndarray, title: str = "", limits: Limits = (0.0, 
       image: [H, W, C]; two channels are shown as the first, more than three as the first three.
       title: above it.
       limits: what black and white are, in [0, 1]; see `contrast`.
+      extent: left, right, bottom and top of it on the axes; None for its pixels.
     """
     flat = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     if flat.dtype != np.uint8:
         flat = np.clip((unit(flat) - limits[0]) / (limits[1] - limits[0]), 0, 1)
-    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if flat.dtype == np.uint8 else 1)
+    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if flat.dtype == np.uint8 else 1, extent=extent)
     axes.set_title(title, fontsize=8)
     axes.set_axis_off()
 
@@ -150,42 +161,86 @@ def curves(
 
 
 def feature_map(
-    path: epath.Path, x: np.ndarray, labels: np.ndarray, class_names: Sequence[str] | None
+    path: epath.Path,
+    x: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None,
+    images: np.ndarray | None = None,
 ) -> None:
-    """The features on their first two principal components, coloured by class where there are labels.
+    """The features on their first two principal components, coloured by class, or by cluster where there are none.
 
     Args:
       path: PNG to write.
       x: float[N, D].
       labels: int[N].
-      class_names: for the legend; None if unlabelled.
+      class_names: for the legend; None if unlabelled: then k-means of the features' directions colours them.
+      images: [N, H, W, C], of which some are drawn beside, at their places; None without.
     """
     centred = x - x.mean(axis=0)
     _, scale, axes_of_x = np.linalg.svd(centred, full_matrices=False)
     place = centred @ axes_of_x[:2].T
     place = np.pad(place, [(0, 0), (0, 2 - place.shape[1])])
     part = np.square(scale[:2]).sum() / max(float(np.square(scale).sum()), 1e-12)
-    figure = Figure(figsize=(6, 5))
-    axes = figure.subplots()
     if class_names is None:
-        axes.scatter(place[:, 0], place[:, 1], s=8, color="tab:blue")
+        labels, names = _clusters(x), [f"cluster {number}" for number in range(1, CLUSTERS + 1)]
     else:
-        few = len(class_names) <= 20
-        colours = matplotlib.colormaps["tab10" if len(class_names) <= 10 else "tab20" if few else "viridis"]
-        span = (0, colours.N - 1) if few else (0, len(class_names) - 1)
-        points = axes.scatter(
-            place[:, 0], place[:, 1], s=8, c=labels, cmap=colours, vmin=span[0], vmax=span[1]
+        names = list(class_names)
+    few = len(names) <= 20
+    colours = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20" if few else "viridis"]
+    span = (0, colours.N - 1) if few else (0, len(names) - 1)
+    figure = Figure(figsize=(6, 5) if images is None else (11, 5))
+    panels = figure.subplots(1, 1 if images is None else 2, squeeze=False)[0]
+    points = panels[-1].scatter(
+        place[:, 0], place[:, 1], s=8, c=labels, cmap=colours, vmin=span[0], vmax=span[1]
+    )
+    if few:
+        there = sorted(set(labels.tolist()))
+        panels[-1].legend(
+            points.legend_elements(num=there)[0],
+            [names[i] for i in there],
+            fontsize=7,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
         )
-        if few:
-            handles = points.legend_elements(num=sorted(set(labels.tolist())))[0]
-            names = [class_names[i] for i in sorted(set(labels.tolist()))]
-            axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.set_title(
+    if images is not None:
+        shown = colours((labels - span[0]) / max(1, span[1] - span[0]))
+        _thumbnails(panels[0], place, images, shown)
+    figure.suptitle(
         f"features of {len(x)} images: two principal components, {part:.0%} of the variance", fontsize=9
     )
-    axes.set_xticks([])
-    axes.set_yticks([])
+    for axes in panels:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.tight_layout(pad=0.5)
     save(figure, path)
+
+
+def _clusters(x: np.ndarray) -> np.ndarray:
+    """The cluster of every row by k-means of directions, int[N]; the same rows always give the same."""
+    directions = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    count = min(CLUSTERS, len(np.unique(directions, axis=0)))
+    return KMeans(count, n_init=3, random_state=0).fit_predict(directions)
+
+
+def _thumbnails(axes: Axes, place: np.ndarray, images: np.ndarray, colours: np.ndarray) -> None:
+    """Images at their places on a map, framed in their colours; of those that would overlap the first alone."""
+    low, high = place.min(axis=0), place.max(axis=0)
+    extent = np.maximum(high - low, 1e-12)
+    half = THUMBNAIL * extent / 2
+    limits, drawn = contrast([images], images.dtype.name), np.zeros((0, 2))
+    for index in np.random.default_rng(0).permutation(len(place)):
+        if len(drawn) and (np.abs(place[index] - drawn) < 2 * half).all(axis=1).any():
+            continue
+        drawn = np.concatenate([drawn, place[index][None]])
+        (left, bottom), (right, top) = place[index] - 0.92 * half, place[index] + 0.92 * half
+        show(axes, images[index], limits=limits, extent=(left, right, bottom, top))
+        frame = Rectangle((left, bottom), right - left, top - bottom, fill=False, linewidth=1.5)
+        frame.set_edgecolor(colours[index])
+        axes.add_patch(frame)
+    axes.set_axis_on()
+    axes.set(
+        xlim=(low[0] - half[0], high[0] + half[0]), ylim=(low[1] - half[1], high[1] + half[1]), aspect="auto"
+    )
 
 
 def neighbours(

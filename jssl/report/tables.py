@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jssl.evaluation.classifier import TOP1
 from jssl.train.collapse import collapse_symptoms
+from jssl.train.progress import in_words
 
 HEALTH = {"effective rank": "rank_me", "std": "std", "alignment": "alignment", "uniformity": "uniformity"}
 BASELINES = (
@@ -22,8 +24,37 @@ SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [_accuracies(values), _pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
+    parts = [stages(values), _accuracies(values)]
+    parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
     return "\n".join(part for part in parts if part)
+
+
+def stages(values: Mapping[str, Any]) -> str:
+    """The stages of a config that has some, one row each with its accuracies in per cent and its time; '' without."""
+    names = [name.removesuffix("/seconds") for name in values if re.fullmatch(r"\w+/seconds", name)]
+    measures = dict.fromkeys(
+        measure
+        for name in names
+        for measure in (key.removeprefix(f"{name}/") for key in values if key.startswith(f"{name}/"))
+        if measure.endswith("/top1") and measure.count("/") == 1
+    )
+    if not names:
+        return ""
+    rows = [["", *map(_title, measures), "time"]]
+    for name in names:
+        cells = [_cell(values, f"{name}/{measure}") for measure in measures]
+        rows.append([name, *cells, in_words(values[f"{name}/seconds"])])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
+    return "\n".join(["the stages, top-1 accuracy in %", *lines, "", f"of the last one, {names[-1]}:"])
+
+
+def _title(top1: str) -> str:
+    """The column of an accuracy."""
+    return top1.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ")
 
 
 def _accuracies(values: Mapping[str, Any]) -> str:
@@ -43,8 +74,7 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     ):
         rows["mean over classes"] = [_cell(values, _beside(name, "balanced")) for name in names]
     width = max(map(len, rows))
-    titles = [name.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ") for name in names]
-    lines = [" " * width + "".join(f"  {title:>15}" for title in titles)]
+    lines = [" " * width + "".join(f"  {title:>15}" for title in map(_title, names))]
     for label, cells in rows.items():
         if set(cells) != {"-"}:
             lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))

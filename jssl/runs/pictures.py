@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jssl.evaluation.base import Drawing
 
 PICTURED = 512  # images on the feature map
-MIN_DRAWN = 3  # images that a map and neighbours make sense for
+MIN_DRAWN = 3  # images that a map and neighbours make sense of
 SHOWN = 8  # rows of the grids
 ORIGINAL = 128  # pixels a side at which images are drawn beside their views
 
@@ -114,14 +114,14 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
         return
     from jssl.report import pictures
 
-    names = source.class_names if evaluator.has_labels else None
-    with drawing("features.png"):
-        pictures.feature_map(folder / "features.png", features.x, features.labels, names)
     if len(features.x) < MIN_DRAWN:
         return
+    names = source.class_names if evaluator.has_labels else None
     size = evaluator.program.size
     thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
     images = thumbnails[0]["image"][features.index]
+    with drawing("features.png"):
+        pictures.feature_map(folder / "features.png", features.x, features.labels, names, images)
     with drawing("neighbours.png"):
         pictures.neighbours(
             folder / "neighbours.png", features.x, images, SHOWN, labels=features.labels, class_names=names

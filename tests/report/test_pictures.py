@@ -77,3 +77,30 @@ def test_neighbours_are_of_all_classes_with_right_and_wrong(monkeypatch):
     assert colours[0] == colours[1] != colours[2]  # the neighbour of the 2 is a 0
     pictures.neighbours(epath.Path("x"), x, images, rows=2, count=1)
     assert [axes.get_title() for axes in figures[1].axes[::2]] == ["image", ""]
+
+
+def test_the_map_has_images_at_their_places_and_clusters_where_there_are_no_labels(monkeypatch):
+    figures = drawn(monkeypatch)
+    rng = np.random.default_rng(0)
+    centres = 10 * np.eye(4, 6)
+    x = (centres[np.arange(40) % 4] + 0.01 * rng.normal(size=(40, 6))).astype(np.float32)
+    images = rng.integers(0, 65536, (40, 5, 7, 5)).astype(np.uint16)
+    pictures.feature_map(epath.Path("map.png"), x, np.zeros(40, int), None, images)
+    left, right = figures[0].axes
+    assert 2 <= len(left.images) <= 40  # no two over one another
+    boxes = [image.get_extent() for image in left.images]
+    for number, (a, b, c, d) in enumerate(boxes):
+        for e, f, g, h in boxes[:number]:
+            assert b <= e or f <= a or d <= g or h <= c
+    colours = right.collections[0].get_array()
+    for group in range(4):  # images of one place are of one cluster
+        assert len(set(colours[group::4])) <= 2
+    assert right.get_legend().get_texts()[0].get_text() == "cluster 1"
+
+
+def test_a_map_of_features_that_collapsed(monkeypatch):
+    figures = drawn(monkeypatch)
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    for x in (np.ones((6, 3), np.float32), np.zeros((6, 1), np.float32)):
+        pictures.feature_map(epath.Path("map.png"), x, np.zeros(6, int), None, images)
+    assert [len(figure.axes[0].images) for figure in figures] == [1, 1]

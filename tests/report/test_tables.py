@@ -2,7 +2,7 @@ import pytest
 
 import jssl
 from jssl.evaluation.classifier import TOP1
-from jssl.report.tables import SUPERVISED_BASELINE, hurt, table, without_baseline
+from jssl.report.tables import SUPERVISED_BASELINE, hurt, stages, table, without_baseline
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,23 @@ def test_a_semi_supervised_result_that_stands_alone_is_told():
     assert [
         without_baseline(c) for c in (config, jssl.get_config("supervised"), jssl.get_config("simclr"))
     ] == [""] * 3
+
+
+def test_all_stages_are_one_table():
+    values = {"classifier/top1": 0.9, "evaluated_on": "test set", "teacher/classifier/top1": 0.867}
+    values |= {
+        "teacher/supervised_baseline/classifier/top1": 0.8,
+        "teacher/seconds": 30.0,
+        "teacher/knn/top1": 0.5,
+    }
+    values |= {"student_2/classifier/top1": 0.9, "student_2/seconds": 3700.0, "seconds": 3730.0}
+    assert stages(values).splitlines() == [
+        "the stages, top-1 accuracy in %",
+        "           classifier   knn       time",
+        "teacher          86.7  50.0       30 s",
+        "student_2        90.0     -  1 h 1 min",
+        "",
+        "of the last one, student_2:",
+    ]
+    assert table(values).startswith(stages(values) + "\ntop-1 accuracy in % on the test set")
+    assert stages({"seconds": 3.0, "knn/top1": 1.0}) == ""
