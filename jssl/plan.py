@@ -24,11 +24,14 @@ CHIP = flags.DEFINE_string(
 )
 OUT = flags.DEFINE_string("out", None, "A JSON file for the plans.")
 
-MODEL = (
-    "A model, not a measurement: memory as the compiler lays it out; time as if matrix units, memory and links ran at\n"
-    "the speed of their data sheets, with computing and memory traffic overlapping and communication not. A real step\n"
-    "takes longer, unless XLA hides communication. Data loading and evaluation are not in it."
+PRICE = flags.DEFINE_float(
+    "price", 0.0, "Of a chip for an hour, as your contract says; adds the price of the run."
 )
+
+MODEL = """\
+A model, not a measurement: memory as the compiler lays it out. Time from where matrix units, memory and links
+work all at once and at the speed of their data sheets, to where they work one after the other and at half of it.
+Loading data is not in it: each host must decode as many images as it says. Evaluations are passes of the encoder."""
 
 
 def main(_: list[str]) -> None:
@@ -42,7 +45,7 @@ def main(_: list[str]) -> None:
     from jssl import parallel
     from jssl.errors import unknown
     from jssl.parallel import chips
-    from jssl.train import planner
+    from jssl.train import planner, progress
     from jssl.train.program import make_program
 
     jax.config.update("jax_platforms", "cpu")  # nothing here touches an accelerator that may be there
@@ -56,6 +59,8 @@ def main(_: list[str]) -> None:
         raise UserError("--chip is for --platform=cpu: a topology names its chip")
     if DEVICES.value < 1:
         raise UserError(f"--devices={DEVICES.value} must be at least 1")
+    if not 0 <= PRICE.value < float("inf"):
+        raise UserError(f"--price={PRICE.value} must be a number, 0 or more")
     out = epath.Path(OUT.value) if OUT.value else None
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out={out}: there is no folder {out.parent}")
@@ -85,14 +90,16 @@ def main(_: list[str]) -> None:
             config, info, mesh
         )  # typos, and batches that do not split, are told before any long work
     for name, mesh in meshes.items():
-        print(f"compiling for {name} ({mesh.size} devices) ...", flush=True)
+        what = f"compiling for {name} ({mesh.size} devices)"
+        print(f"{what} ...", flush=True)
         try:
-            add(planner.plan_apart(config, info, name))
+            with progress.announced(True), progress.doing(what):
+                add(planner.plan_apart(config, info, name))
         except BrokenProcessPool:
             crashed.append(name)
             print(f"the compiler of libtpu crashed for {name}", flush=True)
     if plans:
-        print(f"\n{config.name}, one device and one step\n\n{planner.table(plans)}\n\n{MODEL}")
+        print(f"\n{config.name}, one device and one step\n\n{planner.table(plans, PRICE.value)}\n\n{MODEL}")
     if crashed:
         raise UserError(
             f"no plan for {', '.join(crashed)}: the compiler of libtpu crashed there; try another shape of slice, "

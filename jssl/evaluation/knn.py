@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jssl import parallel, settings
 from jssl.errors import UserError
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
-from jssl.evaluation.extract import num_classes
+from jssl.evaluation.extract import Features, num_classes
 from jssl.metrics import accuracy
 from jssl.types import Array
 
@@ -47,15 +47,32 @@ class KNN(Evaluator):
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         assert data.labeled is not None
         train = encode(data.labeled)
-        query = train if data.query is None else encode(data.query)
+        query = None if data.query is None else encode(data.query)
+        center = self.center or ctx.baseline == "pixels"
+        ranked, k = self.predict(train, query, data.classes, ctx.mesh, center)
+        values = accuracy(ranked, (query or train).labels)
+        return Evaluation(values if self.k else {**values, "k": k})
+
+    def predict(
+        self, train: Features, query: Features | None, classes: int, mesh: Mesh, center: bool = False
+    ) -> tuple[np.ndarray, int]:
+        """The five likeliest classes of every query, int[M, <=5], and the number of neighbours that voted.
+
+        Args:
+          train: with labels.
+          query: None for those of train, each left out in turn.
+          classes: their number.
+          mesh: the devices.
+          center: as in `knn`.
+        """
         ks = (self.k,) if self.k else self.candidates
         ranked = functools.partial(
             _ranked,
             ks=ks,
-            classes=data.classes,
-            mesh=ctx.mesh,
+            classes=classes,
+            mesh=mesh,
             temperature=self.temperature,
-            center=self.center or ctx.baseline == "pixels",
+            center=center,
         )
         best = 0
         if len(ks) > 1:
@@ -64,9 +81,8 @@ class KNN(Evaluator):
             best = int(
                 np.argmax([accuracy(r, labels)["top1"] for r in ranked(x, labels, x, leave_one_out=True)])
             )
-        found = ranked(train.x, train.labels, query.x, leave_one_out=data.query is None)[best]
-        values = accuracy(found, query.labels)
-        return Evaluation(values if self.k else {**values, "k": ks[best]})
+        x = train.x if query is None else query.x
+        return ranked(train.x, train.labels, x, leave_one_out=query is None)[best], ks[best]
 
 
 def knn(

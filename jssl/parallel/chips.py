@@ -45,6 +45,40 @@ CHIPS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """How a TPU slice is rented.
+
+    Attributes:
+      accelerator_type: its name for Google Cloud, 'v5litepod-16'.
+      hosts: virtual machines, each of which reads and decodes its part of the images.
+    """
+
+    accelerator_type: str
+    hosts: int
+
+
+# Generation -> (prefix of the accelerator type, what it counts for every chip, chips of the largest single host).
+# Slices of several hosts have four chips in each.
+RENTED = {"v4": ("v4", 2, 4), "v5p": ("v5p", 2, 4), "v5e": ("v5litepod", 1, 8), "v6e": ("v6e", 1, 8)}
+CHIPS_PER_HOST = 4
+
+
+def tpu_slice(generation: str, chips: int) -> Slice | None:
+    """The slice of so many chips of a generation, 'v5e'; None for what is not listed.
+
+    Example:
+      >>> from jssl.parallel import chips
+      >>> chips.tpu_slice("v4", 16)
+      Slice(accelerator_type='v4-32', hosts=4)
+    """
+    if generation not in RENTED:
+        return None
+    prefix, counted, single = RENTED[generation]
+    hosts = 1 if chips <= single else -(-chips // CHIPS_PER_HOST)
+    return Slice(f"{prefix}-{chips * counted}", hosts)
+
+
 def chip(device_kind: str) -> Chip | None:
     """The entry whose name begins a device kind, the longest if there are several; None for what is not listed."""
     names = [name for name in CHIPS if device_kind.startswith(name)]

@@ -33,20 +33,29 @@ def peak_lr(config: Any, batch_size: int) -> float:
     return config.lr * SCALINGS[config.lr_scaling](batch_size, config.lr_base_batch_size)
 
 
+def warmup_steps(config: Any, clock: Clock) -> int:
+    """Steps of the warm-up: a tenth of the run if what is asked for fills it, as in a preset that is shortened."""
+    asked = clock.steps(config, "warmup")
+    return asked if asked < clock.total_steps else round(SHORT_WARMUP * clock.total_steps)
+
+
+def warn_of_warmup(config: Any, clock: Clock) -> None:
+    """Says so if the warm-up is not what is asked for."""
+    asked, taken = clock.steps(config, "warmup"), warmup_steps(config, clock)
+    if asked != taken:
+        logging.warning(
+            "the warm-up of %d steps (optim.warmup_*) fills the run of %d: it takes %d steps instead",
+            *(asked, clock.total_steps, taken),
+        )
+
+
 def make_schedule(config: Any, clock: Clock) -> Schedule:
     """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant.
 
     A warm-up that fills the run takes a tenth of it instead. 'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends
     at a fifth of the rate.
     """
-    peak = peak_lr(config, clock.batch_size)
-    warmup = clock.steps(config, "warmup")
-    if warmup >= clock.total_steps:  # as of a preset whose run is shortened
-        asked, warmup = warmup, round(SHORT_WARMUP * clock.total_steps)
-        logging.warning(
-            "the warm-up of %d steps (optim.warmup_*) fills the run of %d: it takes %d steps instead",
-            *(asked, clock.total_steps, warmup),
-        )
+    peak, warmup = peak_lr(config, clock.batch_size), warmup_steps(config, clock)
     rest = clock.total_steps - warmup
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)

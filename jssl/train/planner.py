@@ -22,9 +22,12 @@ from jssl.errors import UserError
 from jssl.parallel import chips, hlo
 from jssl.parallel.chips import GIB, Chip
 from jssl.parallel.hlo import Collective
+from jssl.train import flops
+from jssl.train.loop import Timer
 from jssl.train.program import Program, make_program
 from jssl.types import PyTree
 
+ACHIEVED = 0.5  # of the data sheet, by chips in a bad case: an assumption
 HOP = 1e-6  # seconds that a message takes from one chip to the next
 # Shapes of data sets that need not be there to plan with them.
 KNOWN = {
@@ -33,6 +36,9 @@ KNOWN = {
     "imagenet2012": DataInfo(1_281_167, None, 3, 1000),
 }
 USABLE = 0.98  # of a chip's memory, by a program; an assumption: the runtime keeps some
+
+
+Range = tuple[float, float]  # what may be expected, the better end first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Plan:
       hbm_bytes: to and from memory, as XLA estimates.
       collectives: by kind.
       steps: of the run.
+      evaluation_flops: of all devices, in matrix products and convolutions of all evaluations of the run.
     """
 
     topology: str
@@ -64,6 +71,7 @@ class Plan:
     hbm_bytes: float
     collectives: dict[str, Collective]
     steps: int
+    evaluation_flops: float = 0.0
 
     @property
     def room(self) -> float:
@@ -100,12 +108,14 @@ class Plan:
         }
 
     @property
-    def step_seconds(self) -> float:
-        """The roofline: the slower of computing and memory, and what waits for the network, one after the other."""
+    def step_seconds(self) -> Range:
+        """From all of it at once, at the speeds of the data sheets, to one after the other, at half of them."""
         seconds = self.seconds
         if not seconds:
-            return math.nan
-        return max(seconds["compute"], seconds["memory"]) + seconds["network"] + seconds["latency"]
+            return math.nan, math.nan
+        links = seconds["network"] + seconds["latency"]
+        least = max(seconds["compute"], seconds["memory"], links)
+        return least, (seconds["compute"] + seconds["memory"] + links) / ACHIEVED
 
     @property
     def limit(self) -> str:
@@ -113,21 +123,49 @@ class Plan:
         return max(self.seconds, key=lambda name: self.seconds[name]) if self.seconds else "unknown"
 
     @property
-    def images_per_second(self) -> float:
-        """Images per second of all devices."""
-        return self.batch_size / self.step_seconds
+    def images_per_second(self) -> Range:
+        """Images per second of all devices, from the most to the least."""
+        least, most = self.step_seconds
+        return self.batch_size / least, self.batch_size / most
 
     @property
-    def hours(self) -> float:
-        """Hours of the whole run, training alone."""
-        return self.steps * self.step_seconds / 3600
+    def hours(self) -> Range:
+        """Hours of training."""
+        least, most = self.step_seconds
+        return self.steps * least / 3600, self.steps * most / 3600
+
+    @property
+    def evaluation_hours(self) -> Range:
+        """Hours of all evaluations: the encoder's passes alone, as if these were as close to the limit as a step is."""
+        if self.chip is None or not self.flops:
+            return math.nan, math.nan
+        least = self.evaluation_flops / (self.devices * self.flops)  # in steps
+        return least * self.step_seconds[0] / 3600, least * self.step_seconds[1] / 3600
+
+    @property
+    def chip_hours(self) -> Range:
+        """Hours of training and evaluations, times chips."""
+        both = zip(self.hours, self.evaluation_hours)
+        least, most = (self.devices * sum(pair) for pair in both)
+        return least, most
+
+    @property
+    def rented(self) -> chips.Slice | None:
+        """How it is rented, if that is known."""
+        return chips.tpu_slice(self.topology.partition(":")[0], self.devices)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for a file."""
-        names = ("fits", "largest_batch", "seconds", "step_seconds", "limit", "images_per_second", "hours")
+        """All of it, for a file; of ranges both ends."""
+        names = ["fits", "largest_batch", "seconds", "step_seconds", "limit", "images_per_second", "hours"]
+        names += ["evaluation_hours", "chip_hours"]
         values = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
-        values["chip_hours"] = self.hours * self.devices
-        return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in values.items()}
+        values["rented"] = None if self.rented is None else dataclasses.asdict(self.rented)
+        return {key: None if _is_nan(value) else value for key, value in values.items()}
+
+
+def _is_nan(value: Any) -> bool:
+    ends = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(end, float) and math.isnan(end) for end in ends)
 
 
 def hops(topology: str, devices: int) -> int:
@@ -151,6 +189,7 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
         "chip": chip,
         "batch_size": program.clock.batch_size,
         "steps": program.clock.total_steps,
+        "evaluation_flops": evaluation_flops(program),
     }
     try:
         compiled = program.compile()
@@ -176,6 +215,29 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
         hbm_bytes=float(costs["bytes accessed"]) * hlo.loops_factor(text),
         collectives=hlo.collectives(text, mesh.size),
     )
+
+
+def evaluation_flops(program: Program) -> float:
+    """Operations of the encoder's passes in all evaluations of a run.
+
+    kNN, linear and health see features of the labelled training images, without labels of all; an SGD probe trains for
+    epochs on them; those of the untrained encoder come once more.
+    """
+    config, info = program.config, program.info
+    evals, images = config.evals, info.num_labeled or info.num_examples
+    batch = jax.ShapeDtypeStruct(
+        (evals.batch_size, program.uncropped_size, program.uncropped_size, info.channels), info.dtype
+    )
+    state = program.abstract_state()
+    traced = program.features.trace(state.params, state.method_state, batch)  # type: ignore[attr-defined]
+    each = flops.count(traced.jaxpr) / evals.batch_size
+    passes = Timer(config, program.clock).evaluations_left(0)
+    passes += any(
+        "untrained" in evals[name].baselines for name in ("knn", "linear", "health") if evals[name].enabled
+    )
+    if evals.sgd.enabled:
+        passes += evals.sgd.epochs * (1 + ("untrained" in evals.sgd.baselines))
+    return each * images * passes
 
 
 def plan_apart(config: Any, info: DataInfo, topology: str) -> Plan:
@@ -280,9 +342,18 @@ def tpu_mesh(topology: str) -> Mesh:
     return parallel.make_mesh(np.asarray(description.devices).tolist())
 
 
-def table(plans: Sequence[Plan]) -> str:
-    """Markdown: a column for every plan."""
+def table(plans: Sequence[Plan], price: float = 0.0) -> str:
+    """Markdown: a column for every plan.
+
+    Args:
+      plans: one or more.
+      price: of a chip for an hour, in any currency; 0 for none.
+    """
     rows: dict[str, list[str]] = {"": [plan.topology for plan in plans]}
+    rows["accelerator type"] = [
+        "?" if plan.rented is None else plan.rented.accelerator_type for plan in plans
+    ]
+    rows["hosts"] = ["?" if plan.rented is None else str(plan.rented.hosts) for plan in plans]
     rows["devices"] = [str(plan.devices) for plan in plans]
     rows["batch"] = [f"{plan.batch_size:,}" for plan in plans]
     for part in plans[0].memory:
@@ -301,15 +372,24 @@ def table(plans: Sequence[Plan]) -> str:
     for term in ("compute", "memory", "network", "latency"):
         rows[f"{term}, ms"] = [_given(plan, 1e3 * plan.seconds.get(term, math.nan), ".1f") for plan in plans]
     rows["limit"] = [plan.limit for plan in plans]
-    rows["step, ms"] = [_given(plan, 1e3 * plan.step_seconds, ".1f") for plan in plans]
-    rows["images/s"] = [_given(plan, plan.images_per_second, ",.0f") for plan in plans]
-    best = max((plan.images_per_second / plan.devices for plan in plans if plan.seconds), default=math.nan)
-    each = [plan.images_per_second / plan.devices / best for plan in plans]
+    rows["step, ms"] = [_between(plan, plan.step_seconds, 1e3) for plan in plans]
+    rows["images/s"] = [_between(plan, plan.images_per_second) for plan in plans]
+    best = max((plan.images_per_second[0] / plan.devices for plan in plans if plan.seconds), default=math.nan)
+    each = [plan.images_per_second[0] / plan.devices / best for plan in plans]
     rows["images/s and device, of the best"] = [
         _given(plan, 100 * e, ".0f", " %") for plan, e in zip(plans, each)
     ]
-    rows["hours"] = [_given(plan, plan.hours, ".3g") for plan in plans]
-    rows["chip-hours"] = [_given(plan, plan.hours * plan.devices, ",.3g") for plan in plans]
+    rows["images/s that each host must decode"] = [
+        "?" if plan.rented is None else _between(plan, plan.images_per_second, 1 / plan.rented.hosts)
+        for plan in plans
+    ]
+    rows["hours of training"] = [_between(plan, plan.hours) for plan in plans]
+    rows["hours of evaluations"] = [_between(plan, plan.evaluation_hours) for plan in plans]
+    rows["chip-hours"] = [_between(plan, plan.chip_hours) for plan in plans]
+    if price:
+        rows[f"price, at {price:g} for a chip and hour"] = [
+            _between(plan, plan.chip_hours, price) for plan in plans
+        ]
     lines = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     return "\n".join([lines[0], "|---" * (len(plans) + 1) + "|", *lines[1:]])
 
@@ -323,3 +403,15 @@ def size(count: float) -> str:
 def _given(plan: Plan, value: float, form: str, unit: str = "") -> str:
     """A figure, or a dash where the program did not compile or the chip is not known."""
     return f"{value:{form}}{unit}" if plan.compiled and not math.isnan(value) else "-"
+
+
+def _between(plan: Plan, ends: Range, times: float = 1.0) -> str:
+    """A range in three digits, or a dash."""
+    if not plan.compiled or _is_nan(ends):
+        return "-"
+    better, worse = (_three_digits(times * end) for end in ends)
+    return better if better == worse else f"{better} to {worse}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,.10g}"

@@ -344,6 +344,8 @@ def make_program(
     schedule: optim.Schedule | None = None
     if own_optimizer is None:
         optimizer, schedule = optim.make_optimizer(config.optim, clock, params, method.auxiliary)
+        if for_training:
+            optim.warn_of_warmup(config.optim, clock)
     else:
         optimizer = own_optimizer
     return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)

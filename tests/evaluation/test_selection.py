@@ -1,5 +1,7 @@
 """Ranking runs by small and by large validation sets."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,6 +10,7 @@ import jssl
 from jssl.errors import UserError
 from jssl.evaluation import selection
 from tests.commands import called
+from tests.conftest import tiny_config
 from tests.runs.test_stages import get
 
 LABELS = np.repeat(np.arange(4), 50)
@@ -68,14 +71,18 @@ def test_sizes_that_cannot_be_are_named(size):
 
 
 def test_the_command_line_ranks_finished_runs(tmp_path):
-    for seed in (0, 1):
-        config = get("supervised")
-        config.seed = seed
-        jssl.run(config, tmp_path / str(seed))
+    """With a classifier and without one, which then is kNN."""
+    config = get("supervised")
+    jssl.run(config, tmp_path / "0")
+    other = tiny_config()
+    for key in ("holdout", "split_seed", "labels"):
+        other.data[key] = config.data[key]
+    jssl.run(other, tmp_path / "1")
     runs = f"--runs={tmp_path}/0,{tmp_path}/1"
     status, out, err = called(runs, "--per_class=1,2", "--draws=20", module="jssl.select")
     assert status == 0, err
-    assert str(tmp_path / "0") in out
+    assert re.search(rf"{tmp_path}/0 +\d+\.\d  \(.*\)  its classifier", out)
+    assert re.search(rf"{tmp_path}/1 +\d+\.\d  \(.*\)  kNN, k = \d", out)
     assert "2 per class" in out
     for arguments, message in [
         ((f"--runs={tmp_path}/0",), "two folders at least"),
@@ -84,3 +91,21 @@ def test_the_command_line_ranks_finished_runs(tmp_path):
         status, _, err = called(*arguments, module="jssl.select")
         assert (status, err.count("\n")) == (2, 1)
         assert message in err
+
+
+def test_runs_without_labels_are_ranked_by_the_rank_of_their_features(tmp_path, capsys):
+    from jssl import select  # which defines flags
+
+    for name, width in (("narrow", 4), ("wide", 8)):
+        config = tiny_config(data__labels="none", total_steps=2)
+        config.encoder.convnet.width = width
+        jssl.run(config, tmp_path / name)
+    runs = {name: select.opened(str(tmp_path / name)) for name in ("narrow", "wide")}
+    select.check_data(runs)
+    capsys.readouterr()
+    select.by_rank(runs)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"no labels: .* of 14\d images \(RankMe\), the largest first", lines[0])  # a tenth
+    ranks = [float(line.split()[1]) for line in lines[2:4]]
+    assert ranks == sorted(ranks, reverse=True)
+    assert {line.split()[0] for line in lines[2:4]} == {"narrow", "wide"}

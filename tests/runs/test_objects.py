@@ -180,7 +180,7 @@ def test_mistakes_are_one_line_before_a_folder_is_made(tmp_path):
         ({"method": Growing}, r"Growing: `loss` must return a scalar, .*a state like that of `init`"),
         ({"method": lambda info: "no method"}, "makes str, not a jssl.methods.Method"),
         ({"data": {"test": digits()[0]}}, "data has no split 'train', only test"),
-        ({"data": digits()[0].astype(np.float32)}, r"images must be uint8 or uint16\[N, H, W, C\]"),
+        ({"data": digits()[0].astype(complex)}, r"images must be uint8, uint16 or floats\[N, H, W, C\]"),
     ]
     for number, (objects, message) in enumerate(cases):
         folder = tmp_path / str(number)

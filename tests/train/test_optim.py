@@ -286,7 +286,8 @@ def test_a_warm_up_that_fills_the_run_takes_a_tenth_of_it(caplog):
     settings = config(schedule="cosine")
     settings.update(duration("warmup", epochs=10))
     with caplog.at_level("WARNING", logger="absl"):
-        schedule = optim.make_schedule(settings, CLOCK)
+        optim.warn_of_warmup(settings, CLOCK)
+    schedule = optim.make_schedule(settings, CLOCK)
     assert (
         "the warm-up of 100 steps (optim.warmup_*) fills the run of 50: it takes 5 steps instead"
         in caplog.text

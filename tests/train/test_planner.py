@@ -197,6 +197,7 @@ PLAN = planner.Plan(
     hbm_bytes=1e9,
     collectives={"all-reduce": Collective(10, 4e6, 7e6), "all-gather": Collective(2, 1e6, 1e6)},
     steps=3600,
+    evaluation_flops=32 * 2e12 * 360,  # as 360 steps
 )
 
 
@@ -204,10 +205,13 @@ def test_the_arithmetic_of_a_plan():
     assert PLAN.seconds == pytest.approx(
         {"compute": 2.0, "memory": 1.0, "network": 0.08, "latency": 12 * 12e-6}
     )
-    assert PLAN.step_seconds == pytest.approx(2.080144)
+    low, high = 2.0, (2 + 1 + 0.080144) / 0.5
+    assert PLAN.step_seconds == pytest.approx((low, high))
     assert PLAN.limit == "compute"
-    assert PLAN.images_per_second == pytest.approx(3200 / 2.080144)
-    assert PLAN.hours == pytest.approx(2.080144)
+    assert PLAN.images_per_second == pytest.approx((3200 / low, 3200 / high))
+    assert PLAN.hours == pytest.approx((low, high))
+    assert PLAN.evaluation_hours == pytest.approx((0.1 * low, 0.1 * high))
+    assert PLAN.chip_hours == pytest.approx((32 * 1.1 * low, 32 * 1.1 * high))
     # 590 MB of 980 may grow from 100 images a device: (980 - 210) / 390.
     assert PLAN.largest_batch == math.floor(100 * (0.98e9 - 2.1e8) / 3.9e8) * 32
     assert PLAN.fits
@@ -217,10 +221,43 @@ def test_the_arithmetic_of_a_plan():
     assert not failed.fits
     assert failed.largest_batch < PLAN.batch_size
     assert json.loads(json.dumps(failed.as_json()))["step_seconds"] is None
-    text = planner.table([PLAN, failed])
+    text = planner.table([PLAN, failed], price=1.5)
     assert "| fits | yes | NO |" in text
-    assert "| images/s | 1,538 | - |" in text
+    assert "| images/s | 1,600 to 519 | - |" in text
+    assert "| accelerator type | v5litepod-32 | v5litepod-32 |" in text
+    assert "| images/s that each host must decode | 200 to 64.9 | - |" in text  # of 8
+    assert "| price, at 1.5 for a chip and hour | 106 to 325 | - |" in text
     assert text.count("\n|") == len(text.splitlines()) - 1
+
+
+@pytest.mark.parametrize(
+    ("topology", "devices", "name", "hosts"),
+    [
+        ("v5e:2x4", 8, "v5litepod-8", 1),
+        ("v5e:16x16", 256, "v5litepod-256", 64),
+        ("v4:4x4x4", 64, "v4-128", 16),
+        ("v5p:2x2x4", 16, "v5p-32", 4),
+        ("v6e:2x2", 4, "v6e-4", 1),
+        ("cpu:8", 8, None, None),
+    ],
+)
+def test_how_a_slice_is_rented(topology, devices, name, hosts):
+    rented = dataclasses.replace(PLAN, topology=topology, devices=devices).rented
+    assert (rented and rented.accelerator_type, rented and rented.hosts) == (name, hosts)
+
+
+def test_evaluations_are_passes_of_the_encoder(mesh1):
+    """A ResNet-50 has 4.1 billion multiplications and additions an image; no SGD probe without its section."""
+    config = simclr.get_config("imagenet")
+    config.total_epochs, config.evals.every_epochs, config.evals.sgd.enabled = 10.0, 1.0, False
+    info = planner.data_info(config)
+    prog = program.make_program(config, info, mesh1)
+    once = info.num_labeled * 2 * 4.1e9
+    untrained = "untrained" in config.evals.knn.baselines
+    assert planner.evaluation_flops(prog) == pytest.approx((10 + untrained) * once, rel=0.02)
+    config.evals.sgd.enabled = True
+    epochs = config.evals.sgd.epochs * (1 + ("untrained" in config.evals.sgd.baselines))
+    assert planner.evaluation_flops(prog) == pytest.approx((10 + untrained + epochs) * once, rel=0.02)
 
 
 def test_what_the_compiler_says_of_memory_is_understood():
@@ -256,6 +293,7 @@ def test_the_command_line_plans_for_devices_that_are_not_there(tmp_path):
     assert status == 0, err
     assert "| devices | 4 |" in text
     assert "not a measurement" in text
+    assert "| hours of evaluations | " in text
     (plan,) = json.loads(out.read_text())
     assert plan["devices"] == 4
     assert plan["steps"] == 10

@@ -38,7 +38,7 @@ class ArraySource(Source):
     occur, in their order, and have the labels as names. Parts of a source share its array.
 
     Raises:
-      UserError: unless images are uint8 or uint16[N, H, W, C] and labels int or str[N], none of them negative.
+      UserError: unless images are numbers [N, H, W, C] and labels int or str[N], none of them negative.
     """
 
     is_in_memory = True
@@ -162,7 +162,7 @@ class NpySource(ArraySource):
     """Rows of an .npy file, mapped into memory: only those asked for are read.
 
     Args:
-      path: of an array [N, H, W] or [N, H, W, C], uint8 or uint16.
+      path: of an array of numbers, [N, H, W] or [N, H, W, C].
       rows: int64[M], positions in the file; all of them by default.
     """
 

@@ -34,7 +34,7 @@ class Field:
     Attributes:
       kind: one of KINDS.
       shape: of one example, () for a number; None stands for a length that differs.
-      dtype: NumPy's name of it; images are uint8 or uint16.
+      dtype: NumPy's name of it; encoders see images of uint8 or uint16.
       classes: names of the classes, of a label.
     """
 
@@ -108,7 +108,7 @@ class Source(abc.ABC):
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype of the pixels, uint8 or uint16."""
+        """The dtype of the pixels: uint8 or uint16, or as they are stored."""
         return np.dtype(self.fields["image"].dtype)
 
     @property

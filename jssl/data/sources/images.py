@@ -1,4 +1,4 @@
-"""From a file, bytes or an array to the pixels of one image, uint8 or uint16, any number of channels."""
+"""From a file, bytes or an array to the pixels of one image, uint8, uint16 or floats, any number of channels."""
 
 from __future__ import annotations
 

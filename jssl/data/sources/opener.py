@@ -2,7 +2,7 @@
 
   digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
-  an .npz file         arrays `images` uint8 or uint16[N, H, W, C] and, optionally, `labels` int[N]
+  an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
   anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
 
