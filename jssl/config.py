@@ -569,10 +569,10 @@ def get_config(spec: str) -> ml_collections.ConfigDict:
     """
     if not isinstance(spec, str) or "/" in spec or ".py" in spec:
         raise UserError(f"{spec!r} is no name of a shipped config, such as 'simclr' or 'simclr:cifar10'")
-    name, _, preset = spec.partition(":")
+    name, colon, preset = spec.partition(":")
     config_file(name)
     module = importlib.import_module(f"jssl.configs.{name}")
-    config: ml_collections.ConfigDict = module.get_config(preset) if preset else module.get_config()
+    config: ml_collections.ConfigDict = module.get_config(preset) if colon else module.get_config()
     return config
 
 

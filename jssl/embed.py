@@ -56,7 +56,7 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"cannot write --out={out}: {error}") from error
+        raise UserError(f"cannot write --out={out}: {error.strerror or error}") from error
 
 
 def define_flags() -> None:

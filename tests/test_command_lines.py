@@ -34,6 +34,7 @@ TYPOS = {
     "a config file mistyped": (["--config=configs/simlcr.py"], ["there is no file", "did you mean --config=simclr"]),
     "a key without its section": ([SIMCLR, "--config.batch_size=1"], [r"did you mean .*data\.unlabeled\.batch_size"]),
     "no such preset": ([f"{SIMCLR}:nonsense"], ["'nonsense'", "digits", "cifar10", "imagenet", "folder"]),
+    "a preset without a name": (["--config=simclr:"], ["unknown preset ''", "digits"]),
     "no such key": ([SIMCLR, "--config.optim.lrr=.3"], [r"optim\.lrr", r"did you mean .*\blr\b"]),
     "no such key of a method": ([SIMCLR, "--config.method.temprature=1"], ["temprature", "mean .*temperature"]),
     "no number": ([SIMCLR, "--config.optim.lr=abc"], [r"optim\.lr\b", "abc"]),

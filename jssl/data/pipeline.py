@@ -28,7 +28,7 @@ from jssl.data import host
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pseudo_labels import Rows
 from jssl.data.sources import BadImage, Source
-from jssl.data.sources.images import DECODER_ERRORS
+from jssl.data.sources.images import DECODER_ERRORS, why
 from jssl.errors import UserError
 from jssl.storage import GrowingFile
 from jssl.types import Batch, HostBatch
@@ -141,7 +141,7 @@ class TrainBatches(_Batches):
             source, seed = self.source, (self.seed, position)
             return host.train_crops(opened, self.crop_specs, seed, source.channels, source.dtype)
         except DECODER_ERRORS as error:
-            raise BadImage(f"{self.source.filename(index)}: {error}") from error
+            raise BadImage(f"{self.source.filename(index)}: {why(error)}") from error
 
 
 class EvalBatches(_Batches):
@@ -193,7 +193,7 @@ class EvalBatches(_Batches):
             source = self.source
             return host.central_crop(opened, self.size, source.channels, source.dtype)
         except DECODER_ERRORS as error:
-            raise BadImage(f"{self.source.filename(index)}: {error}") from error
+            raise BadImage(f"{self.source.filename(index)}: {why(error)}") from error
 
 
 def read_ahead(

@@ -52,6 +52,8 @@ class ArraySource(Source):
         bad: dict[int, str] | None = None,
     ):
         check_images(name, images)
+        if labels is not None and labels.dtype.kind == "S":
+            labels = np.char.decode(labels, "utf-8", "backslashreplace")
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU"):
             raise UserError(
                 f"{name}: labels must be int[{len(images)}] or words, not {labels.dtype}{list(labels.shape)}"

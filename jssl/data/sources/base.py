@@ -13,7 +13,7 @@ import numpy as np
 
 from jssl.data.sources import images
 from jssl.data.sources.images import Opened
-from jssl.errors import UserError, shown
+from jssl.errors import UserError
 
 KINDS = ("image", "label", "text", "audio", "video", "boxes", "mask")
 DTYPES = ("uint8", "uint16")  # of images that encoders see
@@ -129,14 +129,14 @@ class Source(abc.ABC):
         try:
             return images.open_image(handle)
         except images.DECODER_ERRORS as error:
-            raise BadImage(f"{self.filename(index)}: {shown(error)}") from error
+            raise BadImage(f"{self.filename(index)}: {images.why(error)}") from error
 
     def decode(self, image: Opened, index: int) -> np.ndarray:
         """All pixels, [H, W, C] of the source's dtype; raises BadImage."""
         try:
             return images.to_array(image, self.channels, self.dtype)
         except images.DECODER_ERRORS as error:
-            raise BadImage(f"{self.filename(index)}: {shown(error)}") from error
+            raise BadImage(f"{self.filename(index)}: {images.why(error)}") from error
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray] | None:
         """The fields of many examples as arrays with a row each, or None where they must be decoded one by one."""

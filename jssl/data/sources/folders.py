@@ -14,7 +14,7 @@ from PIL import Image
 
 from jssl import storage
 from jssl.data.sources.base import Source, fields_of
-from jssl.data.sources.images import DECODER_ERRORS, Path, UnsupportedImage, describe, open_image
+from jssl.data.sources.images import DECODER_ERRORS, Path, UnsupportedImage, describe, open_image, why
 from jssl.errors import UserError, shown
 
 # Of Pillow's formats those of photographs and scans, as far as this Pillow reads them.
@@ -23,6 +23,7 @@ TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 OTHER_FOLDERS = ("unlabeled", "unlabelled", "extra")
 MASK_FOLDERS = ("mask", "masks", "labels", "annotations", "segmentation", "groundtruth")
+OF_MACOS = "__MACOSX"  # a folder that its archives have beside the real one, with copies of the names
 DESCRIBED = 16  # files whose headers tell what all are
 STRAY = 0.1  # part of the images that may lie beside class folders, and is left out then
 
@@ -67,7 +68,9 @@ class FolderSource(Source):
             logging.warning("%s: %d images%s", self.name, len(self.paths), found.others_in_words())
         classes = self._classes()
         channels, dtype = _channels_and_dtype(root, self.paths)
-        self.fields = fields_of((None, None, channels), dtype, classes)
+        self.fields = fields_of(
+            (None, None, channels), dtype, None if classes is None else list(map(shown, classes))
+        )
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
@@ -76,7 +79,7 @@ class FolderSource(Source):
     def _parent(self, path: Path) -> str:
         """The name of the sub-folder that an image lies in; '' for the folder itself."""
         parts = path.relative_to(self.root).parts
-        return shown(parts[0]) if len(parts) > 1 else ""
+        return parts[0] if len(parts) > 1 else ""
 
     def _classes(self) -> list[str] | None:
         """The names of the classes; images beside their folders are left out. None if the images are unlabelled."""
@@ -84,9 +87,8 @@ class FolderSource(Source):
         stray = counts.pop("", 0)
         masks = {name for name in counts if name.lower() in MASK_FOLDERS}
         if masks and len(counts) == len(masks) + 1:
-            logging.warning(
-                "%s: images of %s are left out", self.name, ", ".join(f"{name}/" for name in sorted(masks))
-            )
+            left_out = ", ".join(f"{shown(name)}/" for name in sorted(masks))
+            logging.warning("%s: images of %s are left out", self.name, left_out)
             self.paths = [path for path in self.paths if self._parent(path) not in masks]
             return None
         if masks:
@@ -98,6 +100,11 @@ class FolderSource(Source):
         if stray:
             logging.warning("%s: %d images beside the class folders are left out", self.name, stray)
             self.paths = [path for path in self.paths if self._parent(path)]
+        alike = [name for name, count in collections.Counter(map(shown, counts)).items() if count > 1]
+        if alike:
+            raise UserError(
+                f"{self.name}: two class folders are both shown as {alike[0]}: rename one of them"
+            )
         return sorted(counts, key=lambda name: (int(name), name) if name.isdecimal() else (np.inf, name))
 
     def __len__(self) -> int:
@@ -173,8 +180,8 @@ def _has_images(root: Path) -> bool:
 
 def _folders(root: Path) -> list[Path]:
     """The folders in a folder, hidden ones left out."""
-    found = (path for path in root.iterdir() if not path.name.startswith(".") and _may_be_folder(path))
-    return sorted(path for path in found if _has_images(path))
+    named = (path for path in root.iterdir() if not path.name.startswith(".") and path.name != OF_MACOS)
+    return sorted(path for path in named if _may_be_folder(path) and _has_images(path))
 
 
 def _may_be_folder(path: Path) -> bool:
@@ -196,6 +203,7 @@ class Found:
             return
         self._root = os.path.realpath(root)
         self._seen = {self._root}
+        self._inodes: dict[int, str] = {}  # of the files found, which may be on several file systems
         for entry in self._entries(str(root)):
             self._look(entry)
 
@@ -210,7 +218,8 @@ class Found:
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as entries:
-                yield from sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+                found = (e for e in entries if not e.name.startswith(".") and e.name != OF_MACOS)
+                yield from sorted(found, key=lambda e: e.name)
         except PermissionError:
             self.others["folders without permission to read"] += 1
 
@@ -225,8 +234,13 @@ class Found:
                 self._look(inner)
         elif not entry.is_file():
             self.others["no regular files"] += 1
-        else:
+        elif self._is_new(entry):
             self._note(pathlib.Path(entry.path))
+
+    def _is_new(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file is none that was found under another name: a hard link to it."""
+        first = self._inodes.setdefault(entry.inode(), entry.path)
+        return first == entry.path or not os.path.samefile(first, entry.path)
 
     def _note(self, path: Path) -> None:
         suffix = path.suffix.lower()
@@ -266,7 +280,7 @@ def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
         except UnsupportedImage as error:
             raise UserError(f"{shown(path)} is {error}") from error
         except DECODER_ERRORS as error:  # broken files are counted when they are trained on
-            reason = f"{shown(path)}: {shown(error)}"
+            reason = f"{shown(path)}: {why(error)}"
     if not found:
         raise UserError(
             f"none of {len(spread)} images below {shown(root)} that were looked at is readable: {reason}"

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from jssl import storage
+from jssl.errors import shown
 
 Path: TypeAlias = pathlib.Path | epath.Path
 Opened: TypeAlias = Image.Image | np.ndarray  # an array where Pillow has no mode for it
@@ -45,6 +46,13 @@ _WIDER = 257  # 255 becomes 65535
 
 class UnsupportedImage(ValueError):
     """A whole file whose pixels are of a kind that is not read."""
+
+
+def why(error: Exception) -> str:
+    """What a decoder says of a file, in words."""
+    said = shown(error)
+    plain = isinstance(error, (OSError, ValueError)) and any(map(str.isalpha, said))
+    return said if plain else f"its decoder fails ({type(error).__name__}: {said})"
 
 
 def open_image(handle: Path | bytes | np.ndarray) -> Opened:

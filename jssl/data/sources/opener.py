@@ -82,10 +82,13 @@ def sliced(splits: Mapping[str, Source], spec: str) -> Source:
 
     try:
         instruction = tfds.core.ReadInstruction.from_spec(spec)
-        info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
-        (part,) = instruction.to_absolute({base: info})
     except (ValueError, AssertionError) as error:
         raise UserError(
             f"cannot read the split {spec!r}: write it as {base}[:10%] or {base}[5:20]"
         ) from error
+    info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
+    try:
+        (part,) = instruction.to_absolute({base: info})
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"the split {spec!r}: {base} has only {len(source):,} images") from error
     return source.take(np.arange(part.from_ or 0, len(source) if part.to is None else part.to))

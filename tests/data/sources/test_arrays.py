@@ -92,6 +92,7 @@ def test_labels_of_any_kind_are_ranked_and_keep_their_values_as_names(tmp_path):
         (np.array([7, 3, 255, 3], np.uint8), ("3", "7", "255")),
         (np.array([7, 3, 2**40, 3], np.uint64), ("3", "7", str(2**40))),
         (np.array(["cat", "ant", "dog", "ant"]), ("ant", "cat", "dog")),
+        (np.array([b"cat", b"ant", b"d\xffg", b"ant"]), ("ant", "cat", r"d\xffg")),
     ):
         source = sources.ArraySource("a", images, labels)
         assert source.class_names == names

@@ -244,3 +244,34 @@ def test_images_whose_pixels_would_be_lost_or_have_no_range_are_refused(tmp_path
     (tmp_path / "broken" / "1.png").write_text("x")
     with pytest.raises(UserError, match=r"none of 1 images below .* is readable: .*1\.png: cannot identify"):
         sources.load(str(tmp_path / "broken"), "train")
+
+
+def test_a_hard_link_is_the_file_it_is_of(tmp_path, caplog):
+    png(tmp_path, "a/1.png")
+    png(tmp_path, "b/2.png")
+    os.link(tmp_path / "a" / "1.png", tmp_path / "b" / "again.png")
+    source = sources.load(str(tmp_path), "train")
+    assert [path.name for path in source.paths] == ["1.png", "2.png"]
+
+
+def test_what_macos_puts_into_archives_is_no_class(tmp_path):
+    for name in ("a/1.png", "b/2.png", "__MACOSX/a/1.png", "a/._1.png"):
+        png(tmp_path, name)
+    source = sources.load(str(tmp_path), "train")
+    assert (len(source), source.class_names) == (2, ("a", "b"))
+    for name in ("train/a/1.png", "train/b/2.png", "__MACOSX/train/a/1.png"):
+        png(tmp_path / "split", name)
+    assert len(sources.load(str(tmp_path / "split"), "train")) == 2
+
+
+def test_classes_that_would_be_shown_alike_are_refused(tmp_path):
+    png(tmp_path, "a\n/1.png")
+    png(tmp_path, "a\\n/2.png")
+    with pytest.raises(UserError, match=r"two class folders are both shown as a\\n: rename one"):
+        sources.load(str(tmp_path), "train")
+
+
+def test_what_a_decoder_says_is_words(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(range(200)))
+    with pytest.raises(UserError, match=r"a\.tif: its decoder fails \(KeyError: 0\)|a\.tif: [a-z ]{9,}"):
+        sources.load(str(tmp_path), "train")

@@ -40,6 +40,7 @@ def errors(tmp_path):
         ("", "train"): "data.name is empty",
         ("digits", "validation"): "unknown split 'validation'.*valid are test, train",
         ("digits", "train[:x%]"): "cannot read the split",
+        ("digits", "train[2000:]"): r"the split 'train\[2000:\]': train has only 1,437 images",
         (str(tmp_path / "empty"), "train"): "no images below",
         (str(tmp_path / "folder"), "test"): "unknown split 'test'",
         (str(tmp_path / "nowhere"), "train"): "there is no folder",
