@@ -15,7 +15,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from jssl import compile_cache
-from jssl.errors import UserError, shown
+from jssl.errors import UserError, may_pass, of_system
 
 DECODERS = ("PIL", "tifffile")  # that log by themselves
 
@@ -126,7 +126,7 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except UserError as error:
         if error.__cause__ is not None:
             heartbeat.check_others()
-        heartbeat.leave(" ".join(str(error).split()), 2)
+        heartbeat.leave(" ".join(str(error).split()), heartbeat.TRY_AGAIN if may_pass(error) else 2)
     except Interrupted as interrupted:
         from jssl import parallel
 
@@ -136,13 +136,11 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         heartbeat.leave("stopped at once: run the same command again to go on from the last checkpoint", 130)
     except BrokenPipeError:  # `| head`: whoever read has gone
         pass
+    except OSError as error:
+        if error.errno is None:
+            raise
+        heartbeat.leave(str(of_system(error)), heartbeat.TRY_AGAIN if may_pass(error) else 2)
     except Exception as error:
-        if (
-            isinstance(error, OSError) and error.filename is not None
-        ):  # what the system says of a file is plain enough
-            heartbeat.leave(
-                f"{shown(error.filename)}: {error.strerror}: see to its permissions, and to its disk", 2
-            )
         if not heartbeat.watching():
             raise
         heartbeat.check_others()

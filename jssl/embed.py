@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 
 from jssl import cli
-from jssl.errors import UserError
+from jssl.errors import UserError, of_system
 from jssl.runs import encoder
 
 
@@ -56,7 +56,7 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"cannot write --out={out}: {error.strerror or error}") from error
+        raise of_system(error, f"cannot write --out={out}") from error
 
 
 def define_flags() -> None:

@@ -108,12 +108,17 @@ def photos(tmp_path):
     return folder
 
 
+def write_digits():
+    """Writes what children read."""
+    train, test = (sources.load("digits", split) for split in ("train", "test"))
+    arrays = {"images": train.images, "labels": train.labels()}
+    np.savez(DIGITS, **arrays, test_images=test.images, test_labels=test.labels())
+
+
 def pytest_configure(config):
-    """Writes what children read, before there are workers."""
+    """Before there are workers."""
     if not hasattr(config, "workerinput"):
-        train, test = (sources.load("digits", split) for split in ("train", "test"))
-        arrays = {"images": train.images, "labels": train.labels()}
-        np.savez(DIGITS, **arrays, test_images=test.images, test_labels=test.labels())
+        write_digits()
 
 
 SLOW = ("test_kill", "test_processes", "test_notebooks", "test_configs", "test_stages", "test_run")

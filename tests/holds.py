@@ -1,12 +1,17 @@
-"""Points at which a child process stops for the test: no test races against the program that it tests."""
+"""Points at which a child process stops, or a file fails, for the test: none races against what it tests."""
 
 import dataclasses
 import errno
 import functools
 import importlib
+import itertools
+import os
 import pathlib
 import re
+import sys
 import time
+
+FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir")
 
 
 def wait_for(child, happened):
@@ -37,6 +42,42 @@ class Forbidden:
             raise PermissionError(errno.EACCES, "Permission denied", "/forbidden/file")
 
         setattr(owner, name, forbidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class FailingFile:
+    """The n-th operation on files below a folder fails in a child, as the system would have it fail.
+
+    Python tells its audit hooks of every open, rename, mkdir, remove and listing before it does it.
+
+    Args:
+      folder: of the files.
+      number: which operation, from 0.
+      code: of the error.
+      log: a file that has a line for every operation; it is not one itself.
+    """
+
+    folder: pathlib.Path
+    number: int
+    code: int
+    log: pathlib.Path
+
+    def install(self):
+        count, inside = itertools.count(), str(self.folder)
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def hook(event, args):
+            if event not in FILE_EVENTS or not args:
+                return
+            path = os.fsdecode(args[0]) if isinstance(args[0], (str, bytes)) else ""
+            if not path.startswith(inside):
+                return
+            number = next(count)
+            os.write(log, f"{number} {event} {path}\n".encode())
+            if number == self.number:
+                raise OSError(self.code, os.strerror(self.code), path)
+
+        sys.addaudithook(hook)
 
 
 @dataclasses.dataclass(frozen=True)

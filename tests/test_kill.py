@@ -208,7 +208,7 @@ def test_a_run_outlives_a_full_disk_and_a_sigterm(command, never_stopped, tmp_pa
     intact = finished(folder)[-1]
     assert intact == 5
     line = one_error(status, err)
-    assert f"last intact checkpoint: {intact}." in line
+    assert f"last intact checkpoint: {intact}: make room and" in line
     assert "File too large" in line, "says what the system said"
     assert str(folder) in line
     assert "run the same command again" in line

@@ -60,6 +60,11 @@ def extract(
         rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
         keep = rows["mask"]
         found = np.asarray(apply(batch["image"]), np.float32)[keep]
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"features of {batches.source.name} are not finite: the parameters diverged; take an earlier "
+                "checkpoint (--step), or a smaller optim.lr"
+            )
         if not count:  # one array for all: theirs may be much of the memory
             x = np.empty((most, found.shape[1]), np.float32)
         place = slice(count, count + len(found))

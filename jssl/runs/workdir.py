@@ -24,7 +24,7 @@ from jssl.config import SCHEMA, flatten
 from jssl.data.datasets import Data, open_data
 from jssl.data.sources import Source
 from jssl.data.streams import DataInfo
-from jssl.errors import UserError
+from jssl.errors import UserError, of_system
 
 CONFIG_FILE = "config.json"
 UNFINISHED = "config.part"  # a run that was killed before it began
@@ -101,7 +101,7 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
             if not holds_run(workdir) or read_json(workdir / CONFIG_FILE) != now:  # in what may differ
                 write_json(workdir / CONFIG_FILE, now)
         except OSError as error:
-            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+            raise of_system(error, f"cannot write to --workdir={workdir}") from error
     parallel.barrier("workdir")
 
 
@@ -120,7 +120,7 @@ def locked(workdir: epath.Path) -> Iterator[None]:
             workdir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(open(workdir / LOCK_FILE, "a+"))
         except OSError as error:
-            raise UserError(f"cannot write to --workdir={workdir}: {error}") from error
+            raise of_system(error, f"cannot write to --workdir={workdir}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,11 +1,12 @@
 """Checkpoints of the training state; the only file that imports orbax.
 
-A checkpoint holds the whole TrainState and a small JSON: the data iterator's state, the results so far, and a
-fingerprint of the state, because orbax does not notice a flipped bit.
+A checkpoint holds the whole TrainState and a small JSON: the data iterator's state, the results so far, and
+checksums of both, because orbax does not notice a flipped bit.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from typing import Any
 
@@ -17,11 +18,25 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jssl import parallel, storage
-from jssl.errors import UserError
+from jssl.errors import NO_ROOM, NotFinite, TryAgain, UserError, causes, may_pass
 from jssl.types import Array, PyTree
 
 FOLDER = "checkpoints"
 CORRUPT_FOLDER = "corrupt_checkpoints"
+CHECKSUM = "checksum"  # of all else in the JSON
+NO_ROOM_WORDS = ("No space left", "quota", "File too large")
+# How the libraries below name what may be otherwise in a moment.
+PASSING_WORDS = (
+    *(
+        "Too many open files",
+        "Cannot allocate memory",
+        "RESOURCE_EXHAUSTED",
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+    ),
+    *("Permission denied", "PERMISSION_DENIED", "Input/output error", "Stale file handle", "out of memory"),
+    *("Resource temporarily unavailable", "Connection", "timed out"),
+)
 
 # Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
 logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
@@ -66,7 +81,7 @@ class Checkpointer:
             read_only=read_only,
         )
         self._open()
-        self._fingerprint = jax.jit(fingerprint)
+        self._fingerprint = jax.jit(lambda state: (fingerprint(state), is_finite(state)))
 
     def _open(self) -> None:
         self._manager = ocp.CheckpointManager(self._workdir / FOLDER, options=self._options)
@@ -79,9 +94,17 @@ class Checkpointer:
         """Starts saving; returns as soon as the state is copied off the devices.
 
         Raises:
+          NotFinite: if something in the state is not: it is not saved, and what was saved before stays.
           UserError: if this or the save before it failed, for want of disk space, say.
         """
-        extra = {**extra, "structure": structure(state), "fingerprint": int(self._fingerprint(state))}
+        found, finite = self._fingerprint(state)
+        if not finite:
+            raise NotFinite(
+                f"the state of step {step} holds numbers that are not finite, and is not saved; last intact "
+                f"checkpoint: {self._last()}. Try a smaller optim.lr or optim.clip_norm, in a new --workdir"
+            )
+        extra = {**extra, "step": step, "structure": structure(state), "fingerprint": int(found)}
+        extra[CHECKSUM] = checksum(extra)
         try:
             self._manager.save(
                 step,
@@ -99,15 +122,19 @@ class Checkpointer:
         except Exception as error:
             raise self._save_error(None, error) from error
 
-    def _save_error(self, step: int | None, error: Exception) -> UserError:
+    def _last(self) -> str:
         steps = self.steps()
-        intact = str(steps[-1]) if steps else "none"
+        return str(steps[-1]) if steps else "none"
+
+    def _save_error(self, step: int | None, error: Exception) -> UserError:
         which = "" if step is None else f" of step {step}"
         text = " ".join(str(error).split())
         reason = text if len(text) <= 160 else f"...{text[-160:]}"  # what the system said comes last
+        full = any(isinstance(link, OSError) and link.errno in NO_ROOM for link in causes(error))
+        then = "make room and " if full or any(words in text for words in NO_ROOM_WORDS) else ""
         return UserError(
             f"the checkpoint{which} could not be saved in {self._workdir} ({type(error).__name__}: {reason}); "
-            f"last intact checkpoint: {intact}. Make room and run the same command again to go on from there"
+            f"last intact checkpoint: {self._last()}: {then}run the same command again to go on from there"
         )
 
     def restore(
@@ -120,9 +147,15 @@ class Checkpointer:
           step: which one.
 
         Raises:
-          UserError: if there are checkpoints but none can be read, or none of that step.
+          UserError: if there are checkpoints but none can be read, or none of that step; if one cannot be read for now:
+            then nothing is moved.
         """
         steps = self.steps()
+        if not steps and not self._read_only and _holds_something(self._workdir / CORRUPT_FOLDER):
+            raise UserError(
+                f"all checkpoints of {self._workdir} were damaged and lie in {CORRUPT_FOLDER}: choose another "
+                "--workdir, or remove that folder to begin anew here"
+            )
         if step is not None:
             if step not in steps:
                 raise UserError(
@@ -136,6 +169,11 @@ class Checkpointer:
                 raise
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
+                if not self._is_damaged(step, error):
+                    raise TryAgain(
+                        f"the checkpoint of step {step} in {self._workdir} cannot be read for now "
+                        f"({type(error).__name__}: {reason}): nothing was touched, run the same command again"
+                    ) from error
                 logging.warning("checkpoint %d cannot be read, trying the one before: %s", step, reason)
                 if not self._read_only:
                     self._set_aside(step)
@@ -146,8 +184,21 @@ class Checkpointer:
             )
         return None
 
+    def _is_damaged(self, step: int, error: Exception) -> bool:
+        """Whether it is the checkpoint's fault that it cannot be read: all of its files can."""
+        if may_pass(error) or any(words in str(error) for words in PASSING_WORDS):
+            return False
+        try:
+            _read_all(self._workdir / FOLDER / str(step))
+        except OSError:
+            return False
+        return True
+
     def _read(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         extra = self._manager.restore(step, args=ocp.args.Composite(extra=ocp.args.JsonRestore())).extra
+        given = extra.pop(CHECKSUM, None)
+        if given != checksum(extra) or extra["step"] != step:
+            raise ValueError("what stands beside the state is not what was saved")
         if extra["structure"] != structure(abstract_state):
             raise UserError(
                 f"the checkpoint of step {step} in {self._workdir} holds other parameters than this config and "
@@ -158,9 +209,11 @@ class Checkpointer:
         )
         # Copied because the step donates its state, and orbax may share one buffer among equal leaves.
         state = jax.tree.map(jnp.copy, restored.state)
-        found = int(self._fingerprint(state))
-        if found != extra["fingerprint"]:
+        found, finite = self._fingerprint(state)
+        if int(found) != extra["fingerprint"]:
             raise ValueError(f"fingerprint {found} differs from the saved {extra['fingerprint']}")
+        if not finite:
+            raise ValueError("the state holds numbers that are not finite")
         return state, extra
 
     def _set_aside(self, step: int) -> None:
@@ -181,6 +234,32 @@ class Checkpointer:
             self._manager.close()
         except Exception as error:
             raise self._save_error(None, error) from error
+
+
+def checksum(extra: dict[str, Any]) -> int:
+    """A checksum of JSON values, whatever the order of their keys."""
+    return zlib.crc32(json.dumps(extra, sort_keys=True).encode())
+
+
+def _holds_something(folder: epath.Path) -> bool:
+    return folder.is_dir() and any(True for _ in folder.iterdir())
+
+
+def _read_all(folder: epath.Path) -> None:
+    """Reads all files below a folder; raises OSError for what cannot be read."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            _read_all(path)
+        else:
+            with path.open("rb") as file:
+                while file.read(1 << 24):
+                    pass
+
+
+def is_finite(tree: PyTree) -> Array:
+    """Whether no number of a pytree is NaN or infinite, bool[]."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats] or [True]))
 
 
 def structure(tree: PyTree) -> int:

@@ -17,7 +17,8 @@ from jssl import parallel
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
 from jssl.train import progress
-from jssl.train.checkpoint import Checkpointer
+from jssl.train.checkpoint import FOLDER, Checkpointer
+from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.monitor import EVALUATING, Monitor
 from jssl.train.profiler import Profiler
 from jssl.train.program import Program
@@ -86,6 +87,8 @@ def train(
     state, extra = start_or_resume(program, checkpointer, begin)
     if extra:
         data.set_state(extra["data"])
+    else:
+        timer.check_fresh(workdir)
     history: list[dict[str, float]] = extra.get("history", [])
     first, compile_seconds = int(state.step), 0.0
     due = evaluate is not None and first > 0 and timer.evaluates(first) and not _evaluated(history, first)
@@ -187,7 +190,7 @@ def start_or_resume(
     begin: Callable[[Program, TrainState], TrainState] | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state of the newest readable checkpoint, or a fresh one, changed by `begin`."""
-    restored = checkpointer.restore(program.abstract_state()) if checkpointer.steps() else None
+    restored = checkpointer.restore(program.abstract_state())
     if restored is None:
         fresh = program.init()
         return fresh if begin is None else begin(program, fresh), {}
@@ -208,6 +211,16 @@ class Timer:
             raise UserError(
                 f"checkpoint.keep_every ({self.keep_every} steps) must be a multiple of "
                 f"checkpoint.every ({self._save} steps)"
+            )
+
+    def check_fresh(self, workdir: epath.Path) -> None:
+        """Raises UserError if a run without a checkpoint has been so far that it must have had one."""
+        path = workdir / METRICS_FILE
+        last = max((int(line["step"]) for line in read_lines(path)), default=0) if path.exists() else 0
+        if self._save and last > 2 * self._save:  # by the second save the first was whole
+            raise UserError(
+                f"{path} goes to step {last}, and there is no checkpoint any more: bring back "
+                f"{workdir / FOLDER}, choose another --workdir, or remove that file to begin anew here"
             )
 
     def evaluates(self, step: int) -> bool:

@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from jssl import parallel
-from jssl.errors import UserError
+from jssl.errors import NotFinite, of_system
 from jssl.storage import GrowingFile
 from jssl.train import progress
 from jssl.train.collapse import CollapseAlarm, describe_lr
@@ -30,10 +30,6 @@ IN_FLIGHT = 2  # steps that may be queued on the device
 EVALUATING = "evaluating"
 WIDTH = 40  # columns that a progress bar needs
 DAYS = 2  # that a run on a CPU may take without a word
-
-
-class NotFinite(UserError):
-    """The loss became NaN or infinite."""
 
 
 class Monitor:
@@ -102,7 +98,7 @@ class Monitor:
         """Takes the metrics of the update that made the state's step `step`, still on the device.
 
         Raises:
-          NotFinite: if the loss of this or an earlier step is NaN or infinite.
+          NotFinite: if the loss or the gradient of this or an earlier step is NaN or infinite.
         """
         self._pending.append((step, metrics))
         if len(self._pending) > IN_FLIGHT:
@@ -118,13 +114,14 @@ class Monitor:
         pending, self._pending = self._pending, []
         for step, metrics in pending:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not math.isfinite(values["loss"]):
-                last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
-                raise NotFinite(
-                    f"the loss became {values['loss']} at step {step} ({describe_lr(values)}). Last finite "
-                    f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
-                    "longer warm-up or optim.clip_norm, in a new --workdir"
-                )
+            for name, words in (("loss", "the loss"), ("grad_norm", "the norm of the gradient")):
+                if not math.isfinite(values.get(name, 0.0)):
+                    last = ", ".join(f"{name}={value:.4g}" for name, value in self._last_finite.items())
+                    raise NotFinite(
+                        f"{words} became {values[name]} at step {step} ({describe_lr(values)}). Last finite "
+                        f"metrics: {last or 'none'}. The last good checkpoint stays; try a smaller optim.lr, a "
+                        "longer warm-up or optim.clip_norm, in a new --workdir"
+                    )
             self._last_finite = {"step": step, **values}
         return self._last_finite
 
@@ -191,10 +188,7 @@ class Monitor:
         try:
             yield
         except OSError as error:
-            raise UserError(
-                f"cannot write to {self._path}: {error}. Make room and run the same command again to go on "
-                "from the last checkpoint"
-            ) from error
+            raise of_system(error, f"cannot write to {self._path}") from error
 
     def say(self, text: str) -> None:
         """Prints a line that does not break the progress bar."""

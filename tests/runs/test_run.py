@@ -1,5 +1,6 @@
 """Whole runs in this process: what is written, what is resumed, what is refused."""
 
+import errno
 import json
 import logging
 import pathlib
@@ -13,11 +14,11 @@ from etils import epath
 
 import jssl
 from jssl import evaluation
-from jssl.errors import UserError
+from jssl.errors import NotFinite, TryAgain, UserError, may_pass
 from jssl.runs import workdir
 from jssl.runs.restore import open_run
 from jssl.train import checkpoint, loop
-from jssl.train.monitor import NotFinite
+from jssl.train.program import Program
 from jssl.train.signals import Interrupted
 from tests.conftest import tiny_config
 
@@ -235,14 +236,104 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, went_
     same(params_of(copy), went_on)
 
 
-def test_nothing_readable_is_an_error(half_done, tmp_path):
+def test_when_all_are_damaged_nothing_begins_anew_by_itself(half_done, tmp_path):
     folder, config = half_done
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     for step in (copy / "checkpoints").iterdir():
         truncate(step)
-    with pytest.raises(UserError, match=r"none of the checkpoints .* can be read"):
+    lines_before = (copy / "metrics.jsonl").read_bytes()
+    for message in (
+        r"none of the checkpoints .* can be read",
+        r"all checkpoints of .* were damaged and lie in",
+    ):
+        with pytest.raises(UserError, match=message):
+            jssl.run(config, copy)
+    assert (copy / "metrics.jsonl").read_bytes() == lines_before
+    shutil.rmtree(copy / "corrupt_checkpoints")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match=r"metrics.jsonl goes to step 6, and there is no checkpoint any more"):
         jssl.run(config, copy)
+    (copy / "metrics.jsonl").unlink()  # as it says
+    assert jssl.run(config, copy)["step"] == 8
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.EMFILE, "Too many open files"),
+        ValueError("RESOURCE_EXHAUSTED: out of memory"),
+        ValueError("Error reading local file: Permission denied"),
+    ],
+    ids=["memory", "files", "tensorstore", "permission"],
+)
+def test_a_reading_that_fails_for_now_moves_nothing(half_done, tmp_path, error, monkeypatch):
+    folder, config = half_done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def fails(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.ocp.CheckpointManager, "restore", fails)
+        with pytest.raises(TryAgain, match=r"the checkpoint of step 6 in .* cannot be read for now") as found:
+            jssl.run(config, copy)
+    assert may_pass(found.value)
+    assert not (copy / "corrupt_checkpoints").exists()
+    assert jssl.run(config, copy)["step"] == 8
+
+
+def test_what_stands_beside_the_state_is_checked_too(half_done, went_on, tmp_path, caplog):
+    folder, config = half_done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (path,) = (
+        path for path in (copy / "checkpoints" / "6" / "extra").rglob("*") if b'"data"' in path.read_bytes()
+    )
+    text = path.read_text()
+    assert '"step": 6' in text
+    path.write_text(text.replace('"step": 6', '"step": 7'))
+    jssl.run(config, copy)
+    assert any("not what was saved" in record.getMessage() for record in caplog.records)
+    assert (copy / "corrupt_checkpoints" / "6").is_dir()
+    same(params_of(copy), went_on)
+
+
+def test_a_state_that_is_not_finite_is_neither_saved_nor_loaded(tmp_path, monkeypatch):
+    keep = checkpoint.Checkpointer(epath.Path(tmp_path), keep_last=3)
+    good, bad = {"a": jax.numpy.arange(3.0)}, {"a": jax.numpy.array([0.0, np.nan, 1.0])}
+    keep.save(1, good, {})
+    keep.wait()
+    with pytest.raises(NotFinite, match=r"the state of step 2 holds .* last intact checkpoint: 1\."):
+        keep.save(2, bad, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "is_finite", lambda tree: jax.numpy.array(True))
+        other = checkpoint.Checkpointer(epath.Path(tmp_path), keep_last=3)
+        other.save(3, bad, {})
+        other.wait()
+        other.close()
+    again = checkpoint.Checkpointer(epath.Path(tmp_path), keep_last=3)
+    state, extra = again.restore(jax.eval_shape(lambda: good))
+    assert extra["step"] == 1
+    np.testing.assert_array_equal(state["a"], good["a"])
+    keep.close()
+    again.close()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step(tmp_path, monkeypatch):
+    """The loss is finite then: it is that of the parameters before."""
+
+    def gradient(self, *args):
+        value, output, grads = original(self, *args)
+        return value, output, jax.tree.map(lambda g: jax.numpy.where(args[3].step == 3, np.nan, g), grads)
+
+    original = Program._gradient
+    monkeypatch.setattr(Program, "_gradient", gradient)
+    with pytest.raises(NotFinite, match=r"the norm of the gradient became nan at step 4 "):
+        jssl.run(tiny_config(), tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["2"]
 
 
 def test_kept_are_the_last_the_best_and_every_nth(tmp_path):
