@@ -5,8 +5,11 @@ from __future__ import annotations
 import zlib
 
 import jax
+import jax.numpy as jnp
 
 from jssl.types import Array
+
+IMPLEMENTATION = "threefry2x32"
 
 
 def root(seed: int) -> Array:
@@ -15,7 +18,12 @@ def root(seed: int) -> Array:
     Partitionable means that the numbers do not depend on how the array they fill is sharded, which is
     half of why 1 device equals 8.
     """
-    return jax.random.key(seed, impl="threefry2x32")
+    return jax.random.key(seed, impl=IMPLEMENTATION)
+
+
+def root_of(data: Array) -> Array:
+    """The key whose data, `jax.random.key_data(root(seed))`, a compiled program is given."""
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=IMPLEMENTATION)
 
 
 def derive(key: Array, name: str, step: int | Array = 0) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jssl.types import Array
 
 
-def early(decay: float, step: Array) -> Array:
+def early(decay: Array | float, step: Array) -> Array:
     """min(1 - 1 / (t + 1), decay) after t earlier updates: an average that does not remember where it began.
 
     Example:

@@ -141,6 +141,8 @@ def train_probe(
 
 def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int) -> Program:
     """The run's program with the probe as its method; of the run's optimiser it has nothing."""
+    from jssl.train.program import fixed
+
     config = ml_collections.ConfigDict(program.config.to_dict())
     config.optim = {"grad_accumulation": 1, "grad_cache": 1}  # which is all that a step reads of it
     info = dataclasses.replace(program.info, num_examples=num_examples)
@@ -161,8 +163,8 @@ def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int
         clock=clock,
         streams={stream.name: stream},
         method=OnlineProbe(encoder, FrozenEncoder(encoder, program.method), classes),
-        optimizer=optimizer,
-        schedule=schedule,
+        optimizer_of=fixed(optimizer, schedule),
+        lengths=clock.lengths,
     )
 
 

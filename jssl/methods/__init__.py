@@ -102,7 +102,6 @@ class RunInfo:
       num_examples: size of the unlabelled stream, for methods with a memory of every image.
       mesh: for methods whose losses depend on the devices; None is one device.
       classes: of the data set; 0 if there are no labels.
-      steps_per_epoch: of the run.
     """
 
     encoder: Network
@@ -110,7 +109,6 @@ class RunInfo:
     num_examples: int = 0
     mesh: Mesh | None = None
     classes: int = 0
-    steps_per_epoch: float = 1.0
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))

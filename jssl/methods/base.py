@@ -50,6 +50,7 @@ class Context(NamedTuple):
       key: this step's random key.
       step: number of finished updates, int32[].
       progress: step over total steps, float32[] in [0, 1].
+      steps_per_epoch: of the run, float32[].
       predictions: of the views that a term of a semi-supervised loss asked for, from one pass for all terms; None for
         a method that runs alone.
     """
@@ -58,6 +59,12 @@ class Context(NamedTuple):
     step: Array
     progress: Array
     predictions: Mapping[ViewRef, Predictions] | None = None
+    steps_per_epoch: Array | float = 1.0
+
+    @property
+    def epoch(self) -> Array:
+        """Finished updates in epochs, float32[]."""
+        return self.step / self.steps_per_epoch
 
 
 class Output(NamedTuple):

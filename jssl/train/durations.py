@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+
 from jssl.errors import UserError
 
 UNITS = ("steps", "epochs", "examples", "percent")
@@ -30,6 +32,14 @@ class Clock:
     def steps_per_epoch(self) -> float:
         """Steps in which every example is seen once; batches run on across the border of epochs."""
         return self.num_examples / self.batch_size
+
+    @property
+    def lengths(self) -> dict[str, Any]:
+        """The lengths that every step may need."""
+        return {
+            "total_steps": np.int32(self.total_steps),
+            "steps_per_epoch": np.float32(self.steps_per_epoch),
+        }
 
     def steps(self, config: Any, name: str) -> int:
         """Reads `NAME_<unit>` of a config; 0 if none is given.

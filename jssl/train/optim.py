@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from absl import logging
 
@@ -17,6 +18,7 @@ from jssl.train.durations import Clock
 from jssl.types import Array, Params, PyTree
 
 Schedule = Callable[[Any], Any]
+Lengths = dict[str, Any]  # see `lengths`
 TOP = ("final_bn", "norm", "head")  # modules of encoders that come after all numbered ones
 NAMES = ("sgd", "lars", "adamw", "lamb")
 SCHEDULES = ("cosine", "cosine_7_16", "step", "constant")
@@ -49,28 +51,51 @@ def warn_of_warmup(config: Any, clock: Clock) -> None:
         )
 
 
-def make_schedule(config: Any, clock: Clock) -> Schedule:
+def lengths(config: Any, clock: Clock) -> dict[str, Any]:
+    """The lengths of a run that its optimiser's schedules depend on, in steps.
+
+    They are given to a compiled step, so that it serves runs of other lengths: with those of the clock `warmup`,
+    `step_at` and `freeze`, of the groups that wait.
+    """
+    frozen = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
+    return {
+        **clock.lengths,
+        "warmup": np.int32(warmup_steps(config, clock)),
+        "step_at": tuple(np.int32(round(part * clock.total_steps)) for part in config.step_at),
+        "freeze": {name: np.int32(steps) for name, steps in frozen.items() if steps},
+    }
+
+
+def make_schedule(config: Any, clock: Clock, given: Lengths | None = None) -> Schedule:
     """Linear warm-up to the scaled rate, then cosine to `final_lr_factor` of it, steps, or constant.
 
     A warm-up that fills the run takes a tenth of it instead. 'cosine_7_16' is FixMatch's cos(7 pi t / 16 T), which ends
     at a fifth of the rate.
+
+    Args:
+      config: the section `optim`.
+      clock: of the run.
+      given: `lengths` of another run, perhaps traced, instead of the clock's.
     """
-    peak, warmup = peak_lr(config, clock.batch_size), warmup_steps(config, clock)
-    rest = clock.total_steps - warmup
-    if config.schedule == "cosine":
-        main = optax.cosine_decay_schedule(peak, rest, alpha=config.final_lr_factor)
-    elif config.schedule == "cosine_7_16":
-        main = lambda step: peak * jnp.cos(7 * jnp.pi * jnp.minimum(step / rest, 1.0) / 16)  # noqa: E731
-    elif config.schedule == "step":
-        boundaries = [round(fraction * clock.total_steps) - warmup for fraction in config.step_at]
-        main = optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, config.step_factor))
-    else:
-        main = optax.constant_schedule(peak)
-    if not warmup:
-        return main
+    peak, of = peak_lr(config, clock.batch_size), lengths(config, clock) if given is None else given
+    warmup, total = of["warmup"], of["total_steps"]
+
+    def factor(step: Any) -> Any:
+        part = jnp.clip((step - warmup) / (total - warmup), 0.0, 1.0)
+        if config.schedule == "cosine":
+            return (1 - config.final_lr_factor) * (1 + jnp.cos(jnp.pi * part)) / 2 + config.final_lr_factor
+        if config.schedule == "cosine_7_16":
+            return jnp.cos(7 * jnp.pi * part / 16)
+        value = jnp.ones(())
+        for boundary in of["step_at"] if config.schedule == "step" else ():
+            value = value * jnp.where(step < boundary, 1.0, config.step_factor)
+        return value
+
     # The first update already moves: (t + 1) / warmup of the peak at step t.
-    ramp = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
-    return optax.join_schedules([ramp, main], [warmup])
+    return lambda step: (
+        peak
+        * jnp.where(step < warmup, (step + 1) / jnp.maximum(warmup, 1), factor(jnp.maximum(step, warmup)))
+    )
 
 
 def is_matrix(params: Params) -> PyTree:
@@ -112,7 +137,7 @@ def clip_each(norm: float) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
 
 
-def weight_decay(config: Any, total_steps: int, since: int = 0) -> optax.GradientTransformation:
+def weight_decay(config: Any, total_steps: Any, since: Any = 0) -> optax.GradientTransformation:
     """Adds weight_decay times the kernels, going to final_weight_decay along a cosine if that is given."""
     start, end = config.weight_decay, config.final_weight_decay
     mask = None if config.decay_all else is_matrix
@@ -141,7 +166,7 @@ def clipped_trust_ratio(coefficient: float, schedule: Schedule) -> optax.Gradien
 
 
 def make_direction(
-    config: Any, total_steps: int, schedule: Schedule, since: int = 0
+    config: Any, total_steps: Any, schedule: Schedule, since: Any = 0
 ) -> optax.GradientTransformation:
     """The update of a named optimiser before the learning rate, for parameters that wait for so many steps, `since`."""
     decay = weight_decay(config, total_steps, since)
@@ -162,7 +187,7 @@ def make_direction(
 
 
 def make_optimizer(
-    config: Any, clock: Clock, params: Params, auxiliary: Sequence[str] = ()
+    config: Any, clock: Clock, params: Params, auxiliary: Sequence[str] = (), given: Lengths | None = None
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The whole chain, and the schedule of its learning rate.
 
@@ -173,24 +198,27 @@ def make_optimizer(
       config: the section `optim` of a config that was validated.
       params: the parameters or their shapes.
       auxiliary: entries of them whose gradients neither count for clipping by the global norm nor are clipped.
+      given: see `make_schedule`.
 
     Raises:
       UserError: for a group that matches no parameter, or groups that overlap.
     """
-    schedule = make_schedule(config, clock)
+    of = lengths(config, clock) if given is None else given
+    schedule, freeze = make_schedule(config, clock, of), of["freeze"]
     clip = optax.clip_by_global_norm(config.clip_norm)
     clipped = {name: jax.tree.map(lambda _: name not in auxiliary, part) for name, part in params.items()}  # noqa: B023
     parts = [optax.masked(clip, clipped)] if config.clip_norm else []
     if config.clip_each_norm:
         parts.append(clip_each(config.clip_each_norm))
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
-    freeze = {name: clock.steps(group, "freeze") for name, group in config.groups.items()}
-    directions = {
-        name: waiting(make_direction(config, clock.total_steps, schedule, steps), steps)
-        for name, steps in {"": 0, **freeze}.items()
-    }
+    directions = {}
+    for name in ("", *config.groups):
+        direction = make_direction(config, of["total_steps"], schedule, freeze.get(name, 0))
+        directions[name] = waiting(direction, freeze[name]) if name in freeze else direction
     parts.append(optax.partition(directions, groups))
-    rates = {name: group_rate(group, freeze[name], schedule, peak) for name, group in config.groups.items()}
+    rates = {
+        name: group_rate(group, freeze.get(name, 0), schedule, peak) for name, group in config.groups.items()
+    }
     parts.append(scale_by_rates(groups, {"": schedule, **rates}))
     if config.layer_decay < 1:
         factors = layer_factors(params, config.layer_decay)
@@ -226,7 +254,7 @@ def group_of(config: Any, params: Params) -> PyTree:
     return jax.tree.map(find, names)
 
 
-def group_rate(group: Any, freeze: int, schedule: Schedule, peak: float) -> Schedule:
+def group_rate(group: Any, freeze: Any, schedule: Schedule, peak: float) -> Schedule:
     """The rate of a group: a factor of the common one (or of its peak, constant), 0 while it is frozen."""
 
     def rate(step: Array) -> Array:
@@ -273,10 +301,8 @@ def layer_factors(params: Params, decay: float) -> PyTree:
     return jax.tree.map(factor, names)
 
 
-def waiting(inner: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
+def waiting(inner: optax.GradientTransformation, steps: Any) -> optax.GradientTransformation:
     """Does nothing for some steps and then begins afresh: no momentum, no bias correction from before."""
-    if not steps:
-        return inner
 
     def init(params: Params) -> tuple[Array, PyTree]:
         return jnp.zeros((), jnp.int32), inner.init(params)

@@ -13,6 +13,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -28,6 +29,10 @@ from jssl.train.durations import Clock
 from jssl.train.state import TrainState
 from jssl.types import Array, Batch, Metrics, Params, PyTree, State
 
+Optimizer = tuple[
+    optax.GradientTransformation, optim.Schedule | None
+]  # with the schedule of its learning rate
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -40,8 +45,20 @@ class Program:
     streams: dict[str, Stream]
     views: Batch  # shapes of a batch after augmentation
     method: Method
-    optimizer: optax.GradientTransformation
-    schedule: optim.Schedule | None  # of the learning rate; None for a user's own optimiser
+    optimizer_of: Callable[[optim.Lengths], Optimizer]
+    lengths: optim.Lengths
+
+    @functools.cached_property
+    def constants(self) -> dict[str, Any]:
+        """The seed and the lengths, which a compiled step is given and does not hold, so that it serves other runs."""
+        with jax.ensure_compile_time_eval():  # whoever asks first
+            seed = np.asarray(jax.random.key_data(rng.root(self.config.seed)))
+        return {**self.lengths, "seed": seed}
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser of the run."""
+        return self.optimizer_of(self.lengths)[0]
 
     @property
     def main(self) -> Stream:
@@ -72,7 +89,7 @@ class Program:
 
     @functools.cached_property
     def _shapes(self) -> TrainState:
-        return jax.eval_shape(self._init)
+        return jax.eval_shape(self._init, self.constants)
 
     @functools.cached_property
     def shardings(self) -> TrainState:
@@ -106,19 +123,22 @@ class Program:
 
     def init(self) -> TrainState:
         """A fresh state on the mesh."""
-        return self._compiled_init()
+        return self._compiled_init(self.constants)
 
     @functools.cached_property
-    def _compiled_init(self) -> Callable[[], TrainState]:
-        return jax.jit(self._init, out_shardings=self.shardings)
+    def _compiled_init(self) -> Callable[[dict[str, Any]], TrainState]:
+        whole = parallel.replicated(self.mesh)
+        return jax.jit(self._init, in_shardings=whole, out_shardings=self.shardings)
 
-    def _init(self) -> TrainState:
-        params, method_state = self.init_method()
-        return TrainState(jnp.zeros((), jnp.int32), params, method_state, self.optimizer.init(params))
+    def _init(self, constants: dict[str, Any]) -> TrainState:
+        params, method_state = self.init_method(constants)
+        opt_state = self.optimizer.init(params)
+        return TrainState(jnp.zeros((), jnp.int32), params, method_state, opt_state, constants)
 
-    def init_method(self) -> tuple[Params, State]:
+    def init_method(self, constants: dict[str, Any] | None = None) -> tuple[Params, State]:
         """Fresh parameters and method state; a pure function of the seed and of shapes."""
-        return self.method.init(rng.derive(rng.root(self.config.seed), "init"), zeros_like(self.views))
+        key = rng.root_of((self.constants if constants is None else constants)["seed"])
+        return self.method.init(rng.derive(key, "init"), zeros_like(self.views))
 
     @functools.cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
@@ -150,7 +170,8 @@ class Program:
         found = self.method.refresh(state.params, state.method_state, extract, key)
         begun = jax.jit(self.optimizer.init)(found.params)
         opt_state = optim.reset(state.opt_state, begun, found.params, found.reset)
-        return jax.device_put(TrainState(state.step, found.params, found.state, opt_state), self.shardings)
+        after = dataclasses.replace(state, params=found.params, method_state=found.state, opt_state=opt_state)
+        return jax.device_put(after, self.shardings)
 
     def trace(self) -> None:
         """Goes through the step with shapes only; `compile` needs not do it again.
@@ -180,11 +201,13 @@ class Program:
         return self.traced.lower().compile()
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = rng.derive(rng.root(self.config.seed), "step", state.step)
-        progress = state.step.astype(jnp.float32) / self.clock.total_steps
-        ctx = Context(key, state.step, progress)
+        constants = state.constants
+        key = rng.derive(rng.root_of(constants["seed"]), "step", state.step)
+        optimizer, schedule = self.optimizer_of(constants)
+        progress = state.step.astype(jnp.float32) / constants["total_steps"]
+        ctx = Context(key, state.step, progress, steps_per_epoch=constants["steps_per_epoch"])
         value, output, grads = self._gradient(state.params, state.method_state, batch, ctx)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         method_state = self.method.after_update(params, output.state, ctx)
         check_contract(self.method, value, state.method_state, method_state)
@@ -193,9 +216,9 @@ class Program:
             "grad_norm": optax.tree.norm(optim.without(grads, self.method.auxiliary)),
             **output.metrics,
         }
-        if self.schedule is not None:
-            metrics["lr"] = jnp.asarray(self.schedule(state.step), jnp.float32)
-        return TrainState(state.step + 1, params, method_state, opt_state), metrics
+        if schedule is not None:
+            metrics["lr"] = jnp.asarray(schedule(state.step), jnp.float32)
+        return TrainState(state.step + 1, params, method_state, opt_state, constants), metrics
 
     def _gradient(
         self, params: Params, state: State, batch: Batch, ctx: Context
@@ -325,7 +348,7 @@ def make_program(
     views = view_shapes(config, info, streams, mesh)
     if own_encoder is not None:
         check_encoder(encoder, some_images(views))
-    facts = run_info(config, info, streams, clock, encoder, mesh)
+    facts = run_info(config, info, encoder, mesh)
     method = own_method(facts) or make_method(config.method, facts)
     if durations.parse(method.refresh_every, clock) and type(method).refresh is Method.refresh:
         raise UserError(f"{type(method).__name__} has refresh_every={method.refresh_every!r}, but no refresh")
@@ -341,19 +364,24 @@ def make_program(
         raise UserError(f"{type(method).__name__}.outputs must have 'features', float32[B, D]")
     if config.evals.classifier.enabled and "logits" not in outputs:
         raise UserError(f"evals.classifier.enabled: method {config.method.name!r} has no classifier")
-    schedule: optim.Schedule | None = None
+    lengths, optimizer_of = clock.lengths, fixed(own_optimizer)
     if own_optimizer is None:
-        optimizer, schedule = optim.make_optimizer(config.optim, clock, params, method.auxiliary)
         if for_training:
             optim.warn_of_warmup(config.optim, clock)
-    else:
-        optimizer = own_optimizer
-    return Program(config, info, mesh, clock, streams, views, method, optimizer, schedule)
+        lengths = optim.lengths(config.optim, clock)
+        optimizer_of = functools.partial(optim.make_optimizer, config.optim, clock, params, method.auxiliary)
+        optimizer_of(lengths)  # which checks it
+    return Program(config, info, mesh, clock, streams, views, method, optimizer_of, lengths)
 
 
-def run_info(
-    config: Any, info: DataInfo, streams: dict[str, Stream], clock: Clock, encoder: models.Network, mesh: Mesh
-) -> RunInfo:
+def fixed(
+    optimizer: optax.GradientTransformation | None, schedule: optim.Schedule | None = None
+) -> Callable[[optim.Lengths], Optimizer]:
+    """An optimiser that holds its lengths itself, with the schedule of its rate if that shall be logged."""
+    return lambda _: (optimizer, schedule)
+
+
+def run_info(config: Any, info: DataInfo, encoder: models.Network, mesh: Mesh) -> RunInfo:
     """The facts of a run that a method may need beside its settings."""
     return RunInfo(
         encoder=encoder,
@@ -361,7 +389,6 @@ def run_info(
         num_examples=info.num_examples,
         mesh=mesh,
         classes=info.num_classes,
-        steps_per_epoch=clock.steps_per_epoch,
     )
 
 

@@ -19,9 +19,12 @@ class TrainState:
       params: trained by gradient; `params['encoder']` is what the user keeps.
       method_state: not trained by gradient: batch statistics, targets, queues, banks.
       opt_state: the optimiser's.
+      constants: of the run: its seed, its length, that of its warm-up and so on, see `Program.constants`. They stand
+        here so that runs of other seeds and lengths share a compiled step.
     """
 
     step: Array
     params: Params
     method_state: State
     opt_state: PyTree
+    constants: PyTree = dataclasses.field(default_factory=dict)

@@ -43,7 +43,7 @@ def vectors(views=2, rows=ROWS, seed=0, width=WIDTH):
 
 
 def context(progress=0.0, seed=1, step=0):
-    return Context(jax.random.key(seed), jnp.int32(step), jnp.float32(progress))
+    return Context(jax.random.key(seed), jnp.int32(step), jnp.float32(progress), steps_per_epoch=10.0)
 
 
 def moved(tree, seed=7, by=0.3):

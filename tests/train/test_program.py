@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from jssl import config as schema
+from jssl.configs import dino
 from jssl.data import sources
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.train import program
-from tests.conftest import tiny_config
+from jssl.train import optim, program
+from tests.conftest import tiny, tiny_config
 
 INFO = DataInfo(1437, (8, 8, 1), 1, 10)
 DIGITS = sources.load("digits", "train")
@@ -169,3 +170,27 @@ def test_mistakes_are_named_before_anything_runs(mesh8, changes, message):
             node[last] = value
     with pytest.raises(UserError, match=message):
         validated_program(config, mesh8)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_runs_of_other_lengths_and_seeds_share_their_step(schedule, mesh1):
+    """Seed, images, epochs, warm-up and waiting groups are not in the program, so a compiled one is found again."""
+    texts, rates = [], []
+    for images, epochs, warmup in ((640, 2.0, 10.0), (800, 5.0, 40.0)):
+        config = tiny(dino.get_config("digits"))
+        config.total_steps, config.total_epochs, config.optim.schedule = 0, epochs, schedule
+        config.optim.update({"warmup_steps": 0, "warmup_percent": warmup, "step_at": (0.5, 0.75)})
+        config.method.teacher_warmup_epochs, config.seed = 1.0, images
+        prog = program.make_program(config, DataInfo(images, (8, 8, 1), 1), mesh1)
+        texts.append(prog.traced.lower().as_text())
+        state = prog.init()
+        assert {
+            key: float(value) for key, value in prog.lengths.items() if key.endswith(("steps", "warmup"))
+        } == {
+            "total_steps": images / 16 * epochs,
+            "warmup": images / 16 * epochs * warmup / 100,
+        }
+        rates.append(optim.make_schedule(config.optim, prog.clock)(5))
+        assert jax.tree.all(jax.tree.map(np.array_equal, state.constants, prog.constants))
+    assert texts[0] == texts[1]
+    assert rates[0] != rates[1]

@@ -33,7 +33,6 @@ class SwAV(MultiCrop):
       iterations: of Sinkhorn-Knopp.
       queue_size: embeddings remembered for each global crop; 0 for no queue.
       queue_start_epochs: from when on the queue is used.
-      steps_per_epoch: of the run; the program knows it.
 
     References:
       Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020.
@@ -48,7 +47,6 @@ class SwAV(MultiCrop):
     iterations: int = settings.size(3)
     queue_size: int = settings.count(3840)
     queue_start_epochs: float = settings.weight(15.0)
-    steps_per_epoch: float = 1.0
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -96,7 +94,7 @@ class SwAV(MultiCrop):
             del rows
             return losses.sinkhorn(scores, self.epsilon, self.iterations)
 
-        late = ctx.step >= self.queue_start_epochs * self.steps_per_epoch
+        late = ctx.step >= self.queue_start_epochs * ctx.steps_per_epoch
         use = (queue.filled == self.queue_size) & late
         scores, rows = jax.lax.stop_gradient((scores, queue.rows))
         return jax.lax.cond(use, with_queue, without, scores, rows)

@@ -38,7 +38,6 @@ class DINO(MultiCrop, MomentumTarget):
       center_momentum: how much of the centre an update keeps; 1 leaves it at 0, and the teacher collapses.
       norm_last_layer: whether the prototypes' norms stay 1; False learns them, as the paper's larger models do.
       head_init: of the head's matrices: 'lecun', or 'normal' of standard deviation 0.02, as the official code.
-      steps_per_epoch: of the run; the program knows it.
 
     References:
       Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021.
@@ -57,7 +56,6 @@ class DINO(MultiCrop, MomentumTarget):
     center_momentum: float = settings.fraction(0.9)
     norm_last_layer: bool = True
     head_init: str = settings.choice("lecun", models.heads.INITS)
-    steps_per_epoch: float = 1.0
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -88,7 +86,7 @@ class DINO(MultiCrop, MomentumTarget):
         teacher, target_stats = self.forward_multicrop(target["params"], target["stats"], views[:2])
         targets = [t["prototypes"] for t in teacher]
         temperature = linear_warmup(
-            ctx.step / self.steps_per_epoch,
+            ctx.epoch,
             self.teacher_temperature_start,
             self.teacher_temperature,
             self.teacher_warmup_epochs,

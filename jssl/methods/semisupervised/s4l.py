@@ -82,7 +82,6 @@ class SemiSupervised(Method):
       average_every: whether that is meant per 'step' or per 'epoch'.
       rotate: whether predictions are means over the four turns of an image.
       classes: of the data set; the program knows it.
-      steps_per_epoch: of the run; the program knows it.
     """
 
     terms: Mapping[str, Term] = dataclasses.field(default_factory=dict)
@@ -94,7 +93,6 @@ class SemiSupervised(Method):
     average_every: str = settings.choice("step", AVERAGES)
     rotate: bool = False
     classes: int = 0
-    steps_per_epoch: float = 1.0
 
     def __post_init__(self) -> None:
         settings.check(self)
@@ -225,8 +223,8 @@ class SemiSupervised(Method):
         state = {**state, "terms": states}
         if not self.average:
             return state
-        steps = self.steps_per_epoch if self.average_every == "epoch" else 1.0
-        decay = early(math.pow(self.average, 1 / steps), ctx.step)
+        steps = ctx.steps_per_epoch if self.average_every == "epoch" else 1.0
+        decay = early(jnp.power(self.average, 1 / steps), ctx.step)
         return {**state, "average": ema(state["average"], shared, decay)}
 
     def eval_weights(self, params: Params, state: State) -> Params:

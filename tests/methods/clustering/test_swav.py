@@ -53,7 +53,7 @@ def by_hand(started, params=None, queues=None):
 @pytest.fixture(scope="module")
 def started():
     sizes = {"proj_hidden_dim": 8, "proj_dim": 6, "prototypes": 5, "queue_size": 16}
-    method = SwAV(ENCODER, **sizes, queue_start_epochs=3.0, steps_per_epoch=10.0)
+    method = SwAV(ENCODER, **sizes, queue_start_epochs=3.0)
     return method, *start(method, CROPS)
 
 

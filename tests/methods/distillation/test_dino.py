@@ -45,7 +45,6 @@ def started():
         teacher_temperature_start=0.04,
         teacher_temperature=0.08,
         teacher_warmup_epochs=2.0,
-        steps_per_epoch=10.0,
     )
     params, state = start(method, CROPS)
     state["target"]["params"] = moved(state["target"]["params"])

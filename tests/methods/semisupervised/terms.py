@@ -12,7 +12,7 @@ from tests.methods.test_contract import ENCODER
 
 LABELED, UNLABELED, CLASSES, EXAMPLES = 8, 16, 3, 40
 KEY = jax.random.key(0)
-CONTEXT = Context(jax.random.key(1), jnp.asarray(5, jnp.int32), jnp.asarray(0.5))
+CONTEXT = Context(jax.random.key(1), jnp.asarray(5, jnp.int32), jnp.asarray(0.5), steps_per_epoch=10.0)
 VIEWS = {
     "unlabeled": {"weak": 2, "strong": 1, "first": 1, "second": 1},
     "labeled": {"weak": 2},
@@ -52,7 +52,7 @@ def section(variant, **changes):
 
 
 def made(variant, **changes):
-    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES, steps_per_epoch=10.0)
+    known = RunInfo(ENCODER, num_examples=EXAMPLES, classes=CLASSES)
     return make_method(section(variant, **changes), known)
 
 
