@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from jssl import cli
+from jssl import cli, storage
 from jssl.errors import UserError, of_system
 from jssl.runs import encoder
 
@@ -50,12 +50,10 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
     Raises:
       UserError: if it cannot be written.
     """
-    part = out.with_name(f".{out.name}.part.npz")
     try:
-        np.savez(part, **arrays)
-        part.replace(out)
+        with storage.writing(out) as file:
+            np.savez(file, **arrays)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise of_system(error, f"cannot write --out={out}") from error
 
 

@@ -42,7 +42,7 @@ def main(_: list[str]) -> None:
     from etils import epath
 
     from jssl import config as schema
-    from jssl import parallel
+    from jssl import parallel, storage
     from jssl.errors import unknown
     from jssl.parallel import chips
     from jssl.train import planner, progress
@@ -79,7 +79,7 @@ def main(_: list[str]) -> None:
     def add(plan: planner.Plan) -> None:
         plans.append(plan)
         if out is not None:  # after each: the next takes minutes
-            out.write_text(json.dumps([plan.as_json() for plan in plans], indent=2) + "\n")
+            storage.write_whole(out, json.dumps([plan.as_json() for plan in plans], indent=2) + "\n")
 
     if PLATFORM.value == "cpu":
         chip = chips.CHIPS[CHIP.value] if CHIP.value else None

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import IO, TypeAlias
 
 from absl import logging
 from etils import epath
 
+Path: TypeAlias = pathlib.Path | epath.Path
+PART = ".part"
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 REWRITE_SECONDS = 30.0  # a growing object is written again at most this often
 
 
@@ -47,15 +54,37 @@ def _copy(source: epath.Path, target: epath.Path) -> None:
             path.copy(target / path.name)
 
 
-def write_whole(path: epath.Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Writes all or nothing: an object appears when it is complete, a file is renamed when it is."""
     data = content.encode() if isinstance(content, str) else content
     if is_remote(path):
         path.write_bytes(data)
         return
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with writing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A local file to write to, that takes its place when all is written, and goes when it is not.
+
+    It has a new name of its own: whatever lies there by that name, a link that was planted, say, is not followed.
+    """
+    handle, part = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=PART, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(part, 0o666 & ~_UMASK)  # as a file that is simply opened
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is one of `writing` whose process was killed."""
+    return name.startswith(".") and name.endswith(PART)
 
 
 class GrowingFile:

@@ -247,10 +247,12 @@ def test_a_full_disk_while_metrics_are_written_is_one_line_too(command, tmp_path
 
 
 def test_a_kill_before_the_config_is_whole_does_not_lock_the_folder(tmp_path):
-    """The kill comes between the writing of config.part and its renaming to config.json."""
+    """The kill comes between the writing of a part and its renaming to config.json."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.part").write_text('{"name": ')
+    part = tmp_path / "run" / ".config.json.k3x.part"
+    part.write_text('{"name": ')
     workdir.prepare(epath.Path(tmp_path / "run"), tiny_config())
+    assert not part.exists()
     assert workdir.read_config(epath.Path(tmp_path / "run")).to_dict() == tiny_config().to_dict()
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -27,7 +27,6 @@ from jssl.data.streams import DataInfo
 from jssl.errors import UserError, of_system
 
 CONFIG_FILE = "config.json"
-UNFINISHED = "config.part"  # a run that was killed before it began
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
 LABELS_FILE = "labels.npy"  # where reading them takes long
@@ -44,12 +43,29 @@ FREE = re.compile(
 )
 LENGTH = re.compile(r"total_(epochs|steps|examples|percent)")
 LOCK_FILE = ".lock"
+TOGETHER = "{stages}/"  # the folder that the stages of a config lie in
 
 
-def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON values: tuples become lists; with the versions of its schema and of the library."""
+def as_json(config: ml_collections.ConfigDict, workdir: epath.Path) -> dict[str, Any]:
+    """The config as plain JSON values, as it stands in a folder.
+
+    Tuples become lists; the versions of its schema and of the library are added; what stages take from one another is
+    named from where they lie together, so that they may be moved.
+    """
     versions = {SCHEMA_KEY: SCHEMA, VERSION_KEY: jssl.__version__}
-    return json.loads(json.dumps({**versions, **config.to_dict()}))
+    values = json.loads(json.dumps({**versions, **config.to_dict()}))
+    together = storage.absolute(workdir).parent
+    if (together / CONFIG_FILE).exists():
+        _change_paths(values, lambda path: path.replace(f"{together}/", TOGETHER, 1))
+    return values
+
+
+def _change_paths(values: dict[str, Any], change: Callable[[str], str]) -> None:
+    """Changes the paths of what a stage takes from others, in place."""
+    sections = (values, values.get("data"), (values.get("data") or {}).get("unlabeled"))
+    for section, key in zip(sections, ("init_from", "pseudo_labels", "inliers")):
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = change(section[key])
 
 
 def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -60,7 +76,7 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     except ImportError as error:
         raise UserError(f"--workdir={workdir} needs: pip install 'jssl[gcs]' ({error})") from error
     if found:
-        theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config))
+        theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config, workdir))
         keys = sorted(key for key in theirs.keys() | ours.keys() if not FREE.fullmatch(key))
         differing = [key for key in keys if theirs.get(key) != ours.get(key)]
         if differing:
@@ -76,13 +92,15 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: choose a folder")
-    elif workdir.exists() and any(path.name not in (UNFINISHED, LOCK_FILE) for path in workdir.iterdir()):
+    elif workdir.exists() and any(
+        path.name != LOCK_FILE and not storage.is_part(path.name) for path in workdir.iterdir()
+    ):
         raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
 
 
 def not_applied(workdir: epath.Path, config: ml_collections.ConfigDict) -> list[str]:
     """Keys of what is measured, and on what, in which a config differs from that of the finished run in a folder."""
-    theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config))
+    theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config, workdir))
     keys = (key for key in ours if key.startswith(("evals.", "data.name", "data.data_dir")))
     return sorted(key for key in keys if theirs.get(key) != ours.get(key))
 
@@ -97,7 +115,10 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         check(workdir, config)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            now = as_json(config)
+            for path in list(workdir.iterdir()) if not storage.is_remote(workdir) else ():
+                if storage.is_part(path.name):
+                    path.unlink()
+            now = as_json(config, workdir)
             if not holds_run(workdir) or read_json(workdir / CONFIG_FILE) != now:  # in what may differ
                 write_json(workdir / CONFIG_FILE, now)
         except OSError as error:
@@ -150,6 +171,8 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
     values = _of_this_schema(workdir)
     for key in (SCHEMA_KEY, VERSION_KEY):
         values.pop(key, None)
+    together = storage.absolute(workdir).parent
+    _change_paths(values, lambda path: path.replace(TOGETHER, f"{together}/", 1))
     config = ml_collections.ConfigDict(_tuples(values))
     if config.order:
         names = ", ".join(config.order)
@@ -166,8 +189,6 @@ def _of_this_schema(workdir: epath.Path) -> dict[str, Any]:
       UserError: if another version of the library wrote it, whose keys are other ones.
     """
     values = read_json(workdir / CONFIG_FILE)
-    if not isinstance(values, dict):
-        raise UserError(f"{workdir / CONFIG_FILE} is no config of a run")
     found = values.get(SCHEMA_KEY, 1)
     if found != SCHEMA:
         version = values.get(VERSION_KEY, "before 0.4.0 was released")
@@ -206,7 +227,13 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
 
 def read_info(workdir: epath.Path) -> DataInfo:
     """The shapes of a run's data, without the data."""
-    return DataInfo(**_tuples(read_json(workdir / SPLITS_FILE)["info"]))
+    path = workdir / SPLITS_FILE
+    try:
+        return DataInfo(**_tuples(read_json(path)["info"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}): bring it back, or choose another --workdir"
+        ) from error
 
 
 def recorded_info(workdir: epath.Path) -> DataInfo | None:
@@ -245,13 +272,24 @@ def read_result(workdir: epath.Path) -> dict[str, Any] | None:
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:
-    """A JSON object; a UserError if the file is broken."""
+    """A JSON object of a run's folder.
+
+    Raises:
+      UserError: if the file is none.
+    """
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        if not path.is_file():
+            raise UserError(f"{path} is no file: remove it, or choose another --workdir")
+        values = json.loads(path.read_bytes().decode())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
-            f"{path} is not readable JSON ({error}): remove it or choose another --workdir"
+            f"{path} is damaged, it is not readable JSON ({error}): bring it back, or choose another --workdir"
         ) from error
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path} is damaged, it holds no JSON object: bring it back, or choose another --workdir"
+        )
+    return values
 
 
 def write_json(path: epath.Path, values: dict[str, Any]) -> None:

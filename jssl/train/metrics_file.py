@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
+from absl import logging
 from etils import epath
 
 from jssl.storage import write_whole
@@ -28,9 +28,17 @@ def truncate(path: epath.Path, step: int, evaluated: bool = True) -> None:
 
 
 def read_lines(path: epath.Path) -> list[dict[str, float]]:
-    """All whole lines of a metrics.jsonl."""
-    lines = []
-    for text in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
+    """All whole lines of a metrics.jsonl; others, but for a last one cut short, are passed over with a warning."""
+    texts, lines, bad = path.read_bytes().decode(errors="replace").splitlines(), [], []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            line = None
+        if isinstance(line, dict) and isinstance(line.get("step"), (int, float)):
+            lines.append(line)
+        elif number < len(texts):
+            bad.append(str(number))
+    if bad:
+        logging.warning("%s: lines that cannot be read are passed over: %s", path, ", ".join(bad[:10]))
     return lines

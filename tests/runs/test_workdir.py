@@ -42,7 +42,9 @@ def test_what_does_not_train_may_change(tmp_path, changes):
     workdir.prepare(folder, tiny_config())
     workdir.check(folder, tiny_config(**changes))
     workdir.prepare(folder, tiny_config(**changes))
-    assert workdir.as_json(workdir.read_config(folder)) == workdir.as_json(tiny_config(**changes))
+    assert workdir.as_json(workdir.read_config(folder), folder) == workdir.as_json(
+        tiny_config(**changes), folder
+    )
 
 
 def test_what_trains_may_not_and_a_longer_run_is_told_how(tmp_path):
