@@ -19,11 +19,13 @@ SUREST = {"digits": 50, "tiny": 1000, "cifar10": 1000}  # of every class
 
 
 def get_config(preset: str = "all") -> ml_collections.ConfigDict:
-    """A preset by name: RULE, or RULE,SCALE."""
-    rule, _, scale = preset.partition(",")
+    """A preset by name: RULE, SCALE, or RULE,SCALE."""
+    rule, _, scale = preset.partition(",") if preset not in SUREST else ("all", "", preset)
     scale = scale or "digits"
     if rule not in RULES:
-        raise unknown("preset", rule, RULES)
+        raise unknown("preset (RULE, SCALE, or RULE,SCALE)", rule, (*RULES, *SUREST))
+    if scale not in SUREST:
+        raise unknown("preset", scale, SUREST)
     teacher, student = semi.supervised(scale), semi.supervised(scale)
     student.pseudo_labels.update({"teacher": "teacher", "rule": RULES[rule], "per_class": SUREST[scale]})
     return semi.staged(f"self_training_{rule}_{scale}", {"teacher": teacher, "student": student})

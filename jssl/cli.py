@@ -32,6 +32,7 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
         sys.exit(0)
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(Plain())
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
     warn_once_a_kind()
     unraisable = sys.unraisablehook
@@ -39,6 +40,13 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
         None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
     )
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required))
+
+
+class Plain(python_logging.Formatter):
+    """What is logged, for the eyes of users: 'warning: ...', without a time and a place in the source."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {super().format(record)}"
 
 
 def warn_once_a_kind() -> None:

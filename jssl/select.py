@@ -5,6 +5,7 @@ Which finished run is best, and would few labels have told? Without labels: whic
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -31,10 +32,12 @@ RANKED_ON = 5000  # images that an effective rank is of, at most
 
 def main(_: list[str]) -> None:
     """Prints the runs by their accuracy on the held-out part of train, and how small parts of it rank them."""
-    folders = RUNS.value or []
+    folders = list({os.path.realpath(folder): folder for folder in RUNS.value or []}.values())
     sizes = [int(size) if size.isdigit() else 0 for size in PER_CLASS.value]
     if len(folders) < 2 or DRAWS.value < 1 or min(sizes, default=0) < 1:
-        raise UserError("--runs takes two folders at least, --per_class and --draws numbers of at least 1")
+        raise UserError(
+            "--runs takes two folders at least, not one twice, --per_class and --draws numbers of at least 1"
+        )
     runs = {folder: opened(folder) for folder in folders}
     check_data(runs)
     if any(data.labeled_indices is None for _, data, _ in runs.values()):

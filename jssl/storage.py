@@ -14,7 +14,10 @@ from typing import IO, TypeAlias
 from absl import logging
 from etils import epath
 
+from jssl.errors import UserError
+
 Path: TypeAlias = pathlib.Path | epath.Path
+SCHEMES = ("gs", "s3")
 PART = ".part"
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -29,6 +32,20 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 def located(name: str) -> pathlib.Path | epath.Path:
     """The path that a name of the user's means."""
     return epath.Path(name) if is_remote(name) else pathlib.Path(name).expanduser()
+
+
+def folder(name: str | os.PathLike[str], what: str = "--workdir") -> epath.Path:
+    """A folder that is written to.
+
+    Raises:
+      UserError: for an address of another kind than those that are.
+    """
+    scheme, found, _ = os.fspath(name).partition("://")
+    if found and scheme not in SCHEMES:
+        raise UserError(
+            f"{what}={os.fspath(name)}: give a local folder, or one in {'://, '.join(SCHEMES)}://"
+        )
+    return epath.Path(name)
 
 
 def absolute(path: epath.Path) -> epath.Path:

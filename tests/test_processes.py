@@ -218,7 +218,9 @@ def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     assert "step 8/8" in done.stdout
     (log,) = (tmp_path / "logs").iterdir()
     assert log.name == "process-1.log"
-    assert all(re.match(r"\[Gloo\]|W\d{4} ", line) for line in log.read_text().splitlines()), log.read_text()
+    assert all(re.match(r"\[Gloo\]|W\d{4} |warning: ", line) for line in log.read_text().splitlines()), (
+        log.read_text()
+    )
     status, _, err = called(*command(tmp_path / "one", photos, **changes), devices=2)
     assert status == 0, err
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
@@ -291,6 +293,31 @@ def test_a_mistake_that_one_process_finds_ends_all(tmp_path):
             assert "Traceback" not in child.errors()
     assert "is not empty and holds no run" in said[0]
     assert said[1] == said[0].replace("jssl: ", "jssl: process 0 has stopped: ")
+
+
+def test_processes_with_other_settings_do_not_train_together(tmp_path):
+    together = (
+        f"--coordinator=127.0.0.1:{free_port()}",
+        "--num_processes=2",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    command = (SIMCLR, *TINY, "--config.total_steps=5", *together)
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                started(*command, f"--config.optim.lr=0.{number + 1}", f"--process_id={number}")
+            )
+            for number in range(2)
+        ]
+        said = []
+        for child in children:
+            assert child.wait() == 2, child.errors()
+            said += [line for line in child.errors().splitlines() if line.startswith("jssl: ")]
+    difference = "--config.optim.lr differs among the processes: 0.1 in process 0, 0.2 in process 1"
+    assert len(said) == 2
+    assert said[0].startswith(f"jssl: process 1 has stopped: {difference}")
+    assert said[1].startswith(f"jssl: {difference}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nobody_waits_for_ever_for_the_others():

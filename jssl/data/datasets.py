@@ -208,6 +208,9 @@ class Data:
             "test": 0 if self.test is None else len(self.test),
             "classes": list(self.train.class_names or ()),
             "content": self.train.content_checksum(),
+            "test_content": None if self.test is None else self.test.content_checksum(),
+            "val_content": None if self.val is None else self.val.content_checksum(),
+            "read_labels": None if self.read_labels is None else checksum_of(self.read_labels),
             "holdout": self.holdout_indices.tolist(),
             "visible_labels": None if self.labeled_indices is None else self.labeled_indices.tolist(),
         }
@@ -368,6 +371,13 @@ def distribution_shift(data: Any) -> DistributionShift:
         corrupted.check_resolution(stream.resolution)
     names = ("with_labeled", "imbalance_ratio", "corruption", "severity", "resolution")
     return DistributionShift(**{name: stream[name] for name in names}, seed=data.split_seed)
+
+
+def checksum_of(array: np.ndarray) -> int:
+    """A checksum of an array's content, shape and dtype."""
+    return zlib.crc32(
+        np.ascontiguousarray(array).tobytes(), zlib.crc32(f"{array.dtype}{array.shape}".encode())
+    )
 
 
 def split_fingerprint(train: Source, holdout_indices: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def check(data: Any) -> None:
     ends = data.value_range
     if ends != ():
         check_numbers("data.value_range", ends, "(low, high)")
-        if len(ends) != 2 or not (all(map(math.isfinite, ends)) and ends[0] < ends[1]):
+        if len(ends) != 2 or not (math.isfinite(ends[1] - ends[0]) and ends[0] < ends[1]):
             raise UserError(
                 f"data.value_range={ends!r} must be (low, high), the values of black and of white"
             )
@@ -155,7 +155,7 @@ def spread(source: Source, black_and_white: Numbers | None, stored_dtype: str) -
     if black_and_white is None:
         return source
     dtype = source.dtype.name if ranged else "uint16"
-    return source.map(Spread(black_and_white[0], black_and_white[1], dtype), dtype)
+    return source.exact().map(Spread(black_and_white[0], black_and_white[1], dtype), dtype)
 
 
 def _has_range(dtype: np.dtype) -> bool:
@@ -164,17 +164,18 @@ def _has_range(dtype: np.dtype) -> bool:
 
 
 def _estimated_range(source: Source) -> Numbers:
-    """The least and the largest value of some images, rounded to 6 digits."""
+    """The least and the largest value of some images."""
     finite = [pixels[np.isfinite(pixels)] for pixels in _some(source, RANGED)]
     values = np.concatenate([np.zeros(0), *([part.min(), part.max()] for part in finite if part.size)])
-    if not values.size or values.min() == values.max():
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (low < high and math.isfinite(high - low)):
         raise UserError(
-            f"{source.name}: pixels of {source.dtype} that are all alike: set data.value_range=(LOW,HIGH)"
+            f"{source.name}: pixels of {source.dtype} that are all alike, or too far apart: set "
+            "data.value_range=(LOW,HIGH)"
         )
-    low, high = _rounded([values.min(), values.max()])
     logging.warning(
-        "%s: pixels of %s, of which %g is taken as black and %g as white, the least and the largest of %d images: "
-        "data.value_range=(LOW,HIGH) sets others",
+        "%s: pixels of %s, of which %.10g is taken as black and %.10g as white, the least and the largest of %d "
+        "images: data.value_range=(LOW,HIGH) sets others",
         *(source.name, source.dtype, low, high, len(finite)),
     )
     return low, high

@@ -83,6 +83,20 @@ def read(path: str, split_fingerprint: np.ndarray, classes: int) -> PseudoLabels
             f"data.pseudo_labels={path} is for {theirs[0]} other images of {found.target.shape[1]} classes, not "
             f"for these {split_fingerprint[0]} of {classes}: keep data, holdout and split_seed the same in all stages"
         )
+    images, count = int(split_fingerprint[0]), len(found.index)
+    valid = (
+        len(found.label) == len(found.weight) == len(found.confidence) == count
+        and len(found.target) in (0, count)
+        and bool(((found.index >= 0) & (found.index < images)).all())
+        and bool(((found.label >= 0) & (found.label < classes)).all())
+        and bool((np.isfinite(found.weight) & (found.weight >= 0)).all())
+        and bool(np.isfinite(found.target).all())
+    )
+    if not valid:
+        raise UserError(
+            f"data.pseudo_labels={path} is damaged: its positions, classes or weights cannot be; remove it, and its "
+            "stage makes it anew"
+        )
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import json
 import os
 import socket
 import sys
@@ -19,6 +21,7 @@ from jssl.parallel import heartbeat
 
 AUTO = "auto"
 ENVIRONMENT = ("JSSL_COORDINATOR", "JSSL_NUM_PROCESSES", "JSSL_PROCESS_ID")
+PATIENCE_MS = 600_000  # that process 0 may take to say what it has
 GRACE = 60  # seconds by which JAX's own timeouts, which abort from C++, come after ours
 
 
@@ -168,3 +171,32 @@ def _missing(found: Settings | None, seconds: int) -> str:
         f"not all of {count} processes came within {seconds} s: start every one, with the same --coordinator and "
         "--num_processes and a --process_id of its own (--start_timeout waits longer)"
     )
+
+
+_asked = itertools.count()
+
+
+def check_equal(values: Mapping[str, Any]) -> None:
+    """Every process says what it has; those that have something else than process 0 end the run.
+
+    Args:
+      values: JSON by what messages call it.
+
+    Raises:
+      UserError: that names the first that differs.
+    """
+    if jax.process_count() == 1:
+        return
+    client: Any = jax_distributed.global_state.client
+    key = f"jssl/equal/{next(_asked)}"
+    ours = json.loads(json.dumps(dict(values)))
+    if jax.process_index() == 0:
+        client.key_value_set(key, json.dumps(ours))
+    theirs = json.loads(client.blocking_key_value_get(key, PATIENCE_MS))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise UserError(
+                f"{name} differs among the processes: {theirs.get(name)!r} in process 0, {ours.get(name)!r} in process "
+                f"{jax.process_index()}; start all with the same command, code and data"
+            )
+    client.wait_at_barrier(f"{key}/all", PATIENCE_MS)  # nobody goes on before all have agreed

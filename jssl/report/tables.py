@@ -134,8 +134,9 @@ def _alarm(values: Mapping[str, Any]) -> str:
 
 def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:
     """The table, the speed, and the three commands a user would want next."""
+    stage = next((name for name in reversed(list(values)) if re.fullmatch(r"\w+/seconds", name)), "seconds")
     speed = (
-        f"{values['step']} steps in {values['seconds']:.0f} s, training at "
+        f"{values['step']} steps in {values[stage]:.0f} s, training at "
         f"{values['images_per_second']:,.0f} images/s, {values['waiting_for_data']:.1%} of it waiting for data"
     )
     return "\n".join(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import parallel
+from jssl import parallel, storage
 from jssl.data import normalization
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
@@ -89,11 +89,10 @@ def load(workdir: str | epath.Path, step: int | None = None, objects: Objects = 
     Raises:
       UserError: if the folder holds no run, or no checkpoint yet.
     """
-    from etils import epath
 
     from jssl.runs import workdir as workdirs
 
-    folder = epath.Path(workdir)
+    folder = storage.folder(workdir)
     config = workdirs.read_config(folder)
     prog = make_program(config, workdirs.read_info(folder), objects, for_training=False)
     return Encoder(prog, restore(prog, folder, step))

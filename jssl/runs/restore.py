@@ -5,6 +5,7 @@ from __future__ import annotations
 import ml_collections
 from etils import epath
 
+from jssl import storage
 from jssl.data.datasets import Data
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
@@ -52,13 +53,15 @@ def open_run(
     Raises:
       UserError: if the folder holds no run, or no checkpoint yet.
     """
-    folder = epath.Path(folder)
+    folder = storage.folder(folder)
     config = workdir.read_config(folder) if config is None else config
     if config.data.name == OWN_DATA and objects.data is None:
         raise UserError(
             f"the run in {folder} was made with data of your own: open it from Python, with data=..."
         )
     data = workdir.open_recorded(folder, config, objects.sources())
+    if workdir.recorded_info(folder) is not None:
+        workdir.check_data(folder, data)
     prog = make_program(config, data.info, objects, for_training=False)
     return prog, data, restore(prog, folder, step)
 

@@ -80,6 +80,7 @@ def _run(
         workdir.read_config(epath.Path(config.init_from))  # raises if there is no run to begin with
     with doing("opening the data"):
         data = workdir.open_recorded(folder, config, objects.sources())
+    workdir.compare_data(data)
     supervised_baseline.check(config.evals.supervised_baseline, data)
     prog = make_program(config, data.info, objects)
     loop.Timer(config, prog.clock)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -50,9 +49,10 @@ def run(
     Raises:
       UserError, Interrupted: as `run_one`; what `check` finds in any stage is told before the first one runs.
     """
-    folder = epath.Path(folder)
+    folder = storage.folder(folder)
     objects.check()
     schema.validate(config, own=(objects.method is not None, objects.encoder is not None))
+    workdir.compare_processes(folder, config)
     if not config.order:
         return run_one(config, folder, profile_steps, objects)
     if objects.given:
@@ -167,9 +167,13 @@ def once(path: epath.Path, make: Callable[[], Made], words: str) -> str:
             np.savez_compressed(buffer, **arrays)
             storage.write_whole(path, buffer.getvalue())
             told = {key: value for key, value in found.items() if not isinstance(value, list)}
-            say(f"{words} {json.dumps(told)}")
+            say(f"{words}: {', '.join(f'{key} {_short(value)}' for key, value in told.items())}")
         parallel.barrier(path.name)
     return str(path)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def pseudo_labelled(teacher: epath.Path, own: ml_collections.ConfigDict) -> Made:

@@ -10,9 +10,12 @@ import json
 import os
 import re
 import socket
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from absl import logging
@@ -21,10 +24,11 @@ from etils import epath
 import jssl
 from jssl import parallel, storage
 from jssl.config import SCHEMA, flatten
-from jssl.data.datasets import Data, open_data
+from jssl.data.datasets import Data, checksum_of, open_data
 from jssl.data.sources import Source
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError, of_system
+from jssl.parallel import distributed
 
 CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
@@ -43,6 +47,14 @@ FREE = re.compile(
 )
 LENGTH = re.compile(r"total_(epochs|steps|examples|percent)")
 LOCK_FILE = ".lock"
+# What splits.json has, for messages.
+WORDS = {
+    "content": "images or labels of train",
+    "val_content": "images or labels of the holdout",
+    "test_content": "images or labels of the test set",
+    "visible_labels": "shown labels",
+}
+SHARED_SECONDS = 10.0  # in which a file of process 0 is seen by the others
 TOGETHER = "{stages}/"  # the folder that the stages of a config lie in
 
 
@@ -98,6 +110,26 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
 
 
+def compare_processes(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Raises UserError in the processes whose config, library or workdir differ from those of process 0."""
+    values = flatten(as_json(config, workdir))
+    distributed.check_equal(
+        {
+            **{f"--config.{key}": value for key, value in values.items() if not FREE.fullmatch(key)},
+            "--workdir": str(workdir),
+            "the version of jssl": jssl.__version__,
+            "the version of jax": jax.__version__,
+        }
+    )
+
+
+def compare_data(data: Data) -> None:
+    """Raises UserError in the processes whose data differ from those of process 0."""
+    parts = description(data).items()
+    checksums = {WORDS.get(name, name): zlib.crc32(json.dumps(part).encode()) for name, part in parts}
+    distributed.check_equal({f"the checksum of {name}": checksum for name, checksum in checksums.items()})
+
+
 def not_applied(workdir: epath.Path, config: ml_collections.ConfigDict) -> list[str]:
     """Keys of what is measured, and on what, in which a config differs from that of the finished run in a folder."""
     theirs, ours = flatten(_of_this_schema(workdir)), flatten(as_json(config, workdir))
@@ -124,6 +156,24 @@ def prepare(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
         except OSError as error:
             raise of_system(error, f"cannot write to --workdir={workdir}") from error
     parallel.barrier("workdir")
+    if not parallel.is_main_process():
+        _wait_for(workdir / CONFIG_FILE)
+
+
+def _wait_for(path: epath.Path) -> None:
+    """Returns when a file of process 0 is seen here too; network file systems take a moment.
+
+    Raises:
+      UserError: if it does not come.
+    """
+    last = time.monotonic() + SHARED_SECONDS
+    while not path.exists():
+        if time.monotonic() > last:
+            raise UserError(
+                f"{path} of process 0 is not to be seen in process {jax.process_index()}: give all processes the same "
+                "--workdir on storage that they share"
+            )
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -205,23 +255,40 @@ def holds_run(workdir: epath.Path) -> bool:
 
 
 def write_splits(workdir: epath.Path, data: Data) -> None:
-    """Writes what the run trains, chooses and tests on, and the shapes that `load` needs.
+    """Writes what the run trains, chooses and tests on, and the shapes that `load` needs; or checks that they are so.
 
     Raises:
       UserError: if it is not what the run began with.
     """
-    if data.read_labels is not None and not (workdir / LABELS_FILE).exists():
+    if data.read_labels is not None and recorded_labels(workdir) is None:
         buffer = io.BytesIO()
         np.save(buffer, data.read_labels)
         storage.write_whole(workdir / LABELS_FILE, buffer.getvalue())
-    path = workdir / SPLITS_FILE
-    now = {**data.describe(), "info": as_json_info(data.info)}
-    if not path.exists():
-        write_json(path, now)
-    elif {**read_json(path), "info": as_json_info(read_info(workdir))} != now:
+    if not (workdir / SPLITS_FILE).exists():
+        write_json(workdir / SPLITS_FILE, description(data))
+    else:
+        check_data(workdir, data)
+
+
+def description(data: Data) -> dict[str, Any]:
+    """What splits.json says of data, as it gives it back."""
+    return json.loads(json.dumps({**data.describe(), "info": as_json_info(data.info)}))
+
+
+def check_data(workdir: epath.Path, data: Data) -> None:
+    """Raises UserError if data are not those that a run began with; says what differs."""
+    then, now = read_json(workdir / SPLITS_FILE), description(data)
+    differing = [name for name in now if then.get(name) != now[name]]
+    if differing:
+        counts = ", ".join(
+            f"{then.get(name)} {words} then, {now[name]} now"
+            for name, words in (("train", "training images"), ("test", "test images"))
+            if then.get(name) != now[name]
+        )
+        words = [WORDS.get(name, name) for name in differing]
         raise UserError(
-            f"the data changed since the run in {workdir} began ({read_json(path)['train']} training images then, "
-            f"{now['train']} now): restore them, or choose another --workdir"
+            f"the data changed since the run in {workdir} began ({counts or 'other ' + ', '.join(words)}): "
+            "restore them, or choose another --workdir"
         )
 
 
@@ -249,15 +316,19 @@ def open_recorded(
 
 
 def recorded_labels(workdir: epath.Path) -> np.ndarray | None:
-    """`Data.read_labels` of a run that has some; None if there are none, or they cannot be read."""
-    path = workdir / LABELS_FILE
-    if not path.exists():
+    """`Data.read_labels` of a run that has some; None if there are none, or not those that it wrote."""
+    path, splits = workdir / LABELS_FILE, workdir / SPLITS_FILE
+    if not (path.exists() and splits.exists()):
         return None
     try:
-        return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        logging.warning("%s cannot be read, so the data are: %s", path, error)
-        return None
+        labels = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if checksum_of(labels) == read_json(splits).get("read_labels"):
+            return labels
+        error: object = "they are not those that it wrote"
+    except Exception as found:  # whatever a damaged file makes NumPy raise
+        error = found
+    logging.warning("%s cannot be used, so the labels are read anew: %s", path, error)
+    return None
 
 
 def as_json_info(info: DataInfo) -> dict[str, Any]:
@@ -268,7 +339,15 @@ def as_json_info(info: DataInfo) -> dict[str, Any]:
 def read_result(workdir: epath.Path) -> dict[str, Any] | None:
     """The result of a finished run, or None."""
     path = workdir / RESULT_FILE
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    values = read_json(path)
+    missing = [name for name in ("step", "seconds") if not isinstance(values.get(name), (int, float))]
+    if missing and "/seconds" not in " ".join(values):
+        raise UserError(
+            f"{path} is damaged, it has no {missing[0]}: remove it, and the same command evaluates the run anew"
+        )
+    return values
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:
@@ -278,7 +357,9 @@ def read_json(path: epath.Path) -> dict[str, Any]:
       UserError: if the file is none.
     """
     try:
-        if not path.is_file():
+        if not (
+            path.is_file() if storage.is_remote(path) else os.path.isfile(path)
+        ):  # epath takes a FIFO for one
             raise UserError(f"{path} is no file: remove it, or choose another --workdir")
         values = json.loads(path.read_bytes().decode())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

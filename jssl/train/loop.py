@@ -79,6 +79,7 @@ def train(
     if program.refresh_every and extract is None:
         raise ValueError(f"{type(program.method).__name__} is refreshed: give train() an extract")
     timer = Timer(config, clock)
+    was_there = (workdir / FOLDER).is_dir()
     checkpointer = Checkpointer(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
     )
@@ -88,7 +89,7 @@ def train(
     if extra:
         data.set_state(extra["data"])
     else:
-        timer.check_fresh(workdir)
+        timer.check_fresh(workdir, was_there)
     history: list[dict[str, float]] = extra.get("history", [])
     first, compile_seconds = int(state.step), 0.0
     due = evaluate is not None and first > 0 and timer.evaluates(first) and not _evaluated(history, first)
@@ -213,11 +214,19 @@ class Timer:
                 f"checkpoint.every ({self._save} steps)"
             )
 
-    def check_fresh(self, workdir: epath.Path) -> None:
-        """Raises UserError if a run without a checkpoint has been so far that it must have had one."""
+    def check_fresh(self, workdir: epath.Path, was_there: bool) -> None:
+        """Raises UserError if a run without a checkpoint has been so far that it must have had one.
+
+        Args:
+          workdir: of the run.
+          was_there: whether its folder of checkpoints was; that is made before the first line.
+        """
         path = workdir / METRICS_FILE
-        last = max((int(line["step"]) for line in read_lines(path)), default=0) if path.exists() else 0
-        if self._save and last > 2 * self._save:  # by the second save the first was whole
+        if not parallel.is_main_process() or not path.exists():
+            return
+        last = max((int(line["step"]) for line in read_lines(path)), default=0)
+        saved_twice = self._save and last > 2 * self._save  # by the second save the first was whole
+        if last and (saved_twice or not was_there):
             raise UserError(
                 f"{path} goes to step {last}, and there is no checkpoint any more: bring back "
                 f"{workdir / FOLDER}, choose another --workdir, or remove that file to begin anew here"

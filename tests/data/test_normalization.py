@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 from ml_collections import config_flags
+from PIL import Image
 
 from jssl.config import defaults
 from jssl.data import datasets, normalization, sources
@@ -132,7 +133,7 @@ def test_numbers_without_a_range_fill_sixteen_bits(dtype, caplog):
     assert normalization.value_range(source, (), recorded=(0.0, 2.0)) == (0.0, 2.0)  # a run's stands
     with pytest.raises(UserError, match=r"the pixels of b are uint8, those of the training images .*: store"):
         normalization.spread(ArraySource("b", np.ones((3, 8, 8, 1), np.uint8)), black_and_white, dtype)
-    with pytest.raises(UserError, match=r"that are all alike: set data\.value_range"):
+    with pytest.raises(UserError, match=r"that are all alike, or too far apart: set data\.value_range"):
         normalization.value_range(ArraySource("c", np.zeros((2, 4, 4, 1), dtype)), ())
 
 
@@ -140,3 +141,40 @@ def test_numbers_without_a_range_fill_sixteen_bits(dtype, caplog):
 def test_ranges_that_are_none_are_refused(value):
     with pytest.raises(UserError, match=r"data\.value_range"):
         normalization.check(config(value_range=value).data)
+
+
+@pytest.mark.parametrize("offset", [1e6, -1e6])
+def test_a_small_range_far_from_zero_is_kept_whole(offset):
+    pixels = offset + np.arange(2 * 4 * 4).reshape(2, 4, 4, 1) / 64
+    low, high = normalization.value_range(ArraySource("x", pixels), ())
+    assert (low, high) == (pixels.min(), pixels.max())
+    full = normalization.spread(ArraySource("x", pixels), (low, high), "float64").gather([0, 1])["image"]
+    np.testing.assert_allclose(full.ravel(), np.arange(32) / 31 * 65535, atol=0.51)
+    with pytest.raises(UserError, match="all alike, or too far apart"):
+        normalization.value_range(ArraySource("x", np.array([-1.7e308, 1.7e308]).reshape(1, 1, 2, 1)), ())
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_the_byte_order_of_an_array_does_not_matter(suffix, tmp_path):
+    pixels = np.arange(600, dtype=">u2").reshape(6, 10, 10, 1)
+    path = tmp_path / f"a.{suffix}"
+    np.save(path, pixels) if suffix == "npy" else np.savez(path, images=pixels)
+    source = sources.load(str(path), "train")
+    assert source.dtype == np.uint16
+    for found in (
+        source.gather([2, 0])["image"][0],
+        source.handles([2])[0],
+        source.take([2]).gather([0])["image"][0],
+    ):
+        assert found.dtype == np.dtype(np.uint16)
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, pixels[2])
+
+
+def test_files_of_eight_bits_have_no_range_of_sixteen(tmp_path):
+    for number, dtype in enumerate((np.uint16, np.uint8)):
+        Image.fromarray(np.full((8, 8), 200, dtype)).save(tmp_path / f"{number}.png")
+    spread = normalization.spread(sources.load(str(tmp_path), "train"), (0.0, 4095.0), "uint16")
+    assert spread.open(0)[0, 0] == round(200 / 4095 * 65535)
+    with pytest.raises(sources.BadImage, match=r"1.png: pixels of uint8 where data.value_range is of uint16"):
+        spread.open(1)

@@ -8,6 +8,7 @@ import shutil
 import signal
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 from etils import epath
@@ -237,7 +238,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(half_done, went_
 
 
 def test_when_all_are_damaged_nothing_begins_anew_by_itself(half_done, tmp_path):
-    folder, config = half_done
+    folder, config = half_done[0], ml_collections.ConfigDict(half_done[1].to_dict())
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     for step in (copy / "checkpoints").iterdir():
@@ -252,6 +253,9 @@ def test_when_all_are_damaged_nothing_begins_anew_by_itself(half_done, tmp_path)
     assert (copy / "metrics.jsonl").read_bytes() == lines_before
     shutil.rmtree(copy / "corrupt_checkpoints")
     shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match=r"metrics.jsonl goes to step 6, and there is no checkpoint any more"):
+        jssl.run(config, copy)
+    config.checkpoint.every_steps = 20  # which a resumed run may have, and knows nothing of the first one's
     with pytest.raises(UserError, match=r"metrics.jsonl goes to step 6, and there is no checkpoint any more"):
         jssl.run(config, copy)
     (copy / "metrics.jsonl").unlink()  # as it says

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -168,6 +169,13 @@ def test_stages_run_in_order_each_resumes_by_itself_and_their_pseudo_labels_are_
     assert again["classifier/top1"] == result["classifier/top1"]
     monkeypatch.chdir(tmp_path)
     assert jssl.run(config, "run").values == again.values, "whatever the folder is called"
+    moved = tmp_path / "moved" / "elsewhere"
+    shutil.copytree(folder, moved)
+    shutil.move(folder, tmp_path / "away")
+    (moved / "student" / "result.json").unlink()  # so that it is opened, and evaluated anew
+    (moved / "result.json").unlink()
+    assert jssl.run(config, moved)["classifier/top1"] == again["classifier/top1"]
+    shutil.move(tmp_path / "away", folder)
     with pytest.raises(
         UserError, match=r"run holds stages \(teacher, student\), not a run: take one of them, .*student"
     ):

@@ -54,6 +54,10 @@ class ArraySource(Source):
         check_images(name, images)
         if labels is not None and labels.dtype.kind == "S":
             labels = np.char.decode(labels, "utf-8", "backslashreplace")
+        elif labels is not None and labels.dtype.kind == "b":
+            labels = labels.astype(np.int32)
+        elif labels is not None and labels.dtype == object and all(isinstance(x, str) for x in labels.flat):
+            labels = labels.astype(str)
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU"):
             raise UserError(
                 f"{name}: labels must be int[{len(images)}] or words, not {labels.dtype}{list(labels.shape)}"
@@ -67,7 +71,9 @@ class ArraySource(Source):
             values, labels = np.unique(labels, return_inverse=True)
             class_names = tuple(map(str, values))
         self.name = name
-        self.fields = fields_of(images.shape[1:], str(images.dtype), class_names)
+        self.fields = fields_of(
+            images.shape[1:], images.dtype.name, class_names
+        )  # in this machine's byte order
         self._array, self._bad = images, bad or {}
         self._labels = None if labels is None else labels.astype(np.int32)
         self._rows = np.arange(len(images))  # of the array, those of this source
@@ -95,7 +101,7 @@ class ArraySource(Source):
         return {place: self._bad[row] for place, row in enumerate(self._rows.tolist()) if row in self._bad}
 
     def handles(self, indices: Sequence[int]) -> list[np.ndarray]:
-        return [np.asarray(self._array[self._rows[i]]) for i in indices]
+        return [np.asarray(self._array[self._rows[i]], self.dtype) for i in indices]
 
     def open_handle(self, handle: Any, index: int) -> Opened:
         if self._bad and (row := int(self._rows[index])) in self._bad:
@@ -106,7 +112,7 @@ class ArraySource(Source):
         rows = self._rows[np.asarray(indices)]
         if self._bad and not self._bad.keys().isdisjoint(rows.tolist()):
             return None
-        found = {"image": np.asarray(self._array[rows])}
+        found = {"image": np.asarray(self._array[rows], self.dtype)}
         return found if self._labels is None else {**found, "label": self._labels[rows]}
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Source:
@@ -121,7 +127,7 @@ class ArraySource(Source):
     def map(self, function: PixelMap, dtype: str = "") -> Source:
         if not self.is_in_memory:
             return super().map(function, dtype)
-        changed = np.empty((len(self), *self._array.shape[1:]), dtype or self._array.dtype)
+        changed = np.empty((len(self), *self._array.shape[1:]), dtype or self.dtype)
         for i, row in enumerate(self._rows):
             changed[i] = function(self._array[row], i)
         return ArraySource(self.name, changed, self.labels(), self.class_names, self.bad)
@@ -130,7 +136,7 @@ class ArraySource(Source):
         if self._labels is None or self.class_names == tuple(class_names):
             return self
         return self._with(
-            fields=fields_of(self._array.shape[1:], str(self._array.dtype), class_names),
+            fields=fields_of(self._array.shape[1:], self._array.dtype.name, class_names),
             _labels=places_of(self.class_names or (), class_names)[self._labels],
         )
 
@@ -150,11 +156,15 @@ class ArraySource(Source):
     def labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels[self._rows]
 
+    def exact(self) -> Source:
+        return self  # an array has one dtype
+
     def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self._labels is None else self._labels[self._rows[indices]]
 
     def content_checksum(self) -> int:
-        checksum = 0
+        labels = self.labels()
+        checksum = 0 if labels is None else zlib.crc32(labels.data)
         for chunk in chunks(len(self)):
             checksum = zlib.crc32(np.ascontiguousarray(self._array[self._rows[chunk]]).data, checksum)
         return checksum

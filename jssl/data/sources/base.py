@@ -18,6 +18,7 @@ from jssl.errors import UserError
 KINDS = ("image", "label", "text", "audio", "video", "boxes", "mask")
 DTYPES = ("uint8", "uint16")  # of images that encoders see
 UNREAD = -2  # a label whose record has not been read
+READ = 32  # files that a checksum reads
 CHUNK = 1024  # records read at once from array_record files
 
 PixelMap = Callable[[np.ndarray, int], np.ndarray]
@@ -64,12 +65,14 @@ class Source(abc.ABC):
       fields: what the parts of an example are, by name.
       labels_are_cheap: False where all records must be read to know the labels.
       is_in_memory: True where images are an array, so that parts and changes of it are arrays again.
+      widens: whether pixels of 8 bits are spread where the others have 16.
     """
 
     name: str
     fields: Mapping[str, Field]
     labels_are_cheap: bool = True
     is_in_memory: bool = False
+    widens: bool = True
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -134,7 +137,7 @@ class Source(abc.ABC):
     def decode(self, image: Opened, index: int) -> np.ndarray:
         """All pixels, [H, W, C] of the source's dtype; raises BadImage."""
         try:
-            return images.to_array(image, self.channels, self.dtype)
+            return images.to_array(image, self.channels, self.dtype, self.widens)
         except images.DECODER_ERRORS as error:
             raise BadImage(f"{self.filename(index)}: {images.why(error)}") from error
 
@@ -201,9 +204,32 @@ class Source(abc.ABC):
             f"{self.name} has images of {self.channels} channels, {self.dtype}: give images of {channels}, {dtype}"
         )
 
+    def exact(self) -> Source:
+        """A source of the same examples, of which those with fewer bits are unreadable."""
+        other = copy.copy(self)
+        other.widens = False
+        return other
+
     def content_checksum(self) -> int:
-        """A checksum that tells other data from these: of file names, or of pixels where they are at hand."""
-        return zlib.crc32("\n".join(self.filename(i) for i in range(len(self))).encode())
+        """A checksum that tells other data from these: of pixels and labels where they are at hand.
+
+        Of files their names and sizes count, and the bytes of some of them: reading all may take hours.
+        """
+        checksum = zlib.crc32(
+            "\n".join(self.stamp(i) for i in range(len(self))).encode(errors="surrogateescape")
+        )
+        for index in np.linspace(0, len(self) - 1, min(len(self), READ)).astype(int).tolist():
+            checksum = zlib.crc32(self.stored(index), checksum)
+        return checksum
+
+    def stamp(self, index: int) -> str:
+        """A text that changes when an example does, as far as can be told without reading it."""
+        return self.filename(index)
+
+    def stored(self, index: int) -> bytes:
+        """The bytes of an image as they are stored; b'' where they are none of its own."""
+        del index
+        return b""
 
 
 def pixels_of(source: Source) -> str:
@@ -236,6 +262,12 @@ class Subset(Source):
     def converted(self, channels: int, dtype: np.dtype | str) -> Source:
         return Subset(self.source.converted(channels, dtype), self.indices)
 
+    def exact(self) -> Source:
+        return Subset(self.source.exact(), self.indices)
+
+    def decode(self, image: Opened, index: int) -> np.ndarray:
+        return self.source.decode(image, int(self.indices[index]))
+
     def labels(self) -> np.ndarray | None:
         return self.source.labels_at(self.indices)
 
@@ -244,6 +276,12 @@ class Subset(Source):
 
     def filename(self, index: int) -> str:
         return self.source.filename(int(self.indices[index]))
+
+    def stamp(self, index: int) -> str:
+        return self.source.stamp(int(self.indices[index]))
+
+    def stored(self, index: int) -> bytes:
+        return self.source.stored(int(self.indices[index]))
 
 
 class Mapped(Source):

@@ -14,11 +14,17 @@ from PIL import Image
 
 from jssl import storage
 from jssl.data.sources.base import Source, fields_of
-from jssl.data.sources.images import DECODER_ERRORS, Path, UnsupportedImage, describe, open_image, why
+from jssl.data.sources.images import (
+    DECODER_ERRORS,
+    Path,
+    UnsupportedImage,
+    describe,
+    formats,
+    open_image,
+    why,
+)
 from jssl.errors import UserError, shown
 
-# Of Pillow's formats those of photographs and scans, as far as this Pillow reads them.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "JPEG2000", "TGA", "AVIF")
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 OTHER_FOLDERS = ("unlabeled", "unlabelled", "extra")
@@ -26,13 +32,6 @@ MASK_FOLDERS = ("mask", "masks", "labels", "annotations", "segmentation", "groun
 OF_MACOS = "__MACOSX"  # a folder that its archives have beside the real one, with copies of the names
 DESCRIBED = 16  # files whose headers tell what all are
 STRAY = 0.1  # part of the images that may lie beside class folders, and is left out then
-
-
-@functools.cache
-def formats() -> tuple[str, ...]:
-    """Those that this Pillow reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @functools.cache
@@ -112,6 +111,21 @@ class FolderSource(Source):
 
     def handles(self, indices: Sequence[int]) -> list[Path]:
         return [self.paths[i] for i in indices]
+
+    def stamp(self, index: int) -> str:
+        path = self.paths[index]
+        if storage.is_remote(path):  # each would be a request
+            return self.filename(index)
+        try:
+            return f"{self.filename(index)} {path.stat().st_size}"
+        except OSError:
+            return self.filename(index)
+
+    def stored(self, index: int) -> bytes:
+        try:
+            return self.paths[index].read_bytes()
+        except OSError:
+            return b""
 
     def labels(self) -> np.ndarray | None:
         return self._labels
@@ -240,7 +254,10 @@ class Found:
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
         """Whether a file is none that was found under another name: a hard link to it."""
         first = self._inodes.setdefault(entry.inode(), entry.path)
-        return first == entry.path or not os.path.samefile(first, entry.path)
+        if first == entry.path or not os.path.samefile(first, entry.path):
+            return True
+        self.others["hard links to files that are taken"] += 1
+        return False
 
     def _note(self, path: Path) -> None:
         suffix = path.suffix.lower()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import math
 import pathlib
 import struct
 import zlib
@@ -11,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
 from jssl import storage
 from jssl.errors import shown
@@ -19,6 +21,9 @@ from jssl.errors import shown
 Path: TypeAlias = pathlib.Path | epath.Path
 Opened: TypeAlias = Image.Image | np.ndarray  # an array where Pillow has no mode for it
 
+# Of Pillow's formats those of photographs and scans, as far as this Pillow reads them.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "JPEG2000", "TGA", "AVIF")
+LARGEST = 2**26  # pixels of an image; several are decoded at once
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, of 8 bits
 # What decoders raise on broken files. Memory that runs out, say, is not the file's fault.
 DECODER_ERRORS = (
@@ -44,6 +49,13 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _WIDER = 257  # 255 becomes 65535
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 class UnsupportedImage(ValueError):
     """A whole file whose pixels are of a kind that is not read."""
 
@@ -67,20 +79,29 @@ def open_image(handle: Path | bytes | np.ndarray) -> Opened:
     if not isinstance(handle, bytes) and storage.is_remote(handle):
         handle = handle.read_bytes()
     try:
-        image = Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
+        image = Image.open(io.BytesIO(handle) if isinstance(handle, bytes) else handle, formats=formats())
     except UnidentifiedImageError:
         if _begins(handle) not in _TIFF_BEGINS:
             raise
         return _read_tiff(handle)
+    if math.prod(image.size) > LARGEST:
+        width, height = image.size
+        raise UnsupportedImage(f"of {width} x {height} pixels, more than {LARGEST:,}: cut it into tiles")
     if isinstance(image, TiffImageFile):
         _check_pages(image)
-        deep = max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
-        return _read_tiff(handle) if deep and not _is_deep(image) else image
+        return image if _is_for_pillow(image) else _read_tiff(handle)
     if image.format == "PNG" and not _is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile):
         raise UnsupportedImage(
             "a PNG of 16 bits a channel in colour, which Pillow cuts to 8: save it as .tif or as an array"
         )
     return image
+
+
+def _is_for_pillow(image: TiffImageFile) -> bool:
+    """Whether Pillow gives the pixels of a TIFF as they are: unsigned of 8 or, grey, of 16 bits, or grey floats."""
+    bits = max(image.tag_v2.get(BITSPERSAMPLE, (1,)))
+    unsigned = set(image.tag_v2.get(SAMPLEFORMAT, (1,))) <= {1}
+    return image.mode == "F" or (unsigned and (bits <= 8 or (bits <= 16 and _is_deep(image))))
 
 
 def _check_pages(image: TiffImageFile) -> None:
@@ -138,11 +159,13 @@ def eight_bit(image: Image.Image, channels: int) -> Image.Image:
     return _opaque(image).convert(MODES[channels]) if channels in (1, 3) else image.convert(MODES[channels])
 
 
-def to_array(image: Opened, channels: int, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+def to_array(
+    image: Opened, channels: int, dtype: np.dtype | type = np.uint8, widen: bool = True
+) -> np.ndarray:
     """Decodes to dtype[H, W, channels], upright as the camera meant it.
 
     Grey is repeated for colour, colour is made grey with the weights of ITU-R 601, 8 bits are spread over 16 (255
-    becomes 65535).
+    becomes 65535) unless they shall not `widen`.
 
     Raises:
       ValueError: if the image has more bits, or another number of channels that is not 1 or 3.
@@ -153,6 +176,8 @@ def to_array(image: Opened, channels: int, dtype: np.dtype | type = np.uint8) ->
             pixels = np.asarray(eight_bit(image, channels))
             return pixels[..., None] if channels == 1 else pixels
         image = _pixels(image)
+    if not widen and image.dtype != dtype:
+        raise ValueError(f"pixels of {image.dtype} where data.value_range is of {dtype}")
     return _widened(_with_channels(image, channels), dtype)
 
 
@@ -198,6 +223,8 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 def _widened(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if pixels.dtype == dtype:
         return pixels
+    if dtype.kind == pixels.dtype.kind == "f":
+        return pixels.astype(dtype)
     if dtype.kind != pixels.dtype.kind:
         raise ValueError(f"pixels of {pixels.dtype} where the other images have {dtype}")
     if dtype < pixels.dtype:

@@ -12,9 +12,11 @@ Folders and arrays may lie in an object store: gs://bucket/folder.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 import numpy as np
+from absl import logging
 
 from jssl import storage
 from jssl.data.sources import arrays, folders
@@ -32,12 +34,17 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     """
     if not name:
         raise UserError("data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
-    path = storage.located(name)
+    path = located(name)
     if name == "digits":
         return sliced(digits(), split)
     if path.suffix.lower() in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
+        if _is_tfds_name(name):
+            logging.warning(
+                "data.name=%s: the folder %s is read, not the TFDS set of that name; ./%s says so without this line",
+                *(name, path.absolute(), name),
+            )
         return sliced_folder(path, split)
     if path.is_file():
         raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
@@ -48,9 +55,27 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"))
 
 
+def located(name: str) -> Path:
+    """The path that a name of the user's means; raises UserError for kinds of addresses that are not read."""
+    scheme = name.partition("://")[0]
+    if "://" in name and scheme not in storage.SCHEMES:
+        raise UserError(
+            f"{name}: addresses of {scheme}:// are not read; give a local folder, or one in {'://, '.join(storage.SCHEMES)}://"
+        )
+    return storage.located(name)
+
+
+def _is_tfds_name(name: str) -> bool:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        return False
+    import tensorflow_datasets as tfds
+
+    return name in tfds.list_builders(with_community_datasets=False)
+
+
 def has_split(name: str, split: str) -> bool:
     """Whether folders and arrays have the split; digits and TFDS sets are taken at their word."""
-    path = storage.located(name)
+    path = located(name)
     if not split or (path.suffix.lower() not in arrays.SUFFIXES and not path.is_dir()):
         return bool(split)
     known = (
@@ -88,7 +113,10 @@ def sliced(splits: Mapping[str, Source], spec: str) -> Source:
         ) from error
     info = tfds.core.SplitInfo(name=base, shard_lengths=[len(source)], num_bytes=0)
     try:
-        (part,) = instruction.to_absolute({base: info})
+        parts = instruction.to_absolute({base: info})
     except (ValueError, AssertionError) as error:
         raise UserError(f"the split {spec!r}: {base} has only {len(source):,} images") from error
+    if len(parts) != 1:
+        raise UserError(f"the split {spec!r}: of folders and arrays one slice is read, without +")
+    (part,) = parts
     return source.take(np.arange(part.from_ or 0, len(source) if part.to is None else part.to))

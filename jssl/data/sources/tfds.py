@@ -62,10 +62,6 @@ class TfdsSource(Source):
             self._labels[indices] = [record[self._label_key] for record in records]
         return [record[self._image_key] for record in records]
 
-    def content_checksum(self) -> int:
-        """0: records are not read for it; TFDS sets have versions."""
-        return 0
-
     def labels(self) -> np.ndarray | None:
         return self.labels_at(np.arange(len(self)))
 

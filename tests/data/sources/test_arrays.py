@@ -191,7 +191,10 @@ def test_parts_share_their_array():
     np.testing.assert_array_equal(part.images, images[[48, 7, 46]])
     np.testing.assert_array_equal(part.labels(), [0, 3, 2])
     assert part.bad == {1: "torn"}
-    assert part.content_checksum() == ArraySource("y", images[[48, 7, 46]]).content_checksum()
+    assert (
+        part.content_checksum()
+        == ArraySource("y", images[[48, 7, 46]], np.array([0, 3, 2]), part.class_names).content_checksum()
+    )
     copy = pickle.loads(pickle.dumps(part))
     assert copy._array.shape == (3, 3, 3, 1)  # only what it is travels to worker processes
     assert (copy.bad, copy.class_names) == (part.bad, part.class_names)

@@ -181,3 +181,45 @@ def test_grey_and_colour_become_one_another_and_nothing_else(tmp_path):
             UserError, match=rf"has images of . channels, uint.*: give images of {channels}, {dtype}"
         ):
             source.converted(channels, dtype)
+
+
+def test_files_are_read_in_the_formats_of_photographs_alone(tmp_path):
+    """Pillow would start another program for this one."""
+    (tmp_path / "cat.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "dog.jpg")
+    source = sources.load(str(tmp_path), "train")
+    with pytest.raises(sources.BadImage, match=r"cat.jpg: cannot identify image file"):
+        source.open(0)
+
+
+def test_images_too_large_to_be_decoded_side_by_side_are_told(tmp_path):
+    Image.new("1", (9000, 9000)).save(tmp_path / "map.png")
+    with pytest.raises(
+        UserError, match=r"map.png is of 9000 x 9000 pixels, more than 67,108,864: cut it into tiles"
+    ):
+        sources.load(str(tmp_path), "train")
+
+
+def test_a_folder_that_is_called_like_a_data_set_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "mnist" / "1.png")
+    with caplog.at_level("WARNING", logger="absl"):
+        assert len(sources.load("mnist", "train")) == 1
+    assert "data.name=mnist: the folder" in caplog.text
+    caplog.clear()
+    assert len(sources.load("./mnist", "train")) == 1
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "float32", "float64"])
+def test_tiffs_of_signed_and_of_long_numbers_are_read_as_they_are(dtype, tmp_path):
+    info = np.iinfo(dtype) if dtype[0] in "iu" else np.finfo("float32")
+    pixels = (
+        np.linspace(max(float(info.min), -1e6), min(float(info.max), 1e6), 64).reshape(8, 8).astype(dtype)
+    )
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    source = sources.load(str(tmp_path), "train")
+    found = source.decode(source.open(0), 0)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[..., 0], pixels.astype(np.float32))

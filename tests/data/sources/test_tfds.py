@@ -70,6 +70,12 @@ class Records:
         return [{"image": self.images[i], "label": self.labels[i]} for i in indices]
 
 
+def as_npy(array):
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
 def prepared(monkeypatch, count=60):
     """A set of PNGs in records, as `sources.load` would open it; gives its records."""
     rng = np.random.default_rng(0)
@@ -121,6 +127,15 @@ def test_a_run_notes_the_labels_it_had_to_read(monkeypatch, tmp_path):
     assert records.read == []
     workdir.write_splits(tmp_path, again)  # the same
     np.testing.assert_array_equal(again.labeled()[1], again.train.labels()[again.labeled_indices])
-    (tmp_path / "labels.npy").write_bytes(b"cut")
-    workdir.open_recorded(tmp_path, config)
-    assert sorted(records.read) == list(range(60))
+    right = (tmp_path / "labels.npy").read_bytes()
+    for damage in (
+        b"cut",
+        b"PK\3\4xxxxxxxxxx",
+        right[:40] + b"[(" + right[42:],
+        as_npy(records.labels[::-1].copy()),
+    ):
+        records.read.clear()
+        (tmp_path / "labels.npy").write_bytes(damage)
+        workdir.write_splits(tmp_path, workdir.open_recorded(tmp_path, config))
+        assert sorted(records.read) == list(range(60))
+        assert (tmp_path / "labels.npy").read_bytes() == right
