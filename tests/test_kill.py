@@ -29,9 +29,7 @@ STEP, LINE = "jssl.train.monitor:Monitor.step", "jssl.train.monitor:Monitor.writ
 STARTING = (
     ("jssl.runs.workdir:prepare", ""),
     ("jssl.train.loop:start_or_resume", ""),
-    ("jssl.train.program:Program.compile", ""),
     ("jax.stages:Lowered.compile", ""),
-    ("jssl.train.monitor:truncate", ""),
 )
 TRAINING = ((STEP, " {step}$"), (LINE, " {line}$"), ("jssl.train.checkpoint:Checkpointer.save", " {save}$"))
 SAVING = (  # with nothing in place, with only one of the two parts, with all but the last name

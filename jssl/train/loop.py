@@ -17,7 +17,7 @@ from jssl import parallel
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
 from jssl.train import progress
-from jssl.train.checkpoint import FOLDER, Checkpointer
+from jssl.train.checkpoint import CORRUPT_FOLDER, FOLDER, Checkpointer
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.monitor import EVALUATING, Monitor
 from jssl.train.profiler import Profiler
@@ -79,7 +79,7 @@ def train(
     if program.refresh_every and extract is None:
         raise ValueError(f"{type(program.method).__name__} is refreshed: give train() an extract")
     timer = Timer(config, clock)
-    was_there = (workdir / FOLDER).is_dir()
+    timer.check_nothing_lost(workdir)
     checkpointer = Checkpointer(
         workdir, config.checkpoint.keep_last, config.checkpoint.keep_best, timer.keep_every
     )
@@ -88,8 +88,6 @@ def train(
     state, extra = start_or_resume(program, checkpointer, begin)
     if extra:
         data.set_state(extra["data"])
-    else:
-        timer.check_fresh(workdir, was_there)
     history: list[dict[str, float]] = extra.get("history", [])
     first, compile_seconds = int(state.step), 0.0
     due = evaluate is not None and first > 0 and timer.evaluates(first) and not _evaluated(history, first)
@@ -214,22 +212,22 @@ class Timer:
                 f"checkpoint.every ({self._save} steps)"
             )
 
-    def check_fresh(self, workdir: epath.Path, was_there: bool) -> None:
+    def check_nothing_lost(self, workdir: epath.Path) -> None:
         """Raises UserError if a run without a checkpoint has been so far that it must have had one.
 
-        Args:
-          workdir: of the run.
-          was_there: whether its folder of checkpoints was; that is made before the first line.
+        To be called before the folder of checkpoints is made, which comes before the first line of metrics.
         """
-        path = workdir / METRICS_FILE
-        if not parallel.is_main_process() or not path.exists():
+        path, folder = workdir / METRICS_FILE, workdir / FOLDER
+        saved = folder.is_dir() and any(entry.name.isdigit() for entry in folder.iterdir())
+        told_otherwise = (workdir / CORRUPT_FOLDER).is_dir()  # restoring says what became of them
+        if saved or told_otherwise or not path.exists() or not parallel.is_main_process():
             return
         last = max((int(line["step"]) for line in read_lines(path)), default=0)
         saved_twice = self._save and last > 2 * self._save  # by the second save the first was whole
-        if last and (saved_twice or not was_there):
+        if last and (saved_twice or not folder.is_dir()):
             raise UserError(
-                f"{path} goes to step {last}, and there is no checkpoint any more: bring back "
-                f"{workdir / FOLDER}, choose another --workdir, or remove that file to begin anew here"
+                f"{path} goes to step {last}, and there is no checkpoint any more: bring back {folder}, choose "
+                "another --workdir, or remove that file to begin anew here"
             )
 
     def evaluates(self, step: int) -> bool:

@@ -9,7 +9,9 @@ from jssl.runs import supervised_baseline
 
 
 def test_the_baseline_is_read_from_a_finished_run(tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({TOP1: 0.75, "knn/top1": 0.5}))
+    (tmp_path / "result.json").write_text(
+        json.dumps({TOP1: 0.75, "knn/top1": 0.5, "step": 9, "seconds": 1.0})
+    )
     assert supervised_baseline.read(str(tmp_path)) == {SUPERVISED_BASELINE: 0.75}
     assert supervised_baseline.read("") == {}
 
@@ -19,7 +21,10 @@ def test_the_baseline_is_read_from_a_finished_run(tmp_path):
     [
         (None, "no finished run with a classifier; run the supervised baseline first"),
         ({"config.json": "{}"}, "no finished run with a classifier"),
-        ({"result.json": '{"knn/top1": 0.5}'}, "no finished run with a classifier"),
+        (
+            {"result.json": '{"knn/top1": 0.5, "step": 9, "seconds": 1.0}'},
+            "no finished run with a classifier",
+        ),
         ({"result.json": "{"}, "not readable JSON"),
     ],
 )
