@@ -13,7 +13,7 @@ import jax
 from absl import logging
 from etils import epath
 
-from jssl import parallel
+from jssl import parallel, storage
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
 from jssl.train import progress
@@ -224,7 +224,8 @@ class Timer:
             return
         last = max((int(line["step"]) for line in read_lines(path)), default=0)
         saved_twice = self._save and last > 2 * self._save  # by the second save the first was whole
-        if last and (saved_twice or not folder.is_dir()):
+        removed = not folder.is_dir() and not storage.is_remote(folder)  # stores have no empty folders
+        if last and (saved_twice or removed):
             raise UserError(
                 f"{path} goes to step {last}, and there is no checkpoint any more: bring back {folder}, choose "
                 "another --workdir, or remove that file to begin anew here"
