@@ -16,8 +16,8 @@ from etils import epath
 from jssl import parallel, storage
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
-from jssl.train import progress
-from jssl.train.checkpoint import CORRUPT_FOLDER, FOLDER, Checkpointer
+from jssl.train import checkpoint, progress
+from jssl.train.checkpoint import Checkpointer
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.monitor import EVALUATING, Monitor
 from jssl.train.profiler import Profiler
@@ -217,9 +217,9 @@ class Timer:
 
         To be called before the folder of checkpoints is made, which comes before the first line of metrics.
         """
-        path, folder = workdir / METRICS_FILE, workdir / FOLDER
+        path, folder = workdir / METRICS_FILE, workdir / checkpoint.FOLDER
         saved = folder.is_dir() and any(entry.name.isdigit() for entry in folder.iterdir())
-        told_otherwise = (workdir / CORRUPT_FOLDER).is_dir()  # restoring says what became of them
+        told_otherwise = (workdir / checkpoint.CORRUPT_FOLDER).is_dir()  # restoring says what became of them
         if saved or told_otherwise or not path.exists() or not parallel.is_main_process():
             return
         last = max((int(line["step"]) for line in read_lines(path)), default=0)
