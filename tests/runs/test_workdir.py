@@ -190,7 +190,7 @@ def test_a_workdir_that_is_not_shared_is_told_soon(tmp_path, monkeypatch):
         workdir._wait_for(epath.Path(tmp_path / "config.json"))
 
 
-@pytest.mark.parametrize("name", ["http://host/run", "file:///tmp/run", "memory://run"])
+@pytest.mark.parametrize("name", ["http://host/run", "file:///somewhere/run", "memory://run"])
 def test_addresses_that_are_not_written_are_one_line(name):
     with pytest.raises(UserError, match=f"--workdir={name}: give a local folder, or one in gs://, s3://"):
         jssl.run(tiny_config(), name)
