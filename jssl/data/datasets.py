@@ -202,6 +202,11 @@ class Data:
 
     def describe(self) -> dict[str, Any]:
         """The description of the splits that splits.json in the workdir records."""
+        return dict(self._description)
+
+    @functools.cached_property
+    def _description(self) -> dict[str, Any]:
+        """Made once: the checksums read files."""
         return {
             "train": len(self.train),
             "val": 0 if self.val is None else len(self.val),

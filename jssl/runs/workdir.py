@@ -125,6 +125,8 @@ def compare_processes(workdir: epath.Path, config: ml_collections.ConfigDict) ->
 
 def compare_data(data: Data) -> None:
     """Raises UserError in the processes whose data differ from those of process 0."""
+    if jax.process_count() == 1:
+        return
     parts = description(data).items()
     checksums = {WORDS.get(name, name): zlib.crc32(json.dumps(part).encode()) for name, part in parts}
     distributed.check_equal({f"the checksum of {name}": checksum for name, checksum in checksums.items()})

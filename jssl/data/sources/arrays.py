@@ -71,9 +71,8 @@ class ArraySource(Source):
             values, labels = np.unique(labels, return_inverse=True)
             class_names = tuple(map(str, values))
         self.name = name
-        self.fields = fields_of(
-            images.shape[1:], images.dtype.name, class_names
-        )  # in this machine's byte order
+        # Rows are given in this machine's byte order, which is that of a dtype's name.
+        self.fields = fields_of(images.shape[1:], images.dtype.name, class_names)
         self._array, self._bad = images, bad or {}
         self._labels = None if labels is None else labels.astype(np.int32)
         self._rows = np.arange(len(images))  # of the array, those of this source
