@@ -11,6 +11,7 @@ Folders and arrays may lie in an object store: gs://bucket/folder.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -40,11 +41,7 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     if path.suffix.lower() in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
-        if _is_tfds_name(name):
-            logging.warning(
-                "data.name=%s: the folder %s is read, not the TFDS set of that name; ./%s says so without this line",
-                *(name, path.absolute(), name),
-            )
+        _warn_of_tfds_name(name)
         return sliced_folder(path, split)
     if path.is_file():
         raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
@@ -65,12 +62,18 @@ def located(name: str) -> Path:
     return storage.located(name)
 
 
-def _is_tfds_name(name: str) -> bool:
+@functools.cache
+def _warn_of_tfds_name(name: str) -> None:
+    """Says once that a folder is read where a TFDS set has the same name."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        return False
+        return
     import tensorflow_datasets as tfds
 
-    return name in tfds.list_builders(with_community_datasets=False)
+    if name in tfds.list_builders(with_community_datasets=False):
+        logging.warning(
+            "data.name=%s: the folder ./%s is read, not the TFDS set of that name; write ./%s if that is meant",
+            *(name, name, name),
+        )
 
 
 def has_split(name: str, split: str) -> bool:
