@@ -22,7 +22,7 @@ from jssl import evaluation, methods, models, settings
 from jssl.data import normalization
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
-from jssl.errors import UserError, check_numbers, located, unknown
+from jssl.errors import UserError, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
@@ -321,7 +321,7 @@ class Evals(Section):
     lengths = (Length("every", "between evaluations during training", percent=20),)
 
     batch_size: int = settings.size(256)
-    crop_fraction: float = settings.part_above(1.0)
+    crop_fraction: float = settings.within(1.0, 0.1, 1)
     baselines: bool = True
     online: bool = False
     supervised_baseline: str = ""
@@ -508,8 +508,6 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
     normalization.check(data)
-    check_numbers("optim.step_at", config.optim.step_at)
-    check_numbers("evals.per_class", evals.per_class)
     if any(number < 1 for number in evals.per_class):
         raise UserError(f"evals.per_class={evals.per_class}: numbers must be at least 1")
     if not (data.unlabeled.batch_size or data.labeled.batch_size):

@@ -78,9 +78,9 @@ def of_system(error: OSError, what: str = "") -> UserError:
     return UserError(f"{where}: {error.strerror or error}: {then}")
 
 
-def unknown(what: str, given: str, valid: Iterable[str]) -> UserError:
+def unknown(what: str, given: object, valid: Iterable[str]) -> UserError:
     """The error for a name that does not exist: the nearest valid one, and all of them."""
-    names = sorted(valid)
+    names, given = sorted(valid), given if isinstance(given, str) else repr(given)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {what} {given!r}: {hint}valid are {', '.join(names)}")
@@ -99,11 +99,3 @@ def located(where: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-
-
-def check_numbers(name: str, values: object, otherwise: str = "") -> None:
-    """Raises UserError unless the value of a config key is a tuple of numbers."""
-    if not isinstance(values, tuple) or not all(type(value) in (int, float) for value in values):
-        raise UserError(
-            f"{name}={values!r} must be numbers in parentheses: (1,) or (1, 10) {otherwise}".rstrip()
-        )

@@ -26,6 +26,13 @@ PEER_TIMEOUT = flags.DEFINE_integer(
 
 def main(_: list[str]) -> None:
     """Joins the other processes, runs the config, prints the result."""
+    from jssl.train.signals import signals_stop
+
+    with signals_stop():  # until a run takes them: there is nothing to save
+        _main()
+
+
+def _main() -> None:
     from jssl import config_help, parallel
     from jssl.parallel import distributed
     from jssl.report import tables

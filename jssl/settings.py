@@ -11,6 +11,12 @@ from typing import Any
 from jssl.errors import UserError, unknown
 
 RULE = "rule"  # key of a field's metadata
+TUPLES: dict[str, tuple[tuple[type, ...], str]] = {  # what their elements are, in words
+    "tuple[int, ...]": ((int,), "whole numbers in parentheses, such as (2, 2) or (2,)"),
+    "tuple[float, ...]": ((int, float), "numbers in parentheses, such as (0.6, 0.8) or (0.6,)"),
+    "tuple[str, ...]": ((str,), "names in parentheses, such as ('first', 'second') or ('first',)"),
+}
+LARGEST = 2**31 - 1  # of a whole number: steps, positions and shapes are int32 on devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +48,10 @@ def _setting(default: Any, rule: Rule) -> Any:
     return dataclasses.field(default=default, metadata={RULE: rule})
 
 
-def size(default: Any = dataclasses.MISSING, at_least: int = 1) -> Any:
+def size(default: Any = dataclasses.MISSING, at_least: int = 1, at_most: int = LARGEST) -> Any:
     """A whole number of at least 1; without a default it must be given."""
-    return _setting(default, Rule(low=at_least, words=f"at least {at_least}"))
+    words = f"at least {at_least}" if at_most == LARGEST else f"from {at_least} to {at_most}"
+    return _setting(default, Rule(low=at_least, high=at_most, words=words))
 
 
 def count(default: int) -> Any:
@@ -112,6 +119,13 @@ def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
     kind = str(field.type)
     if kind == "bool" and not isinstance(value, bool):
         raise UserError(f"{key}={value!r} must be True or False")
+    if kind == "str" and not isinstance(value, str):
+        raise UserError(f"{key}={value!r} must be text")
+    if kind in TUPLES:
+        check_elements(key, value, kind, rule.words if rule else "")
+    for number in value if isinstance(value, tuple) else (value,):
+        if type(number) is int and abs(number) > LARGEST:
+            raise UserError(f"{key}={value!r} must be at most {LARGEST}")
     if rule is None:
         return
     if rule.choices:
@@ -119,12 +133,8 @@ def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
             error = unknown(key, str(value), map(str, rule.choices))
             raise UserError(f"{error}; {rule.words}" if rule.words else str(error))
         return
-    if kind.startswith("tuple"):
-        if (
-            not isinstance(value, tuple)
-            or not value
-            or not all(type(x) is int and rule.allows(x) for x in value)
-        ):
+    if kind in TUPLES:
+        if not value or not all(map(rule.allows, value)):
             raise UserError(f"{key}={value!r} must be {rule.words}")
         return
     whole = kind == "int"
@@ -132,6 +142,18 @@ def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
         raise UserError(f"{key}={value!r} must be a {'whole ' if whole else ''}number")
     if not rule.allows(value):
         raise UserError(f"{key}={value} must be {rule.words}")
+
+
+def check_elements(key: str, value: Any, kind: str = "tuple[float, ...]", words: str = "") -> None:
+    """Raises UserError unless a value is a tuple of the elements that its kind names; the words say what it must be."""
+    elements, example = TUPLES[kind]
+    if not isinstance(value, tuple) or not all(type(x) in elements and is_finite(x) for x in value):
+        raise UserError(f"{key}={value!r} must be {words or example}")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is no number, or a finite one; whole ones may be beyond floats."""
+    return not isinstance(value, int | float) or -math.inf < value < math.inf
 
 
 def make(kind: type[Any], settings: Mapping[str, Any], prefix: str, **injected: Any) -> Any:

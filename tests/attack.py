@@ -1,6 +1,7 @@
-"""Every operation on a run's files fails once, in turn: python -m tests.attack [--codes=EIO,ENOSPC] [--every=1]
+"""Every operation on a run's files fails once, in turn: python -m tests.attack [--codes=EIO,KILL] [--every=1] [--embed]
 
-Each is a run of its own with that one failure, then the same command without: nothing may be lost, nobody may see a
+Each is a run of its own, or with --embed an embedding over an earlier file, with that one failure, or a kill instead of
+the operation, then the same command without: nothing may be lost, nobody may see a
 traceback, and the result must be that of a run at which nothing failed. Resumable: what --log has is not tried again.
 """
 
@@ -12,14 +13,22 @@ import time
 
 from tests import conftest
 from tests.commands import called
-from tests.holds import FailingFile
-from tests.test_faults import LAST, arguments, attacked, outcome
+from tests.holds import KILL, FailingFile
+from tests.test_faults import (
+    LAST,
+    arguments,
+    attacked,
+    embedding_attacked,
+    embedding_operations,
+    outcome,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codes", default="EIO,ENOSPC,EACCES,EMFILE")
+    parser.add_argument("--codes", default="EIO,ENOSPC,EACCES,EMFILE,KILL")
     parser.add_argument("--every", type=int, default=1, help="of the operations, each n-th")
+    parser.add_argument("--embed", action="store_true", help="embeddings instead of runs")
     parser.add_argument("--log", default="faults.log")
     given = parser.parse_args()
     log = pathlib.Path(given.log)
@@ -28,18 +37,24 @@ def main() -> None:
     begin, tried, wrong = time.perf_counter(), 0, 0
     with tempfile.TemporaryDirectory() as name:
         temporary = pathlib.Path(name)
-        folder, operations = temporary / "whole", temporary / "operations"
-        status, _, err = called(*arguments(folder), holds=[FailingFile(folder, LAST, 0, operations)])
+        run, operations = temporary / "run", temporary / "operations"
+        status, _, err = called(*arguments(run), holds=[FailingFile(run, LAST, 0, operations)])
         assert status == 0, err
-        expected, lines = outcome(folder), operations.read_text().splitlines()
+        expected, lines = outcome(run), operations.read_text().splitlines()
+        if given.embed:
+            lines = embedding_operations(run, temporary / "embedded", temporary / "embedding")
         for code in given.codes.split(","):
+            number_of = KILL if code == "KILL" else getattr(errno, code)
             for number in range(0, len(lines), given.every):
                 if (code, str(number)) in done:
                     continue
-                folder = temporary / f"{code}_{number}"
-                found = attacked(folder, number, getattr(errno, code), temporary / "log")
-                if not found and outcome(folder) != expected:
-                    found = "another result"
+                folder, own_log = temporary / f"{code}_{number}", temporary / "log"
+                if given.embed:
+                    found = embedding_attacked(run, folder, number, number_of, own_log)
+                else:
+                    found = attacked(folder, number, number_of, own_log)
+                    if not found and outcome(folder) != expected:
+                        found = "another result"
                 operation = lines[number].replace(name, "")
                 with log.open("a") as file:
                     file.write("\t".join([code, str(number), operation, " ".join(found.split())]) + "\n")

@@ -8,9 +8,13 @@ import itertools
 import os
 import pathlib
 import re
+import signal
 import sys
 import time
 
+from jssl.train.monitor import Monitor
+
+KILL = -signal.SIGKILL
 FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "os.scandir")
 
 
@@ -46,14 +50,14 @@ class Forbidden:
 
 @dataclasses.dataclass(frozen=True)
 class FailingFile:
-    """The n-th operation on files below a folder fails in a child, as the system would have it fail.
+    """The n-th operation on files below a folder fails in a child, as the system would have it fail, or kills it.
 
     Python tells its audit hooks of every open, rename, mkdir, remove and listing before it does it.
 
     Args:
       folder: of the files.
       number: which operation, from 0.
-      code: of the error.
+      code: of the error; KILL for the death of the child.
       log: a file that has a line for every operation; it is not one itself.
     """
 
@@ -74,10 +78,24 @@ class FailingFile:
                 return
             number = next(count)
             os.write(log, f"{number} {event} {path}\n".encode())
+            if number == self.number and self.code == KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
             if number == self.number:
                 raise OSError(self.code, os.strerror(self.code), path)
 
         sys.addaudithook(hook)
+
+
+def stop_after(patch, step):
+    """A run in this process gets SIGTERM in one of its steps."""
+    took = Monitor.step
+
+    def stepped(self, number, *args):
+        took(self, number, *args)
+        if number == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    patch.setattr(Monitor, "step", stepped)
 
 
 @dataclasses.dataclass(frozen=True)

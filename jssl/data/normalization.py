@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jssl import settings
 from jssl.data.sources import BadImage, Source
 from jssl.data.sources.base import DTYPES
-from jssl.errors import UserError, check_numbers
+from jssl.errors import UserError
 
 ESTIMATE = "estimate"
 LOOKED_AT = 16  # images whose largest value is looked at
@@ -34,16 +35,16 @@ def check(data: Any) -> None:
     """Raises UserError unless mean, std and value_range of a data section are numbers, or ask for an estimate."""
     for name in ("mean", "std"):
         if not is_estimate(data[name]):
-            check_numbers(f"data.{name}", data[name], "or 'estimate'")
+            words = "numbers in parentheses, (0.5,) or one a channel, or 'estimate'"
+            settings.check_elements(f"data.{name}", data[name], words=words)
     if not is_estimate(data.std) and not all(0 < number < math.inf for number in data.std):
         raise UserError(f"data.std={data.std!r} must be positive")
     ends = data.value_range
     if ends != ():
-        check_numbers("data.value_range", ends, "(low, high)")
+        words = "(low, high), the values of black and of white"
+        settings.check_elements("data.value_range", ends, words=words)
         if len(ends) != 2 or not (math.isfinite(ends[1] - ends[0]) and ends[0] < ends[1]):
-            raise UserError(
-                f"data.value_range={ends!r} must be (low, high), the values of black and of white"
-            )
+            raise UserError(f"data.value_range={ends!r} must be {words}")
 
 
 def resolve(value: Any, estimated: Numbers | None, otherwise: float) -> Numbers:

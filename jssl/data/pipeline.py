@@ -12,6 +12,9 @@ import abc
 import collections
 import functools
 import itertools
+import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -53,6 +56,20 @@ def positions_to_indices(positions: np.ndarray, length: int, seed: int) -> np.nd
     return indices
 
 
+@functools.cache
+def end_with_parent() -> None:
+    """Ends this process, if another one has started it, as soon as that one is dead, however it died."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
+
+
 class _Batches(abc.ABC):
     """What training and evaluation batches share: this process's rows, and unreadable images."""
 
@@ -62,6 +79,10 @@ class _Batches(abc.ABC):
         processes = jax.process_count() if processes is None else processes
         process = jax.process_index() if process is None else process
         self.rows = np.arange(batch_size).reshape(processes, -1)[process]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        end_with_parent()  # it was sent to a worker
 
     @abc.abstractmethod
     def image(self, handle: Any, index: int, position: int) -> Any:

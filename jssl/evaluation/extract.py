@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jssl import parallel
 from jssl.data.sources import Source
 from jssl.errors import UserError
+from jssl.train.signals import Interrupted
 from jssl.types import Array
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Features:
         return Features(self.x[keep], self.labels[keep], self.index[keep])
 
 
+def never() -> bool:
+    """Nothing stops an evaluation but its end."""
+    return False
+
+
 def extract(
     apply: Callable[[Array], Array | np.ndarray],
     batches: EvalBatches,
@@ -48,6 +54,7 @@ def extract(
     bad_images: BadImages,
     workers: int = 0,
     threads: int = 2,
+    stop: Callable[[], bool] = never,
 ) -> Features:
     """Runs `apply` (images as they are, sharded over the mesh -> float32[B, D] on every device) over a source."""
     from jssl.data.pipeline import read_ahead
@@ -55,6 +62,8 @@ def extract(
     count, most = 0, len(batches.source)
     x, labels, index = np.zeros((0, 0), np.float32), np.empty(most, np.int32), np.empty(most, np.int32)
     for host_batch in read_ahead(batches, workers=workers, threads=threads):
+        if stop():
+            raise Interrupted
         bad_images.note(host_batch.pop("bad"))
         batch = parallel.global_batch(host_batch, mesh)
         rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
@@ -76,7 +85,10 @@ def extract(
 
 
 def extract_source(
-    program: Program, apply: Callable[[Array], Array | np.ndarray], source: Source
+    program: Program,
+    apply: Callable[[Array], Array | np.ndarray],
+    source: Source,
+    stop: Callable[[], bool] = never,
 ) -> Features:
     """Features of all readable images of a source, made square on the host where the program's data are."""
     from jssl.data.pipeline import BadImages, EvalBatches
@@ -85,7 +97,7 @@ def extract_source(
     crop = program.main.host_crops or source.image_shape is None
     batches = EvalBatches(source, evals.batch_size, program.uncropped_size if crop else None)
     bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
-    return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads)
+    return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads, stop)
 
 
 def num_classes(*labels: np.ndarray) -> int:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from jssl import parallel, settings
 from jssl.data import splits
-from jssl.errors import UserError, check_numbers
+from jssl.errors import UserError
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import num_classes
 from jssl.metrics.classification import accuracy
@@ -44,7 +44,6 @@ class Linear(Evaluator):
     max_iterations: int = settings.size(100)
 
     def check(self) -> None:
-        check_numbers("evals.linear.l2", self.l2)
         self.require("l2", valid_penalties(self.l2), "must be one or more numbers that are not negative")
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:

@@ -15,7 +15,6 @@ import optax
 from jssl import parallel, settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
-from jssl.errors import check_numbers
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source
 from jssl.methods import Context, Method, OnlineProbe, Output
@@ -73,11 +72,10 @@ class SGD(Evaluator):
     trust_coefficient: float = settings.weight(0.0)
     view: ViewSpec = VIEW
 
-    def check(self) -> None:
-        check_numbers("evals.sgd.step_at", self.step_at)
-
     def check_run(self, program: Program, data: Data) -> None:
         parallel.check_batch_size(self.batch_size, program.mesh, "evals.sgd.batch_size")
+        shape = (self.batch_size, *2 * (self.view.size,), data.info.channels)
+        parallel.check_fits(jax.ShapeDtypeStruct(shape, np.float32), "evals.sgd.batch_size")
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         if data.query is None:

@@ -18,7 +18,7 @@ from jssl.data.sources import Source
 from jssl.errors import UserError
 from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
-from jssl.evaluation.extract import Features, extract_source, jit_pixels
+from jssl.evaluation.extract import Features, extract_source, jit_pixels, never
 from jssl.methods import OnlineProbe
 from jssl.train import progress
 from jssl.train.program import Program, output_shapes
@@ -41,6 +41,8 @@ class Suite:
         self.program, self.data = program, data
         self.config = program.config.evals
         parallel.check_batch_size(self.config.batch_size, program.mesh, "evals.batch_size")
+        shape = (self.config.batch_size, *2 * (program.uncropped_size,), data.info.channels)
+        parallel.check_fits(jax.ShapeDtypeStruct(shape, np.float32), "evals.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
         there = {"labels": self.has_labels, "classifier": has_classifier(program)}
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
@@ -52,9 +54,15 @@ class Suite:
         self._check_per_class()
         self._cache: dict[str, Any] = {}
 
-    def during(self, state: TrainState) -> dict[str, float]:
-        """Results during training, on the holdout; and a `score`, which chooses the best checkpoint."""
-        found = self._evaluate((e for e in self.evaluators if e.during), state, "holdout").values
+    def during(self, state: TrainState, stop: Callable[[], bool] = never) -> dict[str, float]:
+        """Results during training, on the holdout; and a `score`, which chooses the best checkpoint.
+
+        Args:
+          state: to evaluate.
+          stop: asked at every batch of images; where it says so, it raises Interrupted.
+        """
+        evaluators = (e for e in self.evaluators if e.during)
+        found = self._evaluate(evaluators, state, "holdout", stop=stop).values
         score = next((found[name] for name in SCORES if name in found), None)
         return found if score is None else {**found, "score": score}
 
@@ -89,10 +97,15 @@ class Suite:
         )
 
     def _evaluate(
-        self, chosen: Iterable[Evaluator], state: TrainState | None, split: str, baseline: str = ""
+        self,
+        chosen: Iterable[Evaluator],
+        state: TrainState | None,
+        split: str,
+        baseline: str = "",
+        stop: Callable[[], bool] = never,
     ) -> Evaluation:
         """Values and figures of one model by some evaluators."""
-        encode, data = self._encode(state), self._data(split)
+        encode, data = self._encode(state, stop), self._data(split)
         ctx = EvalContext(self.program, state, split, baseline, self._cache)
         found = Evaluation()
         for evaluator in chosen:
@@ -127,7 +140,7 @@ class Suite:
             found |= Evaluation(means).prefixed(f"{evaluator.name}_{count}_per_class/")
         return found
 
-    def _encode(self, state: TrainState | None) -> Encode:
+    def _encode(self, state: TrainState | None, stop: Callable[[], bool] = never) -> Encode:
         """The model of a state, or the pixels themselves."""
         apply: Mapping[str, Callable[[Array], Array]] = {"features": self._pixels}
         if state is not None:
@@ -136,7 +149,7 @@ class Suite:
                 "features": functools.partial(program.features, *arrays),
                 "logits": functools.partial(program.logits, *arrays),
             }
-        return Encode(lambda source, output: extract_source(self.program, apply[output], source))
+        return Encode(lambda source, output: extract_source(self.program, apply[output], source, stop))
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:

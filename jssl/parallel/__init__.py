@@ -5,11 +5,13 @@ May be imported from everywhere; imports errors, types and storage alone.
 
 from jssl.parallel.sharding import (
     DATA_AXIS,
+    SharedFlag,
     all_devices,
     any_process,
     barrier,
     batch_sharding,
     check_batch_size,
+    check_fits,
     column_sharding,
     gathered,
     global_batch,
@@ -27,11 +29,13 @@ from jssl.parallel.sharding import (
 
 __all__ = [
     "DATA_AXIS",
+    "SharedFlag",
     "all_devices",
     "any_process",
     "barrier",
     "batch_sharding",
     "check_batch_size",
+    "check_fits",
     "column_sharding",
     "gathered",
     "global_batch",

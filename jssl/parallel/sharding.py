@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -122,6 +125,17 @@ def check_batch_size(batch_size: int, mesh: Mesh, what: str) -> None:
         )
 
 
+def check_fits(batch: PyTree, what: str) -> None:
+    """Raises UserError if this process's rows of a batch, given by shapes, are more than the memory of its machine."""
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(batch)) / jax.process_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{what}: a batch is {size / 2**30:,.0f} GiB of pixels, and this machine has {memory / 2**30:,.0f}: set a "
+            "smaller one"
+        )
+
+
 def global_batch(local: PyTree, mesh: Mesh) -> PyTree:
     """Makes global arrays of each process's rows; process p holds the p-th slice of the batch."""
     sharding = batch_sharding(mesh)
@@ -156,6 +170,29 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+class SharedFlag:
+    """Whether a flag is up in any process. All processes learn it at the same call, `lag` calls late: no device waits.
+
+    Every process must call it equally often; alone it learns at once.
+
+    Args:
+      mesh: of the run.
+      lag: calls between asking and knowing.
+    """
+
+    def __init__(self, mesh: Mesh, lag: int = 2):
+        self._mesh, self._lag = mesh, lag
+        self._asked: collections.deque[jax.Array] = collections.deque()
+        self._any = jax.jit(jnp.any, out_shardings=replicated(mesh))
+
+    def __call__(self, flag: bool) -> bool:
+        if jax.process_count() == 1:
+            return flag
+        mine = np.full(len(self._mesh.local_devices), flag)
+        self._asked.append(self._any(global_batch(mine, self._mesh)))
+        return len(self._asked) > self._lag and bool(self._asked.popleft())
 
 
 def parts_together(part: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ def views_grid(
         for row in range(rows):
             show(grid[row, column], images[row], title if row == 0 else "", limits)
     figure.suptitle("What the augmentation does to the first batch", fontsize=9, y=1.0)
-    figure.tight_layout(pad=0.3)
+    figure.set_layout_engine("tight", pad=0.3)
     save(figure, path)
 
 
@@ -156,7 +156,7 @@ def curves(
         right.text(0.5, 0.5, "no evaluation during training", ha="center", transform=right.transAxes)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
+    figure.set_layout_engine("tight")
     save(figure, path)
 
 
@@ -211,7 +211,7 @@ def feature_map(
     for axes in panels:
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.tight_layout(pad=0.5)
+    figure.set_layout_engine("tight", pad=0.5)
     save(figure, path)
 
 
@@ -286,7 +286,7 @@ def neighbours(
                     spine.set(color="tab:green" if right else "tab:red", linewidth=2)
     of_class = "; green: of its class, red: of another" if known else ""
     figure.suptitle(f"Nearest neighbours in feature space, with their cosine{of_class}", fontsize=9, y=1.0)
-    figure.tight_layout(pad=0.3, h_pad=0.8)
+    figure.set_layout_engine("tight", pad=0.3, h_pad=0.8)
     save(figure, path)
 
 
@@ -320,5 +320,5 @@ def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
             axes.set_title(f"head {head}" if row == 0 else "", fontsize=8)
             axes.set_axis_off()
     figure.suptitle("What the class token attends to in the last block", fontsize=9, y=1.0)
-    figure.tight_layout(pad=0.3)
+    figure.set_layout_engine("tight", pad=0.3)
     save(figure, path)

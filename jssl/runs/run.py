@@ -84,6 +84,7 @@ def _run(
     supervised_baseline.check(config.evals.supervised_baseline, data)
     prog = make_program(config, data.info, objects)
     loop.Timer(config, prog.clock)
+    parallel.check_fits(prog.views, "data: batch_size of a stream")
     evaluator = suite.Suite(prog, data)
     if config.init_from:
         init_from.check(config.init_from, config.init_parts, prog)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from jssl.errors import UserError
+from jssl.settings import LARGEST
 
+LARGEST_LENGTH = 1e15  # in any unit: examples are many
 UNITS = ("steps", "epochs", "examples", "percent")
 
 
@@ -54,18 +56,26 @@ class Clock:
             "percent": self.total_steps / 100,
         }
         value, unit = given(config, name)
-        return math.ceil(value * factors[unit] - 1e-9)
+        steps = math.ceil(value * factors[unit] - 1e-9)
+        if steps > LARGEST:
+            raise UserError(f"{name}_{unit}={value:g} are {steps} steps, which are at most {LARGEST}")
+        return steps
 
 
 def given(config: Any, name: str, prefix: str = "") -> tuple[float, str]:
     """The one (value, unit) of `NAME_<unit>` that is not 0; the prefix stands before keys in messages."""
     values = {unit: config[f"{name}_{unit}"] for unit in UNITS if f"{name}_{unit}" in config}
+    for unit, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{prefix}{name}_{unit}={value!r} must be a number")
     found = [(float(value), unit) for unit, value in values.items() if value]
     if len(found) > 1:
         keys = " and ".join(f"{prefix}{name}_{unit}={value:g}" for value, unit in found)
         raise UserError(f"{keys} are given at once: set all but one to 0")
-    if found and not (found[0][0] > 0 and math.isfinite(found[0][0])):
-        raise UserError(f"{prefix}{name}_{found[0][1]}={found[0][0]:g} must be a finite number, 0 or more")
+    if found and not 0 < found[0][0] < LARGEST_LENGTH:
+        raise UserError(
+            f"{prefix}{name}_{found[0][1]}={found[0][0]:g} must be 0 or more, below {LARGEST_LENGTH:g}"
+        )
     return found[0] if found else (0.0, "steps")
 
 

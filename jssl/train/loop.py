@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 from absl import logging
 from etils import epath
 
@@ -27,7 +26,7 @@ from jssl.train.state import TrainState
 from jssl.types import Batch, Params, State
 
 BAD_FILES = "bad_files.txt"
-Evaluate = Callable[[TrainState], dict[str, float]]
+Evaluate = Callable[[TrainState, Callable[[], bool]], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +63,8 @@ def train(
       program: from `make_program`.
       batches: the streams by name.
       workdir: checkpoints and metrics.jsonl go here.
-      evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint.
+      evaluate: called every `evals.every_*` with the state; its `score`, if any, chooses the best checkpoint. It may
+        raise Interrupted where a second argument, a function that all processes must call together, says so.
       on_first_batch: called once with the first batch of the run, to draw it.
       terminated: set when the run shall save and stop, see `signals_noted`.
       profile_steps: a jax.profiler trace of so many steps goes to the workdir.
@@ -117,16 +117,20 @@ def train(
         """The score of an evaluation during training."""
         assert evaluate is not None
         with monitor.paused(EVALUATING):
-            results = evaluate(state)
+            results = evaluate(state, stops_now)
         score = results.pop("score", None)
         history.append({"step": step, **results})
         monitor.evaluated(step, results)
         return score
 
+    signalled = parallel.SharedFlag(program.mesh)
+
     def stops(step: int) -> bool:
-        """Whether a signal came, to any process."""
-        if step >= clock.total_steps or not timer.checks_signals(step):
-            return False
+        """Whether a signal came, to any process; of several processes none waits to be told."""
+        return step < clock.total_steps and signalled(terminated is not None and terminated.is_set())
+
+    def stops_now() -> bool:
+        """Whether a signal came, to any process; all wait for each other."""
         return parallel.any_process(terminated is not None and terminated.is_set())
 
     def save(step: int, score: float | None = None) -> None:
@@ -140,6 +144,8 @@ def train(
         stack.callback(monitor.close)
         profile = Profiler(profile_steps, first, workdir)
         stack.callback(profile.close)
+        if first < clock.total_steps and stops_now():  # while it was compiled
+            raise Interrupted(first or None)
         if due:  # a signal had put it off
             evaluation(first)
         for step in range(first + 1, clock.total_steps + 1):
@@ -156,8 +162,11 @@ def train(
             monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": data.bad})
             stop, score = stops(step), None
             if evaluate is not None and timer.evaluates(step) and not stop:
-                score = evaluation(step)
-                stop = stops(step)
+                try:
+                    score = evaluation(step)
+                    stop = stops(step)
+                except Interrupted:  # it is put off
+                    stop = True
             if stop or timer.saves(step) or score is not None:
                 with monitor.paused("saving a checkpoint"):
                     save(step, score)
@@ -243,7 +252,3 @@ class Timer:
     def saves(self, step: int) -> bool:
         """The last step always is saved."""
         return step == self._total or bool(self._save and step % self._save == 0)
-
-    def checks_signals(self, step: int) -> bool:
-        """Every step where that is free; with several processes, who must agree, now and then."""
-        return jax.process_count() == 1 or step % 20 == 0

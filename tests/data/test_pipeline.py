@@ -1,4 +1,9 @@
 import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pipeline import BadImages, DeviceIterator, EvalBatches, TrainBatches, read_ahead
 from jssl.data.sources import ArraySource, FolderSource
 from jssl.errors import UserError
+from tests.commands import HANG, environment
 
 CROP = ViewSpec(size=12, crop_area_min=0.2, copies=2)
 WHOLE = ViewSpec(size=16)
@@ -147,6 +153,45 @@ def test_read_ahead_keeps_the_order_from_any_step(photos, workers):
     for step, batch in enumerate(got, 2):
         np.testing.assert_array_equal(batch["image"]["whole"], batches[step]["image"]["whole"])
     assert not list(read_ahead(batches, start=6))
+
+
+READER = """
+import pathlib
+import sys
+from jssl.data.pipeline import TrainBatches, read_ahead
+from jssl.data.sources import FolderSource
+from tests.data.test_pipeline import WHOLE
+
+if __name__ == "__main__":
+    photos, crops = FolderSource(pathlib.Path(sys.argv[1])), {"whole": WHOLE}
+    reading = read_ahead(TrainBatches(photos, 8, 0, 600, crop_specs=crops, process=0, processes=1), workers=2)
+    next(reading)
+    print("reads", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_reading_workers_end_with_a_parent_that_is_killed(photos, tmp_path):
+    """They hold the parent's stdout: its end is reached when the last of them has gone."""
+    script = tmp_path / "reader.py"
+    script.write_text(READER)
+    with subprocess.Popen(
+        [sys.executable, script, photos],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    ) as parent:
+        guard = threading.Timer(HANG, os.killpg, (parent.pid, signal.SIGKILL))
+        guard.start()
+        try:
+            assert parent.stdout.readline() == "reads\n"
+            parent.kill()
+            assert parent.stdout.read() == ""
+            assert guard.is_alive(), "they lived on"
+        finally:
+            guard.cancel()
 
 
 def test_the_iterator_resumes_at_the_batch_after_the_one_handed_out(mesh8):

@@ -11,7 +11,7 @@ from tests.conftest import tiny_config
 
 
 def test_names_that_are_formulas_elsewhere_are_text(tmp_path):
-    names = (r"$\frac{", "a_b^c", "$5 and $6", "<b>")
+    names = (r"$\frac{$", "a_b^c", "$5 and $6", "<b>")
     x, labels = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 4
     path = epath.Path(tmp_path / "features.png")
     pictures.feature_map(path, x.astype(np.float32), labels, names)

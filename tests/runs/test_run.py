@@ -16,12 +16,15 @@ from etils import epath
 import jssl
 from jssl import evaluation
 from jssl.errors import NotFinite, TryAgain, UserError, may_pass
+from jssl.evaluation import suite
 from jssl.runs import workdir
 from jssl.runs.restore import open_run
 from jssl.train import checkpoint, loop
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted
+from tests.commands import numbers
 from tests.conftest import tiny_config
+from tests.holds import stop_after
 
 FULL = {
     "total_steps": 12,
@@ -207,8 +210,7 @@ def half_done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
     config = tiny_config(total_steps=8, checkpoint__keep_last=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Timer, "checks_signals", lambda self, step: step == 6)
-        patch.setattr(loop.parallel, "any_process", lambda flag: True)
+        stop_after(patch, 6)
         with pytest.raises(Interrupted):
             jssl.run(config, folder)
     return folder, config
@@ -222,6 +224,27 @@ def went_on(half_done, tmp_path_factory):
     shutil.copytree(folder, copy)
     jssl.run(config, copy)
     return params_of(copy)
+
+
+def test_a_signal_ends_an_evaluation_which_is_made_up_for(tmp_path, monkeypatch):
+    config = tiny_config(total_steps=8, evals__every_steps=4, checkpoint__every_steps=3)
+    never_stopped, folder = tmp_path / "whole", tmp_path / "run"
+    jssl.run(config, never_stopped)
+    extract = suite.extract_source
+
+    def signalled(*args):
+        signal.raise_signal(signal.SIGTERM)
+        return extract(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(suite, "extract_source", signalled)
+        with pytest.raises(Interrupted, match="saved at step 4"):
+            jssl.run(config, folder)
+    assert not any("val/knn/top1" in line for line in lines(folder))
+    jssl.run(config, folder)
+    assert numbers(lines(folder)) == numbers(lines(never_stopped))
+    assert any("val/knn/top1" in line for line in lines(folder))
+    same(params_of(folder), params_of(never_stopped))
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])
@@ -420,8 +443,7 @@ def test_where_a_run_is_computed_may_change_and_what_not(tmp_path):
 def test_a_run_goes_on_with_its_own_data_only(tmp_path, photos, monkeypatch):
     config = tiny_config(data__name=str(photos), data__holdout=0.0, data__unlabeled__batch_size=8)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Timer, "checks_signals", lambda self, step: step == 2)
-        patch.setattr(loop.parallel, "any_process", lambda flag: True)
+        stop_after(patch, 2)
         with pytest.raises(Interrupted):
             jssl.run(config, tmp_path / "run")
     shutil.copy(photos / "img00.jpg", photos / "img99.jpg")

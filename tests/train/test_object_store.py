@@ -18,10 +18,11 @@ from jssl import storage
 from jssl.data import sources
 from jssl.errors import UserError
 from jssl.runs import stages, workdir
-from jssl.train import checkpoint, loop
+from jssl.train import checkpoint
 from jssl.train.metrics_file import read_lines, truncate
 from jssl.train.signals import Interrupted
 from tests.conftest import tiny_config
+from tests.holds import stop_after
 
 
 class Store(backend._OsPathBackend):
@@ -92,9 +93,8 @@ def digits(**changes):
 def test_a_run_on_an_object_store_is_stopped_and_goes_on(store, monkeypatch):
     """It leaves the files that a run on the local disk does, and every line once."""
     config = digits()
-    stops = iter([False, False, False, True])
     with monkeypatch.context() as patch:
-        patch.setattr(loop.parallel, "any_process", lambda _: next(stops))
+        stop_after(patch, 4)
         with pytest.raises(Interrupted):
             stages.run(config, "gs://bucket/run", profile_steps=1)
     bucket = store.root / "bucket" / "run"

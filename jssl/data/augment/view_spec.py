@@ -44,8 +44,8 @@ class ViewSpec:
       (32, 0.0)
     """
 
-    size: int = settings.size()
-    copies: int = settings.size(1)
+    size: int = settings.size(at_most=16384)
+    copies: int = settings.size(1, at_most=1024)
     crop_area_min: float = settings.part_above(1.0)
     crop_area_max: float = settings.part_above(1.0)
     crop_ratio_min: float = settings.positive(3 / 4)

@@ -300,7 +300,10 @@ def _arrays(path: Path, modified: int) -> dict[str, Source]:
     except UserError:
         raise
     except (*BROKEN, MemoryError) as error:
-        raise UserError(f"cannot read {path}: {error or type(error).__name__}") from error
+        why = str(error) or type(error).__name__
+        if "pickle" in why or "Python objects" in why:  # NumPy's words advise to load it unsafely
+            why = "it holds no numbers: save an array of uint8, uint16 or floats"
+        raise UserError(f"cannot read {path}: {why}") from error
     for name, array in stored.items():
         if not isinstance(array, np.ndarray):
             raise UserError(f"{path}: {name!r} is no array")

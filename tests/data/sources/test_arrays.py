@@ -165,6 +165,47 @@ def test_archives_that_are_not_what_they_say_are_one_line(tmp_path, monkeypatch)
         sources.load(str(tmp_path / "text.npz"), "train")
 
 
+def with_fields(content, **values):
+    """An archive whose headers, local and central, have other values: fields by their place in either."""
+    changed = bytearray(content)
+    for magic, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        place = changed.find(magic)
+        while place >= 0:
+            for field, value in values.items():
+                changed[place + {"flags": 6, "method": 8}[field] + shift] = value
+            place = changed.find(magic, place + 4)
+    return bytes(changed)
+
+
+def test_encrypted_archives_and_what_was_pickled_are_one_line_that_advises_nothing_unsafe(tmp_path):
+    images = np.zeros((12, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "good.npz", images=images)
+    good = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "encrypted.npz").write_bytes(with_fields(good, flags=1))
+    (tmp_path / "compression.npz").write_bytes(with_fields(good, method=97))
+    np.savez(tmp_path / "objects.npz", images=np.array([{}, 1], object))
+    np.save(tmp_path / "objects.npy", np.array([{}, 1], object))
+    (tmp_path / "text.npy").write_text("hello")
+    for name, words in (
+        ("encrypted.npz", "encrypted"),
+        ("compression.npz", "compression method is not supported"),
+        ("objects.npz", "holds no numbers"),
+        ("objects.npy", "holds no numbers"),
+        ("text.npy", "holds no numbers"),
+    ):
+        with pytest.raises(UserError, match=f"cannot read .*{name}: .*{words}") as raised:
+            sources.load(str(tmp_path / name), "train")
+        assert "pickle" not in str(raised.value)
+
+
+def test_labels_may_be_any_numbers(tmp_path):
+    """No table as long as the largest is made."""
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 8, 8, 1), np.uint8), labels=[7, 2**40, 2_000_000_000, 7])
+    source = sources.load(str(tmp_path / "a.npz"), "train")
+    np.testing.assert_array_equal(source.labels(), [0, 2, 1, 0])
+    assert source.class_names == ("7", "2000000000", str(2**40))
+
+
 def test_arrays_that_are_something_else_are_told(tmp_path, caplog):
     images = np.zeros((12, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "a.npz", images=images, label=np.arange(12))
