@@ -36,6 +36,9 @@ RUNS = {  # row of the table: config, and what differs from its preset
     "SwAV": ("swav.py:small", []),
     "Barlow Twins": ("barlow_twins.py:small", []),
     "VICReg": ("vicreg.py:small", []),
+    "RotNet": ("rotation.py:small", []),
+    "Jigsaw": ("jigsaw.py:small", []),
+    "Context prediction": ("context.py:small", []),
 }
 COLUMNS = {
     "kNN": ("knn/top1", 100),

@@ -113,6 +113,16 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return config
 
 
+def rotnet_cifar10(config: ml_collections.ConfigDict) -> None:
+    """RotNet's schedule on CIFAR-10: SGD at .1 with Nesterov's momentum, a fifth at 60, 120 and 160 of 200 epochs."""
+    config.optim.update(
+        {"name": "sgd", "lr": 0.1, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
+    )
+    config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.8), "step_factor": 0.2})
+    config.optim.decay_all = True
+    config.optim.update(duration("warmup"))
+
+
 def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) -> ml_collections.ConfigDict:
     """ResNet-50 on ImageNet at 224 pixels; linear accuracy by the papers' SGD protocol."""
     config.name += "_imagenet"

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import defaults, duration, presets, view
+from jssl.config import defaults, presets, view
 from jssl.configs import recipes
 
 
@@ -42,12 +42,7 @@ def cifar10() -> ml_collections.ConfigDict:
     config.data.unlabeled.views = {"weak": view(32, flip_prob=0.5, pad=4)}
     config.data.unlabeled.batch_size = 128
     config.total_epochs = 200.0
-    config.optim.update(
-        {"name": "sgd", "lr": 0.1, "lr_scaling": "none", "nesterov": True, "weight_decay": 5e-4}
-    )
-    config.optim.decay_all = True
-    config.optim.update({"schedule": "step", "step_at": (0.3, 0.6, 0.8), "step_factor": 0.2})
-    config.optim.update(duration("warmup"))
+    recipes.rotnet_cifar10(config)
     return config
 
 

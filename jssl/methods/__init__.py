@@ -26,7 +26,9 @@ from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.online_probe import OnlineProbe
+from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
+from jssl.methods.pretext.jigsaw import Jigsaw
 from jssl.methods.pretext.rotation import Rotation
 from jssl.methods.redundancy.barlow_twins import BarlowTwins
 from jssl.methods.redundancy.vicreg import VICReg
@@ -47,6 +49,7 @@ from jssl.models import Network
 METHODS: dict[str, type[Method]] = {
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "context": ContextPrediction,
     "dcl": DCL,
     "dino": DINO,
     "entropy_minimization": EntropyMinimization,
@@ -55,6 +58,7 @@ METHODS: dict[str, type[Method]] = {
     "flexmatch": FlexMatch,
     "freematch": FreeMatch,
     "instdisc": InstDisc,
+    "jigsaw": Jigsaw,
     "mean_teacher": MeanTeacher,
     "mixmatch": MixMatch,
     "moco": MoCo,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jssl import rng
+from jssl.data.augment.tiles import Tiles, cut
 from jssl.errors import UserError, unknown
 from jssl.models import Network
 from jssl.types import Array, Batch, Metrics, Params, State
@@ -23,12 +26,14 @@ class ViewRef(NamedTuple):
       view: its name.
       copy: which of the copies that the view has.
       quarter_turns: by how many quarters of a circle the images are turned.
+      tiles: which the images are cut into, so that there are more rows, see `augment.tiles.cut`; None for not.
     """
 
     stream: str
     view: str
     copy: int = 0
     quarter_turns: int = 0
+    tiles: Tiles | None = None
 
 
 class Predictions(NamedTuple):
@@ -196,10 +201,33 @@ class Method(abc.ABC):
             check_has_views(type(self).__name__, batch, stream, names)
 
 
-def get_view(batch: Batch, ref: ViewRef) -> Array:
-    """The images that a reference names, float32[B, H, W, C]."""
+def get_view(batch: Batch, ref: ViewRef, key: Array | None = None) -> Array:
+    """The images that a reference names, float32[B, H, W, C].
+
+    Args:
+      batch: with that view.
+      ref: which.
+      key: of the step, for tiles, whose places are random; what is drawn for an image depends on its index alone.
+    """
     images = batch[ref.stream]["views"][ref.view][ref.copy]
+    if ref.tiles is not None:
+        keys = image_keys(rng.root(0) if key is None else key, batch[ref.stream])
+        images = cut(keys, images, ref.tiles)
     return jnp.rot90(images, ref.quarter_turns, axes=(1, 2)) if ref.quarter_turns else images
+
+
+def features_of_images(ref: ViewRef, predictions: Mapping[ViewRef, Predictions]) -> Array:
+    """Features of the images of a view, float32[B, D]: of tiles their mean."""
+    features = predictions[ref].features
+    if ref.tiles is None:
+        return features
+    return jnp.mean(features.reshape(-1, ref.tiles.per_image, features.shape[-1]), axis=1)
+
+
+def image_keys(key: Array, stream: Mapping[str, Any]) -> Array:
+    """A random key for every image of a stream, [B], that depends on the image's index alone."""
+    rows = len(jax.tree.leaves(stream["views"])[0])
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(stream.get("index", jnp.arange(rows)))
 
 
 def view_copies(batch: Batch, stream: str, view: str) -> tuple[ViewRef, ...]:

@@ -21,6 +21,7 @@ from jssl.methods.base import (
     Output,
     Predictions,
     ViewRef,
+    features_of_images,
     get_view,
     some_images,
     view_copies,
@@ -92,6 +93,10 @@ class ViewTask(Method):
         """A network of the task's own on the features."""
         return None
 
+    def head_inputs(self, features: Array) -> Array:
+        """Something of the shape that the head takes, but for the rows, given features of a view."""
+        return features
+
     @abc.abstractmethod
     def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
         """Views whose predictions the loss needs."""
@@ -120,22 +125,22 @@ class ViewTask(Method):
         images = get_view(batch, self.requested_views(batch)[0])
         params, stats, features = init_encoder(self.encoder, self.classifier, key, images)
         if self.head is not None:
-            params["head"], _ = self.head.init(rng.derive(key, "head"), features)
+            params["head"], _ = self.head.init(rng.derive(key, "head"), self.head_inputs(features))
         return params, {"stats": {"encoder": stats}, **self.init_state(params)}
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         own_state = {name: part for name, part in state.items() if name != "stats"}
         stats, predictions = state["stats"]["encoder"], ctx.predictions
-        alone = predictions is None
+        alone, tiles = predictions is None, rng.derive(ctx.key, "tiles")
         if predictions is None:
-            images = {ref: get_view(batch, ref) for ref in self.requested_views(batch)}
+            images = {ref: get_view(batch, ref, tiles) for ref in self.requested_views(batch)}
             predictions, stats = forward_views(self.encoder, self.classifier, params, stats, images, ctx.key)
-        needed = {ref: get_view(batch, ref) for ref in self.needed_views(batch)}
+        needed = {ref: get_view(batch, ref, tiles) for ref in self.needed_views(batch)}
         classify = functools.partial(self._classify, params, stats, ctx.key)
         inputs = TermInputs(predictions, needed, batch, classify, params, ctx)
         found = self.task_loss(params.get("head", {}), own_state, inputs)
         first = self.requested_views(batch)[0]
-        features = predictions[first].features
+        features = features_of_images(first, predictions)
         metrics = {**health(features), **found.metrics} if alone else found.metrics
         state = {"stats": {"encoder": stats}, **found.state}
         labels = batch[first.stream].get("label")

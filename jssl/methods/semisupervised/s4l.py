@@ -18,6 +18,7 @@ from jssl.methods.base import (
     Output,
     Predictions,
     ViewRef,
+    features_of_images,
     get_view,
     some_images,
     view_copies,
@@ -156,7 +157,8 @@ class SemiSupervised(Method):
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         shared = self.shared(params)
-        images = {ref: get_view(batch, ref) for ref in self.forwarded_views(batch)}
+        tiles = rng.derive(ctx.key, "tiles")
+        images = {ref: get_view(batch, ref, tiles) for ref in self.forwarded_views(batch)}
         predictions, stats = forward_views(
             self.encoder,
             self.classifier,
@@ -179,7 +181,7 @@ class SemiSupervised(Method):
         features, labels = None, None
         if predictions:
             first = next(iter(predictions))
-            features, labels = predictions[first].features, batch[first.stream].get("label")
+            features, labels = features_of_images(first, predictions), batch[first.stream].get("label")
             metrics = {**health(features), **metrics}
         state = {**state, "stats": {"encoder": stats}, "terms": states}
         return value, Output(state, jax.lax.stop_gradient(metrics), features, labels)
@@ -193,7 +195,8 @@ class SemiSupervised(Method):
             return jnp.zeros(()), {}
         stream, first = batch["labeled"], self.labeled_views(batch)[0]
         target, weight = stream.get("target", stream["label"]), stream.get("weight")
-        refs = [ref for ref in predictions if ref.stream == "labeled"] if self.class_on_copies else [first]
+        whole = [ref for ref in predictions if ref.stream == "labeled" and ref.tiles is None]
+        refs = whole if self.class_on_copies else [first]
         logits = {ref: predictions[ref].logits for ref in refs}
         each = [losses.cross_entropy(x, target, weight, self.label_smoothing) for x in logits.values()]
         value = jnp.mean(jnp.stack(each))

@@ -26,12 +26,14 @@ OPTIONS = {
     **THRESHOLD,
     **OTHERS,
     "exemplar": {"proj_dim": 8},
+    "jigsaw": {"grid": 2, "tile": 3, "jitter": 0, "permutations": 5},
+    "context": {"tile": 2, "jitter": 0},
     "freematch": {"fairness": 1.0},
 }
 GROUPS = {
     "pseudo_labels": ("pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch", "uda"),
     "consistency": ("vat", "entropy_minimization", "pi_model", "mean_teacher"),
-    "pretext": ("rotation", "exemplar"),
+    "pretext": ("rotation", "exemplar", "jigsaw", "context"),
     "mixmatch": ("mixmatch",),
     "methods": ("simclr", "byol", "moco"),
     "none": (),
