@@ -20,6 +20,7 @@ from jssl.types import Array
 HIGHEST = jax.lax.Precision.HIGHEST
 SPLIT = 1 / 1024  # by how much the two centroids of a split cluster differ from the one before, as in faiss
 SAMPLE = 16  # rows a cluster among which k-means++ looks
+SLICES = 8  # of a tile's scores, see `_first_of_largest`
 CPU_SCORES, SCORES = 4 * 2**20, 64 * 2**20  # bytes of a device's scores: those of a CPU stay in its cache
 
 
@@ -362,7 +363,7 @@ def _assign(
     Tile by tile, so that the scores [tile, k] are all that is held of N times k numbers.
     """
     k = len(centroids)
-    half_norms = 0.5 * jnp.sum(centroids**2, axis=1)
+    ordered, offsets = _in_slices(centroids, 0.0), _in_slices(-0.5 * jnp.sum(centroids**2, axis=1), -jnp.inf)
     numbers = jax.lax.axis_index(parallel.DATA_AXIS) * len(rows) + jnp.arange(len(rows))
 
     def one(carry: tuple[Array, Array, Array], each: tuple[Array, Array]) -> tuple[tuple, Array]:
@@ -371,8 +372,7 @@ def _assign(
         if spherical:
             norms = jnp.linalg.norm(x, axis=1, keepdims=True)
             x = x / jnp.maximum(norms, jnp.finfo(x.dtype).tiny)
-        scores = jnp.matmul(x, centroids.T, precision=HIGHEST) - half_norms
-        labels = jnp.argmax(scores, axis=1).astype(jnp.int32)
+        labels = _first_of_largest(jnp.matmul(x, ordered.T, precision=HIGHEST) + offsets)
         distances = jnp.sum((x - centroids[labels]) ** 2, axis=1)
         cluster = jnp.where(is_row, labels, k)  # k is no cluster: padding adds nothing
         if scatter:
@@ -386,3 +386,26 @@ def _assign(
     tiles = rows.reshape(-1, tile, rows.shape[1]), (numbers < valid).reshape(-1, tile)
     sums, labels = jax.lax.scan(one, start, tiles)
     return *jax.lax.psum(sums, parallel.DATA_AXIS), labels.ravel()
+
+
+# XLA's arg max on a CPU goes through its numbers one by one, which takes a fifth of an iteration. Comparing eight
+# slices of the columns with each other, element by element, is vectorised, and leaves it an eighth of the numbers.
+# Slice i has the clusters i, 8 + i, 16 + i, ..., so that of equal scores the first slice of the first position is
+# the lowest cluster.
+
+
+def _in_slices(x: Array, padding: float) -> Array:
+    """The entries 0, 8, 16, ... of an array, then 1, 9, 17, ..., and so on; padded to a multiple of 8."""
+    padded = jnp.pad(x, ((0, -len(x) % SLICES), *((0, 0),) * (x.ndim - 1)), constant_values=padding)
+    return padded.reshape(-1, SLICES, *x.shape[1:]).swapaxes(0, 1).reshape(padded.shape)
+
+
+def _first_of_largest(scores: Array) -> Array:
+    """The cluster with the largest score of each row, int32[B], where columns are in the order of `_in_slices`."""
+    best, *others = jnp.split(scores, SLICES, axis=1)
+    slices = jnp.zeros(best.shape, jnp.int32)
+    for number, other in enumerate(others, start=1):
+        slices = jnp.where(other > best, number, slices)
+        best = jnp.maximum(best, other)
+    position = jnp.argmax(best, axis=1).astype(jnp.int32)
+    return SLICES * position + jnp.take_along_axis(slices, position[:, None], axis=1)[:, 0]

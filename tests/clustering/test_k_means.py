@@ -171,6 +171,16 @@ def test_zeros_have_a_cluster_too():
     assert found.counts.sum() == 204
 
 
+@pytest.mark.parametrize("k", [3, 8, 21])
+def test_the_first_of_equally_near_centroids_gets_the_row(k):
+    start = NOISE[np.arange(k) % 3]
+    lines = []
+    found = K_MEANS(NOISE, k, init=start, iterations=1, progress=lines.append)
+    again = K_MEANS(NOISE, 3, init=start[:3], iterations=1)
+    assert found.inertia < again.inertia * (1 + 1e-3)
+    assert k == 3 or f"{k - 3} empty clusters split" in lines[0]
+
+
 def test_sums_of_many_blocks_are_not_rounded():
     """Blocks of one row each: 2^24 and then ones, which float32 sums alone would lose."""
     x = np.ones((300, 1))
