@@ -20,7 +20,7 @@ from jssl.types import Array
 HIGHEST = jax.lax.Precision.HIGHEST
 SPLIT = 1 / 1024  # by how much the two centroids of a split cluster differ from the one before, as in faiss
 SAMPLE = 16  # rows a cluster among which k-means++ looks
-SLICES = 8  # of a tile's scores, see `_first_of_largest`
+SLICES = 8  # of a tile's scores, see `first_of_largest`
 CPU_SCORES, SCORES = 4 * 2**20, 64 * 2**20  # bytes of a device's scores: those of a CPU stay in its cache
 
 
@@ -363,7 +363,7 @@ def _assign(
     Tile by tile, so that the scores [tile, k] are all that is held of N times k numbers.
     """
     k = len(centroids)
-    ordered, offsets = _in_slices(centroids, 0.0), _in_slices(-0.5 * jnp.sum(centroids**2, axis=1), -jnp.inf)
+    ordered, offsets = in_slices(centroids, 0.0), in_slices(-0.5 * jnp.sum(centroids**2, axis=1), -jnp.inf)
     numbers = jax.lax.axis_index(parallel.DATA_AXIS) * len(rows) + jnp.arange(len(rows))
 
     def one(carry: tuple[Array, Array, Array], each: tuple[Array, Array]) -> tuple[tuple, Array]:
@@ -372,7 +372,7 @@ def _assign(
         if spherical:
             norms = jnp.linalg.norm(x, axis=1, keepdims=True)
             x = x / jnp.maximum(norms, jnp.finfo(x.dtype).tiny)
-        labels = _first_of_largest(jnp.matmul(x, ordered.T, precision=HIGHEST) + offsets)
+        labels = first_of_largest(jnp.matmul(x, ordered.T, precision=HIGHEST) + offsets)
         distances = jnp.sum((x - centroids[labels]) ** 2, axis=1)
         cluster = jnp.where(is_row, labels, k)  # k is no cluster: padding adds nothing
         if scatter:
@@ -394,14 +394,14 @@ def _assign(
 # the lowest cluster.
 
 
-def _in_slices(x: Array, padding: float) -> Array:
+def in_slices(x: Array, padding: float) -> Array:
     """The entries 0, 8, 16, ... of an array, then 1, 9, 17, ..., and so on; padded to a multiple of 8."""
     padded = jnp.pad(x, ((0, -len(x) % SLICES), *((0, 0),) * (x.ndim - 1)), constant_values=padding)
     return padded.reshape(-1, SLICES, *x.shape[1:]).swapaxes(0, 1).reshape(padded.shape)
 
 
-def _first_of_largest(scores: Array) -> Array:
-    """The cluster with the largest score of each row, int32[B], where columns are in the order of `_in_slices`."""
+def first_of_largest(scores: Array) -> Array:
+    """The cluster with the largest score of each row, int32[B], where columns are in the order of `in_slices`."""
     best, *others = jnp.split(scores, SLICES, axis=1)
     slices = jnp.zeros(best.shape, jnp.int32)
     for number, other in enumerate(others, start=1):
