@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jssl.runs.encoder import Encoder
     from jssl.runs.objects import OwnData, OwnMethod
 
-ROOMS = ("data", "evaluation", "losses", "methods", "metrics", "models")
+ROOMS = ("clustering", "data", "evaluation", "losses", "methods", "metrics", "models")
 __all__ = ["get_config", "load", "run", *ROOMS]
 __version__ = "0.4.0"
 

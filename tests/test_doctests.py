@@ -9,7 +9,7 @@ import pytest
 
 import jssl
 
-ROOMS = ("losses", "metrics", "models", "data.augment", "evaluation")
+ROOMS = ("losses", "metrics", "clustering", "models", "data.augment", "evaluation")
 MODULES = (
     "data.augment.image_ops",
     "data.augment.operators",

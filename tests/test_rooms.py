@@ -11,7 +11,7 @@ ROOT = pathlib.Path(jssl.__file__).parent
 ORDER = (
     ("errors", "types", "rng", "schedules", "settings", "storage", "compile_cache"),
     ("parallel",),
-    ("losses", "metrics"),
+    ("losses", "metrics", "clustering"),
     ("data", "models"),
     ("methods",),
     ("train",),

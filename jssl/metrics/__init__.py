@@ -4,6 +4,7 @@ For methods (at every step), evaluators and users alike; imports losses and type
 """
 
 from jssl.metrics.classification import accuracy
+from jssl.metrics.clustering import nmi
 from jssl.metrics.embedding import (
     alignment,
     entropy,
@@ -29,6 +30,7 @@ __all__ = [
     "mean_norm",
     "mutual_information",
     "mutual_information_bound",
+    "nmi",
     "participation_ratio",
     "rank_me",
     "relative_std",
