@@ -4,11 +4,11 @@ python benchmarks/k_means.py                                          50,000 row
 python benchmarks/k_means.py --libraries=jssl --devices=8             on eight devices that share the cores
 python benchmarks/k_means.py --libraries=jssl --rows=1000000 --iterations=3 --mapped=/tmp/rows.npy
 
-A library that is not installed is left out (`pip install faiss-cpu`). Prints a JSON line for every library and repeat, in
-turn, and the medians of their ratios to jssl's in the end. 'seconds' are those of all iterations in a process that has
-clustered for one iteration before; 'first_seconds', those of that iteration, have the compilation in them. Memory is
-the peak of the process, without what the import takes: of its own memory ('anonymous', looked at every 20 ms), and with
-the pages of mapped files ('resident').
+A library that is not installed is left out (`pip install faiss-cpu`). Prints a JSON line for every library and repeat,
+in turn, and the medians of their ratios to jssl's in the end. 'seconds' are those of all iterations in a process that
+has clustered for one iteration before; 'first_seconds', those of that iteration, have the compilation in them. Memory
+is the peak of the process, without what the import takes: of its own memory ('anonymous', looked at every 20 ms), and
+with the pages of mapped files ('resident').
 """
 
 from __future__ import annotations

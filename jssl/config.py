@@ -192,10 +192,12 @@ class Encoder(Section):
     Attributes:
       name: name of the network, such as resnet50 or vit_s.
       head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
+      sobel: whether it sees image gradients instead of colours (DeepCluster).
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
     head_layers: tuple[int, ...] = ()
+    sobel: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

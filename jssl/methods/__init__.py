@@ -15,6 +15,9 @@ from jax.sharding import Mesh
 from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.methods.base import Context, Method, Output, Predictions, Refreshed, ViewRef
+from jssl.methods.clustering.deepcluster import DeepCluster, DeeperCluster
+from jssl.methods.clustering.deepcluster_v2 import DeepClusterV2
+from jssl.methods.clustering.sela import SeLa
 from jssl.methods.clustering.swav import SwAV
 from jssl.methods.contrastive.dcl import DCL
 from jssl.methods.contrastive.instdisc import InstDisc
@@ -28,6 +31,7 @@ from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
+from jssl.methods.pretext.exemplar_cnn import ExemplarCNN
 from jssl.methods.pretext.jigsaw import Jigsaw
 from jssl.methods.pretext.rotation import Rotation
 from jssl.methods.redundancy.barlow_twins import BarlowTwins
@@ -51,9 +55,13 @@ METHODS: dict[str, type[Method]] = {
     "byol": BYOL,
     "context": ContextPrediction,
     "dcl": DCL,
+    "deepcluster": DeepCluster,
+    "deepcluster_v2": DeepClusterV2,
+    "deepercluster": DeeperCluster,
     "dino": DINO,
     "entropy_minimization": EntropyMinimization,
     "exemplar": Exemplar,
+    "exemplar_cnn": ExemplarCNN,
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
     "freematch": FreeMatch,
@@ -68,6 +76,7 @@ METHODS: dict[str, type[Method]] = {
     "pseudo_label": PseudoLabel,
     "rotation": Rotation,
     "s4l": SemiSupervised,
+    "sela": SeLa,
     "simclr": SimCLR,
     "simsiam": SimSiam,
     "softmatch": SoftMatch,

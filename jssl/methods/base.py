@@ -6,10 +6,11 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jssl import rng
 from jssl.data.augment.tiles import Tiles, cut
@@ -94,11 +95,36 @@ class Refreshed(NamedTuple):
     Attributes:
       params, state: the new ones, of the same shapes.
       reset: top-level entries of the parameters whose optimiser state begins anew.
+      metrics: numbers to log.
     """
 
     params: Params
     state: State
     reset: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = {}
+
+
+class Extract(Protocol):
+    """Outputs for all images of the unlabelled stream, which the loop gives `Method.refresh`.
+
+    Both give `jssl.evaluation.extract.Features`: x float32[N, D] of the readable images, their labels and their index.
+    """
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32[all images], their classes, -1 where they are not known: to look at, never to learn from."""
+
+    def __call__(self, params: Params, state: State, output: str = "features") -> Any:
+        """An entry of `Method.outputs`: in evaluation mode, of the images as evaluators see them."""
+
+    def training(
+        self,
+        params: Params,
+        state: State,
+        function: Callable[[Params, State, Batch, Array], Array],
+        key: Array,
+    ) -> Any:
+        """A function of augmented batches and keys, float32[B, D], of one pass over the views that training sees."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +157,7 @@ class Method(abc.ABC):
 
     @property
     def refresh_every(self) -> str:
-        """How often `refresh` is called: '1 epoch', '500 steps', '10 percent'; '' for never."""
+        """How often `refresh` is called: '1 epoch', '500 steps', '100 times', '100 times, quadratic'; '' for never."""
         return ""
 
     @abc.abstractmethod
@@ -147,13 +173,11 @@ class Method(abc.ABC):
         del params, ctx
         return state
 
-    def refresh(
-        self, params: Params, state: State, extract: Callable[[Params, State], Any], key: Array
-    ) -> Refreshed:
+    def refresh(self, params: Params, state: State, extract: Extract, key: Array) -> Refreshed:
         """Between steps, before the first one too: clusters the data set anew and the like. Runs on the host.
 
         Args:
-          extract: gives the features of all images of the unlabelled stream, see `jssl.evaluation.extract.Features`.
+          extract: gives features of all images of the unlabelled stream.
           key: random key of this refresh.
         """
         raise NotImplementedError(f"{type(self).__name__} has refresh_every, but no refresh")

@@ -89,7 +89,12 @@ def make_bank(key: Array, num_examples: int, dim: int, multiple: int = 256) -> A
       >>> memory.make_bank(jax.random.key(0), num_examples=1000, dim=8).shape
       (1024, 8)
     """
-    return normalize(jax.random.normal(key, (-(-num_examples // multiple) * multiple, dim)))
+    return normalize(jax.random.normal(key, (padded_rows(num_examples, multiple), dim)))
+
+
+def padded_rows(num_examples: int, multiple: int = 256) -> int:
+    """Rows of what has one for every image and is split over any usual number of devices."""
+    return -(-num_examples // multiple) * multiple
 
 
 def update_bank(bank: Array, index: Array, z: Array, momentum: float) -> Array:

@@ -140,7 +140,7 @@ class EncoderWithHeads(Method):
     ) -> dict[str, Array]:
         names = [name for name in ("encoder", "projector", "prototypes") if name in self.networks]
         found, _ = self.forward(*self.eval_networks(params, state), inputs, names, train=False)
-        outputs = {"features": found["encoder"], "embedding": found["projector"]}
+        outputs = {"features": found["encoder"], "embedding": embedding_of(found)}
         return outputs | self.more_outputs(state, found)
 
     def more_outputs(self, state: State, found: Outputs) -> dict[str, Array]:
@@ -150,7 +150,7 @@ class EncoderWithHeads(Method):
 
     def output(self, state: State, batch: Batch, outputs: Outputs, metrics: Metrics | None = None) -> Output:
         """The `Output` of a loss: the metrics, and the health and the features of one view."""
-        metrics = {**health(outputs["projector"]), **(metrics or {})}
+        metrics = {**health(embedding_of(outputs)), **(metrics or {})}
         h, labels = outputs["encoder"], batch["unlabeled"].get("label")
         return Output(state, jax.lax.stop_gradient(metrics), h, labels)
 
@@ -208,6 +208,11 @@ class InBatchContrastive(EncoderWithHeads):
     def similarity_form(self, rows: int) -> losses.Similarity:
         """The form in which so many rows are compared with as many."""
         return ring.choose(self.similarity, rows, rows, self.block_size, self.mesh)
+
+
+def embedding_of(outputs: Outputs) -> Array:
+    """What the loss compares: the output of the projector, or of the encoder where there is none."""
+    return outputs.get("projector", outputs["encoder"])
 
 
 def views_of(batch: Batch, names: Sequence[str]) -> list[Array]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jssl import models, rng
-from jssl.methods.base import Context, Method, Output, Refreshed, some_images
+from jssl.methods.base import Context, Extract, Method, Output, Refreshed, some_images
 from jssl.types import Array, Batch, Params, State
 
 
@@ -73,9 +72,7 @@ class OnlineProbe(Method):
     def refresh_every(self) -> str:
         return self.inner.refresh_every
 
-    def refresh(
-        self, params: Params, state: State, extract: Callable[[Params, State], Any], key: Array
-    ) -> Refreshed:
+    def refresh(self, params: Params, state: State, extract: Extract, key: Array) -> Refreshed:
         found = self.inner.refresh(params, state, extract, key)
         return found._replace(params={**found.params, "probe": params["probe"]})
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
+from jssl.models.filters import Sobel
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network
 from jssl.models.resnet import ResNet
@@ -47,6 +48,7 @@ __all__ = [
     "wrn_28_8",
 ]
 
+OWN_KEYS = ("name", "head_layers", "sobel")  # of the section, beside those of families
 FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -83,8 +85,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
 
     Args:
       config: `{'name': 'resnet18', 'resnet': {...}, 'vit': {...}, 'convnet': {...}}`; the sub-dict of
-        the name's family holds the options, and an option that it lacks keeps its default. 'top' adds layers of a
-        head, see `heads.Topped`.
+        the name's family holds the options, and an option that it lacks keeps its default. 'head_layers' adds layers
+        of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, see `filters.Sobel`.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -105,8 +107,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     family, fixed = ENCODERS[name]
     module = FAMILIES[family]
     for key in config:
-        if key not in ("name", "head_layers", *FAMILIES):
-            raise unknown("key of encoder", key, ("name", "head_layers", *FAMILIES))
+        if key not in (*OWN_KEYS, *FAMILIES):
+            raise unknown("key of encoder", key, (*OWN_KEYS, *FAMILIES))
     options = {family: {}, **config}[family]
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
@@ -114,9 +116,11 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     sizes = tuple(config["head_layers"]) if "head_layers" in config else ()
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
+    shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
+    if config.get("sobel", False):
+        built = Sobel(built)
     if not sizes:
         return Network(built)
-    shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
     return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
 
 

@@ -205,9 +205,9 @@ def parts_together(part: np.ndarray) -> np.ndarray:
     return np.concatenate([each[:length] for each, length in zip(rows, lengths)])
 
 
-def whole(tree: PyTree, mesh: Mesh) -> PyTree:
-    """NumPy copies of sharded arrays, in every process."""
-    if jax.process_count() > 1:
+def whole(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """NumPy copies of sharded arrays, in every process; one alone needs no mesh."""
+    if jax.process_count() > 1 and mesh is not None:
         tree = jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
     return jax.tree.map(np.asarray, tree)
 

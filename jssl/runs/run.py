@@ -17,10 +17,10 @@ from jssl.data.datasets import Data
 from jssl.data.pipeline import TrainBatches
 from jssl.data.pseudo_labels import Rows
 from jssl.evaluation import classifier, suite
-from jssl.evaluation.extract import Features, extract_source
 from jssl.report.header import header
 from jssl.report.result import Result
 from jssl.runs import init_from, supervised_baseline, workdir
+from jssl.runs.extract import UnlabeledExtract
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.pictures import draw_attention, draw_curves, draw_features, draw_figures, draw_views
 from jssl.runs.restore import make_program
@@ -28,7 +28,6 @@ from jssl.train import loop
 from jssl.train.program import Program
 from jssl.train.progress import announced, doing, say
 from jssl.train.signals import Interrupted, signals_noted, signals_stop
-from jssl.types import Params, State
 
 
 def run_one(
@@ -137,7 +136,7 @@ def _train(
             on_first_batch=lambda batch: draw_views(prog, batch, sources, folder),
             terminated=terminated,
             profile_steps=profile_steps,
-            extract=functools.partial(extract_unlabeled, prog, data),
+            extract=UnlabeledExtract(prog, data),
             begin=functools.partial(init_from.begin_with, config.init_from, config.init_parts)
             if config.init_from
             else None,
@@ -173,11 +172,6 @@ def _finish(
         workdir.write_json(folder / workdir.RESULT_FILE, values)
     parallel.barrier("result")
     return Result(folder, values)
-
-
-def extract_unlabeled(prog: Program, data: Data, params: Params, state: State) -> Features:
-    """Features of the unlabelled stream, for methods that are refreshed."""
-    return extract_source(prog, functools.partial(prog.features, params, state), data.unlabeled()[0])
 
 
 def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,35 @@ def parse(text: str, clock: Clock) -> int:
         raise UserError(f"cannot read the length {text!r}: write '1 epoch', '500 steps' or '10 percent'")
     unit = found[2] if found[2] == "percent" else found[2].rstrip("s") + "s"
     return max(1, clock.steps({f"length_{unit}": float(found[1])}, "length"))
+
+
+def moments(text: str, clock: Clock) -> Collection[int]:
+    """The numbers of finished steps after which something is done, 0 among them; none for ''.
+
+    Args:
+      text: a length as in `parse`; '100 times', at equal distances; or '100 times, quadratic', more often at first: the
+        i-th of n after (i / n)^2 of the run.
+      clock: of the run.
+
+    Raises:
+      UserError: if it cannot be read.
+
+    Example:
+      >>> from jssl.train import durations
+      >>> clock = durations.Clock(num_examples=1000, batch_size=100, total_steps=100)
+      >>> list(durations.moments("3 epochs", clock)), durations.moments("4 times, quadratic", clock)
+      ([0, 30, 60, 90], [0, 6, 25, 56])
+    """
+    found = re.fullmatch(r"(\d+) times?(, quadratic)?", text)
+    if found is None:
+        every = parse(text, clock)
+        return range(0, clock.total_steps, every) if every else ()
+    times, power = int(found[1]), 2 if found[2] else 1
+    if not 1 <= times <= LARGEST:
+        raise UserError(f"cannot read {text!r}: at least once")
+    return sorted(
+        {int((i / times) ** power * clock.total_steps) for i in range(min(times, clock.total_steps))}
+    )
 
 
 def make_clock(config: Any, num_examples: int) -> Clock:

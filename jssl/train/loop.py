@@ -15,6 +15,7 @@ from etils import epath
 from jssl import parallel, storage
 from jssl.data.pipeline import BadImages, DeviceIterator, DeviceStreams, TrainBatches
 from jssl.errors import UserError
+from jssl.methods.base import Extract
 from jssl.train import checkpoint, progress
 from jssl.train.checkpoint import Checkpointer
 from jssl.train.metrics_file import METRICS_FILE, read_lines
@@ -23,7 +24,7 @@ from jssl.train.profiler import Profiler
 from jssl.train.program import Program
 from jssl.train.signals import Interrupted
 from jssl.train.state import TrainState
-from jssl.types import Batch, Params, State
+from jssl.types import Batch
 
 BAD_FILES = "bad_files.txt"
 Evaluate = Callable[[TrainState, Callable[[], bool]], dict[str, float]]
@@ -55,7 +56,7 @@ def train(
     terminated: threading.Event | None = None,
     profile_steps: int = 0,
     begin: Callable[[Program, TrainState], TrainState] | None = None,
-    extract: Callable[[Params, State], Any] | None = None,
+    extract: Extract | None = None,
 ) -> Trained:
     """Trains to the end, from the last checkpoint in the workdir if there is one.
 
@@ -68,7 +69,7 @@ def train(
       on_first_batch: called once with the first batch of the run, to draw it.
       terminated: set when the run shall save and stop, see `signals_noted`.
       profile_steps: a jax.profiler trace of so many steps goes to the workdir.
-      extract: for methods that are refreshed: features of the unlabelled stream, see `Method.refresh`.
+      extract: for methods that are refreshed, see `Method.refresh`.
       begin: changes the fresh state of a run that begins; not called when it goes on.
 
     Raises:
@@ -76,7 +77,7 @@ def train(
       UserError: if the loss is not finite, too many images are unreadable, or the disk is full.
     """
     config, clock = program.config, program.clock
-    if program.refresh_every and extract is None:
+    if program.refreshes and extract is None:
         raise ValueError(f"{type(program.method).__name__} is refreshed: give train() an extract")
     timer = Timer(config, clock)
     timer.check_nothing_lost(workdir)
@@ -149,9 +150,10 @@ def train(
         if due:  # a signal had put it off
             evaluation(first)
         for step in range(first + 1, clock.total_steps + 1):
-            if extract is not None and program.refreshes(step - 1):
+            refreshed: Mapping[str, float] = {}
+            if extract is not None and step - 1 in program.refreshes:
                 with monitor.paused("refreshing the method with features of all images"):
-                    state = program.refresh(state, extract)
+                    state, refreshed = program.refresh(state, extract)
             waiting = data.seconds_waiting
             batch = next(data)
             if step == 1 and on_first_batch is not None:
@@ -159,7 +161,8 @@ def train(
                     on_first_batch(batch)
             profile.before(step)
             state, metrics = step_fn(state, batch)
-            monitor.step(step, metrics, data.seconds_waiting - waiting, {"bad_images": data.bad})
+            more = {"bad_images": data.bad, **refreshed}
+            monitor.step(step, metrics, data.seconds_waiting - waiting, more, log=bool(refreshed))
             stop, score = stops(step), None
             if evaluate is not None and timer.evaluates(step) and not stop:
                 try:

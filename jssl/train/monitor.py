@@ -94,8 +94,17 @@ class Monitor:
         )
         self._plain = self._main and config.log.progress and self._bar.disable
 
-    def step(self, step: int, metrics: Metrics, waited: float, extra: Mapping[str, float]) -> None:
+    def step(
+        self, step: int, metrics: Metrics, waited: float, extra: Mapping[str, float], log: bool = False
+    ) -> None:
         """Takes the metrics of the update that made the state's step `step`, still on the device.
+
+        Args:
+          step: the number of the update.
+          metrics: of it.
+          waited: seconds for which it waited for data.
+          extra: numbers that stand beside them where the step is logged.
+          log: logs it, whatever its number.
 
         Raises:
           NotFinite: if the loss or the gradient of this or an earlier step is NaN or infinite.
@@ -105,7 +114,7 @@ class Monitor:
             jax.block_until_ready(self._pending[-1 - IN_FLIGHT][1]["loss"])
         self._throughput.step(waited)
         progress.at_step(step, self._total, self.seconds_left(step))
-        if step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
+        if log or step % self._every == 0 or step in (1, math.ceil(self._epoch), self._total):
             self._write_training(step, extra)
         self._bar.update()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -22,7 +22,7 @@ from jssl.data import augment
 from jssl.data.streams import DataInfo, Stream, augmented, make_streams, view_shapes
 from jssl.errors import UserError
 from jssl.methods import Context, Method, OnlineProbe, Output, RunInfo, make_method
-from jssl.methods.base import some_images
+from jssl.methods.base import Extract, some_images
 from jssl.parallel import microbatches
 from jssl.train import durations, flops, optim
 from jssl.train.durations import Clock
@@ -151,27 +151,27 @@ class Program:
             donate_argnums=0,
         )
 
-    def refreshes(self, step: int) -> bool:
-        """Whether the method is refreshed after so many steps; before the first one, too."""
-        return bool(self.refresh_every) and step % self.refresh_every == 0
-
     @functools.cached_property
-    def refresh_every(self) -> int:
-        """Steps between refreshes of the method; 0 for never."""
-        return durations.parse(self.method.refresh_every, self.clock)
+    def refreshes(self) -> frozenset[int]:
+        """The numbers of finished steps after which the method is refreshed; before the first step, too."""
+        return frozenset(durations.moments(self.method.refresh_every, self.clock))
 
-    def refresh(self, state: TrainState, extract: Callable[[Params, State], Any]) -> TrainState:
+    def refresh(self, state: TrainState, extract: Extract) -> tuple[TrainState, Mapping[str, float]]:
         """Clusters the data set anew, or whatever the method does between steps; a function of the state.
 
         Args:
+          state: to be refreshed.
           extract: see `Method.refresh`.
+
+        Returns:
+          The new state, and numbers to log.
         """
         key = rng.derive(rng.root(self.config.seed), "refresh", state.step)
         found = self.method.refresh(state.params, state.method_state, extract, key)
         begun = jax.jit(self.optimizer.init)(found.params)
         opt_state = optim.reset(state.opt_state, begun, found.params, found.reset)
         after = dataclasses.replace(state, params=found.params, method_state=found.state, opt_state=opt_state)
-        return jax.device_put(after, self.shardings)
+        return jax.device_put(after, self.shardings), found.metrics
 
     def trace(self) -> None:
         """Goes through the step with shapes only; `compile` needs not do it again.
@@ -264,15 +264,25 @@ class Program:
         key = rng.derive(rng.derive(key, "part", 0), "augment")
         return jax.jit(lambda batch: augmented(self.config, key, batch, self.streams))(batch)
 
-    @functools.cached_property
+    @property
     def features(self) -> Callable[[Params, State, Array], Array]:
         """The jitted representation of integer images, float32[B, D], whole on every device."""
-        return self._of_images(self._output("features"))
+        return self.output("features")
 
-    @functools.cached_property
+    @property
     def logits(self) -> Callable[[Params, State, Array], Array]:
         """The jitted class scores of integer images, float32[B, classes], whole on every device."""
-        return self._of_images(self._output("logits"))
+        return self.output("logits")
+
+    def output(self, name: str) -> Callable[[Params, State, Array], Array]:
+        """A jitted entry of `Method.outputs` of integer images, whole on every device."""
+        if name not in self._jitted:
+            self._jitted[name] = self._of_images(self._output(name))
+        return self._jitted[name]
+
+    @functools.cached_property
+    def _jitted(self) -> dict[str, Callable[[Params, State, Array], Array]]:
+        return {}
 
     @functools.cached_property
     def logits_of_crops(self) -> Callable[[Params, State, Array], Array]:
@@ -350,7 +360,7 @@ def make_program(
         check_encoder(encoder, some_images(views))
     facts = run_info(config, info, encoder, mesh)
     method = own_method(facts) or make_method(config.method, facts)
-    if durations.parse(method.refresh_every, clock) and type(method).refresh is Method.refresh:
+    if durations.moments(method.refresh_every, clock) and type(method).refresh is Method.refresh:
         raise UserError(f"{type(method).__name__} has refresh_every={method.refresh_every!r}, but no refresh")
     if config.evals.online and info.num_classes:
         method = OnlineProbe(method.encoder, method, info.num_classes)

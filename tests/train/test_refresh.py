@@ -16,6 +16,7 @@ from jssl.errors import UserError
 from jssl.methods import METHODS, Method, Output, Refreshed
 from jssl.methods.base import ViewRef, get_view
 from jssl.runs import run
+from jssl.runs.extract import UnlabeledExtract
 from jssl.train import durations, loop, optim, program
 from tests.conftest import tiny_config
 
@@ -89,7 +90,7 @@ def train(made, folder, until=None):
 
     def extract(params, state):
         calls.append(1)
-        return run.extract_unlabeled(prog, data, params, state)
+        return UnlabeledExtract(prog, data)(params, state)
 
     batches = run.train_batches(prog, data)
     if until is not None:
@@ -113,7 +114,7 @@ def train(made, folder, until=None):
 
 def test_the_loop_refreshes_every_epoch_and_a_run_that_was_killed_is_as_never_stopped(made, tmp_path):
     prog, _ = made
-    every = prog.refresh_every
+    every = sorted(prog.refreshes)[1]
     assert 4 < every < prog.clock.total_steps / 2  # several epochs
     whole, times = train(made, tmp_path / "whole")
     assert times == -(-prog.clock.total_steps // every)

@@ -1,0 +1,76 @@
+"""What methods that are refreshed see of the unlabelled stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jssl import parallel, rng
+from jssl.data.datasets import Data
+from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.streams import augmented
+from jssl.evaluation.extract import Features, extract_source
+from jssl.train.program import Program
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledExtract:
+    """See `jssl.methods.base.Extract`."""
+
+    program: Program
+    data: Data
+
+    @property
+    def labels(self) -> np.ndarray:
+        source = self.data.unlabeled()[0]
+        found = source.labels()
+        return np.full(len(source), -1, np.int32) if found is None else found
+
+    def __call__(self, params: Params, state: State, output: str = "features") -> Features:
+        function = functools.partial(self.program.output(output), params, state)
+        return extract_source(self.program, function, self.data.unlabeled()[0])
+
+    def training(
+        self,
+        params: Params,
+        state: State,
+        function: Callable[[Params, State, Batch, Array], Array],
+        key: Array,
+    ) -> Features:
+        prog, stream = self.program, self.program.streams["unlabeled"]
+        source, options = self.data.unlabeled()[0], prog.config.data
+        count, steps = len(source), math.ceil(len(source) / stream.batch_size)
+        seed = int(jax.random.bits(rng.derive(key, "order")))
+        crops = stream.views if stream.host_crops else None
+        batches = TrainBatches(source, stream.batch_size, seed, steps, crop_specs=crops)
+        bad_images = BadImages(source, max_fraction=1.0)  # training counts them
+        reads = DeviceIterator(batches, prog.mesh, bad_images, options.workers, options.threads)
+        found, seen = np.empty((0, 0), np.float32), np.zeros(count, bool)
+        compiled = self._compiled(function)
+        for step, batch in enumerate(reads):
+            own = rng.derive(key, "batch", step)
+            rows = np.asarray(compiled(params, state, {"unlabeled": batch}, own), np.float32)
+            index = parallel.whole(batch["index"], prog.mesh)
+            found = found if step else np.empty((count, rows.shape[1]), np.float32)
+            found[index], seen[index] = rows, True
+        (index,) = np.nonzero(seen)
+        return Features(found[index], self.labels[index], index.astype(np.int32))
+
+    def _compiled(
+        self, function: Callable[[Params, State, Batch, Array], Array]
+    ) -> Callable[[Params, State, Batch, Array], Array]:
+        """The function of augmented batches as one of batches as they are read, whole on every device."""
+        prog = self.program
+
+        def apply(params: Params, state: State, batch: Batch, key: Array) -> Array:
+            streams = {"unlabeled": prog.streams["unlabeled"]}
+            seen = augmented(prog.config, rng.derive(key, "augment"), batch, streams)
+            return function(params, state, seen, key)
+
+        return jax.jit(apply, out_shardings=parallel.replicated(prog.mesh))
