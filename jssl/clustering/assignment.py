@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import logsumexp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jssl import parallel
 from jssl.clustering import blocks
@@ -97,8 +98,9 @@ def optimal_assignment(
     shares = parallel.put_replicated(_log_shares(class_weights, k), mesh)
     rows = _on_devices(log_p, mesh)
     labels, log_classes, iterations, error, objective = _solve(
-        rows, shares, n, float(sharpness), float(tolerance), max_iterations
-    )
+        rows, shares, n, float(sharpness), float(tolerance),
+        max_iterations=max_iterations, mesh=mesh, tile=blocks.tile_rows(len(rows) // mesh.size, k, mesh),
+    )  # fmt: skip
     labels, log_classes = parallel.whole((labels, log_classes), mesh)
     if not np.isfinite(log_classes).all():  # whatever is not a number shows in the potentials
         raise ValueError("optimal_assignment takes finite log-probabilities: log_p has NaN or infinity")
@@ -123,42 +125,142 @@ def _on_devices(log_p: np.ndarray | Array, mesh: Mesh) -> Array:
     return jax.device_put(padded, parallel.batch_sharding(mesh))
 
 
-class _Potentials(NamedTuple):
-    """Logarithms of what multiplies classes float32[K] and samples float32[N]; the iteration, the error."""
+class _Loop(NamedTuple):
+    """Potentials of classes float32[K] and samples float32[N]; sums of the columns float32[K]; iteration and error.
+
+    All but the last two are logarithms. The potential of a sample is that of its row after its largest entry was
+    divided out, and the sums are of P^sharpness diag(samples).
+    """
 
     classes: Array
     samples: Array
+    columns: Array
     iteration: Array
     error: Array
 
 
-@functools.partial(jax.jit, static_argnames="max_iterations")
+@functools.partial(jax.jit, static_argnames=("max_iterations", "mesh", "tile"))
 def _solve(
-    log_p: Array, log_shares: Array, n: int, sharpness: float, tolerance: float, max_iterations: int
+    log_p: Array,
+    log_shares: Array,
+    n: int,
+    sharpness: float,
+    tolerance: float,
+    *,
+    max_iterations: int,
+    mesh: Mesh,
+    tile: int,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    is_row = jnp.arange(len(log_p)) < n
-    log_n = jnp.log(jnp.float32(n))
+    """Labels, potentials of the classes, iterations, error and objective."""
+    split, whole = PartitionSpec(parallel.DATA_AXIS), PartitionSpec()
 
-    largest = jnp.max(log_p, axis=1)
+    def on_each(function: Callable, inputs: tuple, outputs: tuple) -> Callable:
+        local = functools.partial(function, n=n, sharpness=sharpness, tile=tile)
+        return jax.shard_map(local, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
 
-    def scaled() -> Array:  # fused into whoever reads it: the only array of N times K numbers is log_p
-        return sharpness * (log_p - largest[:, None])
+    begin = on_each(_begin, (split,), (split, whole))
+    iterate = on_each(_iterate, (split, whole, split), (split, whole, whole))
+    label = on_each(_label, (split, whole), (split, whole))
 
-    def goes_on(now: _Potentials) -> Array:
+    def goes_on(now: _Loop) -> Array:
         return (now.iteration < max_iterations) & (now.error > tolerance)  # NaN ends it
 
-    def step(now: _Potentials) -> _Potentials:
-        classes = log_shares - logsumexp(scaled() + now.samples[:, None], axis=0)
-        samples = jnp.where(is_row, -log_n - logsumexp(scaled() + classes, axis=1), -jnp.inf)
-        change = jnp.where(is_row, jnp.abs(jnp.expm1(now.samples - samples)), 0)
-        look = now.iteration % LOOK_EVERY == 0
-        error = jnp.where(look, jnp.sum(change), now.error)
-        return _Potentials(classes, samples, now.iteration + 1, error)
+    def step(now: _Loop) -> _Loop:
+        classes = log_shares - now.columns
+        samples, columns, change = iterate(log_p, classes, now.samples)
+        error = jnp.where(now.iteration % LOOK_EVERY == 0, change, now.error)
+        return _Loop(classes, samples, columns, now.iteration + 1, error)
 
-    samples = jnp.where(is_row, sharpness * largest - log_n, -jnp.inf)  # 1 / N for P^sharpness
-    start = _Potentials(log_shares, samples, jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf))
+    samples, columns = begin(log_p)
+    start = _Loop(log_shares, samples, columns, jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf))
     end = jax.lax.while_loop(goes_on, step, start)
-    labels = jnp.argmax(scaled() + end.classes, axis=1).astype(jnp.int32)
-    chosen = jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
-    objective = -jnp.sum(chosen, where=is_row) / n
+    labels, objective = label(log_p, end.classes)
     return labels, end.classes, end.iteration, end.error, objective
+
+
+# What follows is the part of one device. It goes through its rows tile by tile: log_p is the only array of N times K
+# numbers. The last tile begins where it fits, and sees some rows of the one before again.
+
+
+class _Tile(NamedTuple):
+    """log_p float32[tile, K], position of the first row, which rows are samples (not padding), and which are new."""
+
+    log_p: Array
+    start: Array
+    is_row: Array
+    is_new: Array
+
+
+def _over_tiles(visit: Callable[[_Tile, Any], Any], carry: Any, log_p: Array, n: int, tile: int) -> Any:
+    """Calls visit(tile, carry) with one tile after the other, and returns the last carry."""
+    rows, k = log_p.shape
+    first = jax.lax.axis_index(parallel.DATA_AXIS) * rows
+
+    def one(i: Array, carry: Any) -> Any:
+        start = jnp.minimum(i * tile, rows - tile)
+        numbers = start + jnp.arange(tile)
+        part = jax.lax.dynamic_slice(log_p, (start, 0), (tile, k))
+        is_row = first + numbers < n
+        return visit(_Tile(part, start, is_row, is_row & (numbers >= i * tile)), carry)
+
+    return jax.lax.fori_loop(0, -(-rows // tile), one, carry)
+
+
+def _scaled(log_p: Array, sharpness: float) -> Array:
+    """log P^sharpness; the largest of each row is 0, for the sake of float32."""
+    return sharpness * (log_p - jnp.max(log_p, axis=1, keepdims=True))
+
+
+def _with_tile(columns: Array, scaled: Array, samples: Array, is_new: Array) -> Array:
+    """Logarithms of the sums of columns, with the new rows of a tile added."""
+    return jnp.logaddexp(columns, logsumexp(scaled + jnp.where(is_new, samples, -jnp.inf)[:, None], axis=0))
+
+
+def _of_all_devices(columns: Array) -> Array:
+    return logsumexp(jax.lax.all_gather(columns, parallel.DATA_AXIS), axis=0)
+
+
+def _begin(log_p: Array, *, n: int, sharpness: float, tile: int) -> tuple[Array, Array]:
+    """Potentials 1 / N of all samples, as SeLa's code begins, and the sums of columns that they give."""
+    samples = sharpness * jnp.max(log_p, axis=1) - jnp.log(jnp.float32(n))
+
+    def visit(part: _Tile, columns: Array) -> Array:
+        of_tile = jax.lax.dynamic_slice(samples, (part.start,), (tile,))
+        return _with_tile(columns, _scaled(part.log_p, sharpness), of_tile, part.is_new)
+
+    columns = _over_tiles(visit, jnp.full(log_p.shape[1], -jnp.inf), log_p, n, tile)
+    return samples, _of_all_devices(columns)
+
+
+def _iterate(
+    log_p: Array, classes: Array, samples: Array, *, n: int, sharpness: float, tile: int
+) -> tuple[Array, Array, Array]:
+    """Potentials of the samples that give rows their sums, the sums of columns then, and the change of potentials."""
+
+    def visit(part: _Tile, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        samples, columns, change = carry
+        scaled = _scaled(part.log_p, sharpness)
+        before = jax.lax.dynamic_slice(samples, (part.start,), (tile,))
+        now = -jnp.log(jnp.float32(n)) - logsumexp(scaled + classes, axis=1)
+        change += jnp.sum(jnp.abs(jnp.expm1(before - now)), where=part.is_new)
+        samples = jax.lax.dynamic_update_slice(samples, now, (part.start,))
+        return samples, _with_tile(columns, scaled, now, part.is_new), change
+
+    start = samples, jnp.full(len(classes), -jnp.inf), jnp.zeros(())
+    samples, columns, change = _over_tiles(visit, start, log_p, n, tile)
+    return samples, _of_all_devices(columns), jax.lax.psum(change, parallel.DATA_AXIS)
+
+
+def _label(log_p: Array, classes: Array, *, n: int, sharpness: float, tile: int) -> tuple[Array, Array]:
+    """Labels int32[rows], and the mean of -log_p[label] over the samples of all devices."""
+
+    def visit(part: _Tile, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        labels, total = carry
+        of_tile = jnp.argmax(_scaled(part.log_p, sharpness) + classes, axis=1).astype(jnp.int32)
+        chosen = jnp.take_along_axis(part.log_p, of_tile[:, None], axis=1)[:, 0]
+        labels = jax.lax.dynamic_update_slice(labels, of_tile, (part.start,))
+        return labels, total - jnp.sum(chosen, where=part.is_new)
+
+    start = jnp.zeros(len(log_p), jnp.int32), jnp.zeros(())
+    labels, total = _over_tiles(visit, start, log_p, n, tile)
+    return labels, jax.lax.psum(total, parallel.DATA_AXIS) / n

@@ -14,6 +14,7 @@ from jssl import parallel
 from jssl.types import Array
 
 BLOCK_BYTES = 16 * 2**20  # of a device's rows
+CPU_TILE_BYTES, TILE_BYTES = 4 * 2**20, 64 * 2**20  # of what is computed at once; a CPU's stays in its cache
 
 
 class Block(NamedTuple):
@@ -53,6 +54,17 @@ def rows_per_device(n: int, dim: int, mesh: Mesh, block_rows: int = 0) -> int:
     most = max(1, block_rows // mesh.size if block_rows else BLOCK_BYTES // (4 * dim))
     blocks = math.ceil(n / (most * mesh.size))
     return math.ceil(n / (blocks * mesh.size))
+
+
+def tile_rows(rows: int, columns: int, mesh: Mesh) -> int:
+    """How many of a device's rows are computed with at once, so that float32[tile, columns] is small."""
+    most = max(1, (CPU_TILE_BYTES if on_cpu(mesh) else TILE_BYTES) // (4 * columns))
+    return math.ceil(rows / math.ceil(rows / most))
+
+
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether the devices of a mesh are CPUs."""
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def iterate(x: np.ndarray, mesh: Mesh, per_device: int, indices: np.ndarray | None = None) -> Iterator[Block]:

@@ -21,7 +21,6 @@ HIGHEST = jax.lax.Precision.HIGHEST
 SPLIT = 1 / 1024  # by how much the two centroids of a split cluster differ from the one before, as in faiss
 SAMPLE = 16  # rows a cluster among which k-means++ looks
 SLICES = 8  # of a tile's scores, see `first_of_largest`
-CPU_SCORES, SCORES = 4 * 2**20, 64 * 2**20  # bytes of a device's scores: those of a CPU stay in its cache
 
 
 class KMeans(NamedTuple):
@@ -289,7 +288,7 @@ class _Rows:
         """
         n, dim = len(self.x) if indices is None else len(indices), self.x.shape[1]
         per_device = blocks.rows_per_device(n, dim, self.mesh, self.block_rows)
-        tile = _tile(per_device, self.k, self.mesh)
+        tile = blocks.tile_rows(per_device, self.k, self.mesh)
         per_device = tile * math.ceil(per_device / tile)
         on_devices = parallel.put_replicated(centroids, self.mesh)
         zeros = np.zeros_like(centroids), np.zeros_like(centroids), np.zeros(self.k, np.int32)
@@ -309,16 +308,6 @@ class _Rows:
             )
         host = parallel.whole((labels, totals.sums - totals.lost, totals.counts), self.mesh)
         return _Assigned(np.concatenate(host[0])[:n], host[1], host[2].astype(np.int64), inertia)
-
-
-def _tile(per_device: int, k: int, mesh: Mesh) -> int:
-    """Rows whose scores are in memory at once, on each device; tiles of equal size."""
-    most = max(1, (CPU_SCORES if _on_cpu(mesh) else SCORES) // (4 * k))
-    return math.ceil(per_device / math.ceil(per_device / most))
-
-
-def _on_cpu(mesh: Mesh) -> bool:
-    return mesh.devices.flat[0].platform == "cpu"
 
 
 class _Totals(NamedTuple):
@@ -343,7 +332,7 @@ def _add_block(
     """Adds a block's rows to the totals; its inertia float32[] and labels int32[B] as well."""
     split, whole = PartitionSpec(parallel.DATA_AXIS), PartitionSpec()
     on_each = jax.shard_map(
-        functools.partial(_assign, tile=tile, spherical=spherical, scatter=_on_cpu(mesh)),
+        functools.partial(_assign, tile=tile, spherical=spherical, scatter=blocks.on_cpu(mesh)),
         mesh=mesh,
         in_specs=(whole, split, whole),
         out_specs=(whole, whole, whole, split),

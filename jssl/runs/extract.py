@@ -25,6 +25,7 @@ class UnlabeledExtract:
 
     program: Program
     data: Data
+    _jitted: dict[Callable[..., Array], Callable[..., Array]] = dataclasses.field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -67,10 +68,13 @@ class UnlabeledExtract:
     ) -> Callable[[Params, State, Batch, Array], Array]:
         """The function of augmented batches as one of batches as they are read, whole on every device."""
         prog = self.program
+        if function in self._jitted:
+            return self._jitted[function]
 
         def apply(params: Params, state: State, batch: Batch, key: Array) -> Array:
             streams = {"unlabeled": prog.streams["unlabeled"]}
             seen = augmented(prog.config, rng.derive(key, "augment"), batch, streams)
             return function(params, state, seen, key)
 
-        return jax.jit(apply, out_shardings=parallel.replicated(prog.mesh))
+        self._jitted[function] = jax.jit(apply, out_shardings=parallel.replicated(prog.mesh))
+        return self._jitted[function]

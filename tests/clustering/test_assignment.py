@@ -5,11 +5,18 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax
 
 from jssl import clustering
+from jssl.clustering import blocks
 
 N, K = 203, 5
 LOG_P = log_softmax(np.random.default_rng(0).normal(size=(N, K)) * 2 + np.arange(K), axis=1).astype(
     np.float32
 )
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch):
+    """Of 30 rows at most: 203 are 7 tiles of 29."""
+    monkeypatch.setattr(blocks, "CPU_TILE_BYTES", 4 * K * 30)
 
 
 def sela(log_p, sharpness, tolerance=0.1):
@@ -64,6 +71,18 @@ def test_very_sharp_is_finite():
     found = clustering.optimal_assignment(LOG_P, sharpness=1e4, max_iterations=50)
     assert np.isfinite(found.log_potentials).all()
     assert found.iterations == 50
+
+
+def test_tiles_do_not_matter(monkeypatch):
+    parts = clustering.optimal_assignment(
+        LOG_P[:202], sharpness=4
+    )  # 202 are 7 tiles of 29, the last with one twice
+    monkeypatch.setattr(blocks, "CPU_TILE_BYTES", 2**20)
+    at_once = clustering.optimal_assignment(LOG_P[:202], sharpness=4)
+    np.testing.assert_array_equal(parts.labels, at_once.labels)
+    np.testing.assert_allclose(parts.log_potentials, at_once.log_potentials, atol=1e-4)
+    np.testing.assert_allclose(parts.objective, at_once.objective, rtol=1e-5)
+    assert parts.iterations == at_once.iterations
 
 
 def test_probabilities_of_zero():
