@@ -10,6 +10,7 @@ from absl import logging
 
 YOUNG = 0.1  # part of the steps in which heads may be nearly constant still
 TAKEN_OVER = 0.9  # part of the pseudo-labels on one class from which on that class has taken over
+CLUSTER = "clusters/largest_fraction"  # of the images, at a refresh
 ONE_CLASS = "/largest_class_fraction"
 COLLAPSED_STD = 0.1  # relative_std below this means that nearly all embeddings are one
 COLLAPSED_RANK = 1.5
@@ -67,7 +68,8 @@ def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
     their targets, which decide alone: few directions of their embedding suffice to tell prototypes apart. For the
     others it is `embedding/std` and `embedding/effective_rank`. Pseudo-labelling terms log
     `TERM/largest_class_fraction`, the part of the pseudo-labels that fall on one class; so do evaluations of a
-    classifier, where a class that common among the labels is nothing wrong.
+    classifier, where a class that common among the labels is nothing wrong. Methods that cluster the images log
+    `clusters/largest_fraction` when they do.
     """
     found = []
     if "teacher/mutual_information" not in values:
@@ -91,6 +93,9 @@ def collapse_symptoms(values: Mapping[str, float]) -> list[str]:
             f"teacher/mutual_information {information:.3f} (healthy: 1 and more), "
             f"teacher/entropy {entropy:.2f} of at most {most:.2f}: {kind}"
         )
+    share = values.get(CLUSTER, 0.0)
+    if not share <= TAKEN_OVER:
+        found.append(f"{CLUSTER} {share:.2f}: nearly all images are in one cluster")
     for name, value in values.items():
         if name.endswith(ONE_CLASS) and not value <= TAKEN_OVER:
             commonest = values.get(name.removesuffix(ONE_CLASS) + "/commonest_class", 0.0)

@@ -137,7 +137,7 @@ class Monitor:
     def _write_training(self, step: int, extra: Mapping[str, float]) -> None:
         values = {name: value for name, value in self.flush().items() if name != "step"}
         values |= {"epoch": step / self._epoch, **self._throughput.since_last(), **extra}
-        if self._collapses(step, values):
+        if self._collapses(step, values) or self._collapses.evaluated(step, extra):
             values["collapsed"] = 1.0
         self.write(step, values)
         parts = [f"epoch {values['epoch']:.1f}", f"loss {values['loss']:.4f}"]
