@@ -20,7 +20,7 @@ from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
-from jssl.models.network import Network
+from jssl.models.network import Network, record
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
@@ -34,6 +34,7 @@ __all__ = [
     "linear",
     "mlp",
     "prototypes",
+    "record",
     "resnet18",
     "resnet34",
     "resnet50",
