@@ -135,7 +135,8 @@ def standardized(train_x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, n
     """Features with mean 0 and standard deviation 1 on train, float32; those that are constant there are 0."""
     mean, std = train_x.mean(axis=0), train_x.std(axis=0)
     scale = 1 / np.where(std > 1e-6 * max(float(std.max()), 1e-12), std, np.inf)
-    return ((train_x - mean) * scale).astype(np.float32), ((test_x - mean) * scale).astype(np.float32)
+    train_x, test_x = ((x - mean) * scale for x in (train_x, test_x))
+    return train_x.astype(np.float32, copy=False), test_x.astype(np.float32, copy=False)
 
 
 def _held_out(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import re
 from typing import TypeAlias, cast
 
@@ -224,8 +225,8 @@ def record(module: nn.Module, name: str, x: Array, grid: tuple[int, int] | None 
         return
     if grid is not None:
         x = x[:, -math.prod(grid) :].reshape(len(x), *grid, x.shape[-1])
-    x = x.astype(jnp.float32)
-    module.sow(LAYER_MAPS, name, x, reduce_fn=lambda _, last: last, init_fn=lambda: None)
+    layer = {name: x.astype(jnp.float32)}  # in a dict: a submodule may have the name
+    module.sow(LAYER_MAPS, LAYER_MAPS, layer, reduce_fn=operator.or_, init_fn=dict)
 
 
 def _numbers(path: tuple[str, ...]) -> tuple[int, ...]:

@@ -1,21 +1,27 @@
 """Linear accuracy by layer: pooling by definition, the best layer chosen without the test set, mistakes by name."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 import jssl
-from jssl.data import sources
+from jssl.data.datasets import open_data
+from jssl.data.sources.arrays import ArraySource
 from jssl.errors import UserError
 from jssl.evaluation import pool_map
 from jssl.evaluation.layers import best_layer
+from jssl.evaluation.suite import Suite
 from jssl.report.tables import layers as layers_table
+from jssl.report.tables import table
+from jssl.runs.pictures import draw_figures
+from jssl.train.program import make_program
 from tests.conftest import tiny_config
 
 TINY = {
     "encoder__convnet__strides": (2, 2),
-    "total_steps": 2,
     "evals__knn__enabled": False,
     "evals__layers__enabled": True,
     "evals__layers__l2": (1e-2,),
@@ -66,52 +72,49 @@ def test_the_best_layer_is_that_of_the_held_out_images():
     assert best_layer({"block1": {"top1": 0.9}}) == {}
 
 
-def run(folder, data=None, **changes):
-    return jssl.run(tiny_config(**{**TINY, **changes}), folder, data=data)
+def final(shifted_labels=0, **changes):
+    """The closing evaluation of a fresh state; the labels of the test images may be others."""
+    config = tiny_config(**{**TINY, **changes})
+    data = open_data(config)
+    labels = (data.test.labels() + shifted_labels) % 10
+    data = dataclasses.replace(data, test=ArraySource("digits", data.test.images, labels))
+    suite = Suite(make_program(config, data.info), data)
+    return suite.final(suite.program.init())
 
 
 def test_every_layer_has_an_accuracy_beside_the_untrained_encoder(tmp_path):
-    result = run(tmp_path / "run", evals__baselines=True, log__pictures=True)
+    found = final(evals__baselines=True)
+    values = {**found.values, "evaluated_on": "test set"}
     for prefix in ("", "untrained/"):
-        names = [name for name in result.values if name.startswith(f"{prefix}layers/") and "top1" in name]
+        names = [name for name in values if name.startswith(f"{prefix}layers/") and name.endswith("top1")]
         assert names == [f"{prefix}layers/{name}/top1" for name in ("block1", "block2", "best")]
-        depth = int(result[f"{prefix}layers/best/depth"])
-        scores = [result[f"{prefix}layers/block{number}/held_out"] for number in (1, 2)]
-        assert depth == 1 + np.argmax(scores)
-        assert result[f"{prefix}layers/best/top1"] == result[f"{prefix}layers/block{depth}/top1"] > 0.3
-    assert not any("layers/" in name for line in result.metrics() for name in line), "at the end only"
-    assert not any(name.startswith("pixels/layers") for name in result.values)
-    lines = layers_table(result.values).splitlines()
+        depth = int(values[f"{prefix}layers/best/depth"])
+        assert depth == 1 + np.argmax([values[f"{prefix}layers/block{number}/held_out"] for number in (1, 2)])
+        assert values[f"{prefix}layers/best/top1"] == values[f"{prefix}layers/block{depth}/top1"] > 0.3
+    assert not any(name.startswith("pixels/layers") for name in values)
+    lines = layers_table(values).splitlines()
     assert lines[2].split() == ["untrained", "encoder", "this", "run"]
     assert [line.split()[0] for line in lines[3:]] == ["block1", "block2"]
-    assert lines[3].split()[1] == f"{100 * result['untrained/layers/block1/top1']:.1f}"
-    assert lines[2 + int(result["layers/best/depth"])].endswith("best on held-out training images")
-    assert layers_table(result.values) in str(result)
-    assert (tmp_path / "run" / "layers_accuracy.png").read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "run" / "untrained_layers_accuracy.png").exists()
+    assert lines[3].split()[1] == f"{100 * values['untrained/layers/block1/top1']:.1f}"
+    assert lines[2 + int(values["layers/best/depth"])].endswith("best on held-out training images")
+    assert layers_table(values) in table(values)
+    draw_figures(found.figures, tmp_path, enabled=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["layers_accuracy.png"]
 
 
-def test_the_test_set_does_not_choose_the_layer(tmp_path):
-    """Other labels of the test images, and accuracies there fall; the choice and the held-out accuracies stay."""
-    train, test = (sources.load("digits", split) for split in ("train", "test"))
-    right, wrong = (
-        {"train": (train.images, train.labels()), "test": (test.images, labels)}
-        for labels in (test.labels(), (test.labels() + 1) % 10)
-    )
-    found = [run(tmp_path / name, data).values for name, data in (("right", right), ("wrong", wrong))]
-    chosen = [
-        {name: value for name, value in values.items() if name.endswith(("held_out", "depth", "l2"))}
-        for values in found
-    ]
-    assert len(chosen[0]) == 5
-    assert chosen[0] == chosen[1]
-    assert found[0]["layers/best/top1"] > 0.3 > found[1]["layers/best/top1"]
+def test_the_test_set_does_not_choose_the_layer():
+    """Labels of the test images are others, and accuracies there fall; what was held out, and the choice, stay."""
+    right, wrong = (final(shifted_labels).values for shifted_labels in (0, 1))
+    chosen = {name for name in right if name.endswith(("held_out", "depth", "l2"))}
+    assert len(chosen) == 5
+    assert {name: right[name] for name in chosen} == {name: wrong[name] for name in chosen}
+    assert right["layers/best/top1"] > 0.3 > wrong["layers/best/top1"]
 
 
-def test_layers_that_are_named_are_measured_alone(tmp_path):
-    result = run(tmp_path / "run", evals__layers__names=("block2",))
-    assert {name.split("/")[1] for name in result.values if name.startswith("layers/")} == {"block2", "best"}
-    assert result["layers/best/depth"] == 1
+def test_layers_that_are_named_are_measured_alone():
+    values = final(evals__layers__names=("block2",)).values
+    assert {name.split("/")[1] for name in values} == {"block2", "best"}
+    assert values["layers/best/depth"] == 1
 
 
 class Mean(nn.Module):
