@@ -78,7 +78,7 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update(duration("warmup", percent=5))
     config.evals.per_class = (1, 10)
     config.evals.knn.k = 0
-    config.evals.linear.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
+    config.evals.linear.l2 = config.evals.layers.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
     return config
 
 
@@ -109,7 +109,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update({"name": "adamw", "lr": 2e-3, "lr_scaling": "none", "weight_decay": 1e-4})
     config.optim.update(duration("warmup", percent=5))
     config.evals.update(duration("every", percent=50))
-    config.evals.linear.update({"l2": (1e-3,), "max_iterations": 60})
+    for section in (config.evals.linear, config.evals.layers):
+        section.update({"l2": (1e-3,), "max_iterations": 60})
     return config
 
 

@@ -16,7 +16,9 @@ from jssl.evaluation.classifier import Classifier, classify
 from jssl.evaluation.extract import Features
 from jssl.evaluation.health import Health
 from jssl.evaluation.knn import KNN, knn
+from jssl.evaluation.layers import Layers, pool_map
 from jssl.evaluation.linear import Linear, linear
+from jssl.evaluation.mlp import MLP, mlp
 from jssl.evaluation.pseudo_labels import PseudoLabel, pseudo_label_quality
 from jssl.evaluation.sgd import SGD
 
@@ -26,6 +28,8 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         Health,
         KNN,
         Linear,
+        MLP,
+        Layers,
         SGD,
         Classifier,
         PseudoLabel,
@@ -45,6 +49,8 @@ __all__ = [
     "evaluators",
     "knn",
     "linear",
+    "mlp",
+    "pool_map",
     "pseudo_label_quality",
 ]
 

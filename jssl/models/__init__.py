@@ -21,7 +21,7 @@ from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
 from jssl.models.filters import Sobel
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
-from jssl.models.network import Network
+from jssl.models.network import Network, record
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
@@ -35,6 +35,7 @@ __all__ = [
     "linear",
     "mlp",
     "prototypes",
+    "record",
     "resnet18",
     "resnet34",
     "resnet50",

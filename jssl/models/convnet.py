@@ -11,6 +11,7 @@ from flax.typing import Dtype
 from jssl import settings
 from jssl.models.conv import Conv, Implementation
 from jssl.models.layers import BatchNorm
+from jssl.models.network import record
 from jssl.types import Array
 
 
@@ -18,7 +19,7 @@ class ConvNet(nn.Module):
     """Strided 3x3 convolutions, each with batch norm and ReLU, then global average pooling.
 
     Takes any image from 1x1 up with any number of channels: [B, H, W, C] to float32
-    [B, width * 2 ** (len(strides) - 1)].
+    [B, width * 2 ** (len(strides) - 1)]. Its layers, 'block1' and so on, are the convolutions, after their ReLU.
 
     Args:
       width: channels of the first block; each further block doubles them.
@@ -55,6 +56,7 @@ class ConvNet(nn.Module):
                 name=f"bn{i}",
             )(x, train)
             x = nn.relu(x)
+            record(self, f"block{i + 1}", x)
         return x.astype(jnp.float32)
 
     def __call__(self, x: Array, train: bool) -> Array:

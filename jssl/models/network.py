@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
 import re
 from typing import TypeAlias, cast
 
@@ -17,6 +19,7 @@ from jssl.types import Array, Params, State
 
 STATS = "batch_stats"  # Flax collection of the running statistics
 INTERMEDIATES = "intermediates"  # Flax collection of what a module sows
+LAYER_MAPS = "layer_maps"  # Flax collection of what `record` sows
 DROP_PATH = "drop_path"  # Flax name of the random stream of stochastic depth
 
 
@@ -164,6 +167,21 @@ class Network:
             raise UserError(f"{type(self.module).__name__} has no {method}")
         return self.apply(params, stats, *inputs, train=False, method=method)[0]
 
+    def layer_maps(self, params: Params, stats: State, *inputs: Array) -> dict[str, Array]:
+        """The maps of the layers of an encoder, in evaluation mode; the last is the feature map.
+
+        Args:
+          params, stats, inputs: as in `apply`.
+
+        Returns:
+          float32[B, h, w, D] by name, in order of depth (`jax.jit` sorts the names): 'block1', ... of a ConvNet and a
+          ViT, 'stem' and the stages 'block1', ... of a residual network, see the modules. A module of your own gives
+          what it records, see `models.record`; `{}` for nothing.
+        """
+        variables = {"params": params, STATS: stats}
+        _, sown = self.module.apply(variables, *inputs, False, mutable=[LAYER_MAPS])
+        return {path[-1]: layer for path, layer in flatten_dict(sown.get(LAYER_MAPS, {})).items()}
+
     def attention(self, params: Params, stats: State, x: Array) -> Array | None:
         """Attention weights of the last block, in evaluation mode.
 
@@ -178,6 +196,37 @@ class Network:
         paths = flatten_dict(sown.get(INTERMEDIATES, {}))
         maps = {_numbers(path): weights for path, weights in paths.items() if path[-1] == "attention"}
         return cast(Array, maps[max(maps)][-1]) if maps else None
+
+
+def record(module: nn.Module, name: str, x: Array, grid: tuple[int, int] | None = None) -> None:
+    """Records the map of a layer for `Network.layer_maps`; where nobody asks for it, nothing is computed.
+
+    Args:
+      module: whose method calls this.
+      name: of the layer; of a map that is recorded again under the same name the last counts.
+      x: [B, h, w, D], or tokens [B, N, D], the last h * w of which lie on a grid, row by row.
+      grid: (h, w) of tokens.
+
+    Example:
+      >>> import flax.linen as nn
+      >>> import jax
+      >>> from jssl import models
+      >>> class Halves(nn.Module):
+      ...     def __call__(self, x, train):
+      ...         half = x[:, ::2, ::2]
+      ...         models.record(self, "half", half)
+      ...         return half.mean(axis=(1, 2))
+      >>> encoder, images = models.Network(Halves()), jax.numpy.ones((2, 8, 8, 3))
+      >>> maps = encoder.layer_maps(*encoder.init(jax.random.key(0), images), images)
+      >>> {name: layer.shape for name, layer in maps.items()}
+      {'half': (2, 4, 4, 3)}
+    """
+    if module.is_initializing() or not module.is_mutable_collection(LAYER_MAPS):
+        return
+    if grid is not None:
+        x = x[:, -math.prod(grid) :].reshape(len(x), *grid, x.shape[-1])
+    layer = {name: x.astype(jnp.float32)}  # in a dict: a submodule may have the name
+    module.sow(LAYER_MAPS, LAYER_MAPS, layer, reduce_fn=operator.or_, init_fn=dict)
 
 
 def _numbers(path: tuple[str, ...]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jssl import settings
 from jssl.models.conv import Conv, Implementation, kaiming_fan_out
 from jssl.models.layers import BatchNorm
+from jssl.models.network import record
 from jssl.types import Array
 
 
@@ -85,6 +86,9 @@ class ResNet(nn.Module):
     D is 512 * width for basic blocks and 2048 * width for bottlenecks. Paddings are explicit and symmetric,
     so shapes and values are those of torchvision's ResNets at equal parameters.
 
+    Its layers are 'stem', before the max-pool, and the stages 'block1', 'block2' and so on. In version 1 all end in a
+    ReLU; in version 2 they are sums before any activation, but for the last, which is the feature map.
+
     Args:
       stage_sizes: blocks in each of the stages; each stage after the first halves the image and doubles
         the channels.
@@ -133,6 +137,7 @@ class ResNet(nn.Module):
         x = conv(base, 7 if imagenet else 3, 2 if imagenet else 1, name="stem")(x)
         if self.version == 1:
             x = nn.relu(norm(name="stem_bn")(x, train))
+        record(self, "stem", x)
         if imagenet:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         for stage, size in enumerate(self.stage_sizes):
@@ -147,8 +152,10 @@ class ResNet(nn.Module):
                     norm=norm,
                     name=f"stage{stage}_block{i}",
                 )(x, train)
+            record(self, f"block{stage + 1}", x)
         if self.version == 2:
             x = nn.relu(norm(name="final_bn")(x, train))
+            record(self, f"block{len(self.stage_sizes)}", x)
         return x.astype(jnp.float32)
 
     def __call__(self, x: Array, train: bool) -> Array:

@@ -11,7 +11,7 @@ from flax.typing import Dtype
 from jssl import settings
 from jssl.errors import UserError
 from jssl.models.layers import DropPath
-from jssl.models.network import DROP_PATH
+from jssl.models.network import DROP_PATH, record
 from jssl.types import Array, NdArray, Params
 
 _xavier = nn.initializers.xavier_uniform()
@@ -119,7 +119,8 @@ class ViT(nn.Module):
     """Vision transformer without its classifier: images [B, H, W, C] to features float32 [B, features].
 
     Images of other sizes than `image_size` are welcome as long as they divide by the patch size: learned
-    positions are interpolated from the training grid, sin-cos ones recomputed.
+    positions are interpolated from the training grid, sin-cos ones recomputed. Its layers, 'block1' and so on, are the
+    tokens of the patches after every block, after the last one and the final layer norm.
 
     Args:
       features: size of a token.
@@ -187,7 +188,7 @@ class ViT(nn.Module):
         p = self.patch_size
         if height % p or width % p:
             raise UserError(f"images of {height}x{width} do not divide into patches of {p}x{p}")
-        rows, cols = height // p, width // p
+        rows, cols = self._grid(x)
         x = x.reshape(batch, rows, p, cols, p, channels).swapaxes(2, 3)
         x = self.patches(x.reshape(batch, rows * cols, p * p * channels)).astype(jnp.float32)
         prefix, grid = self._positions(rows, cols)
@@ -197,13 +198,16 @@ class ViT(nn.Module):
             x = jnp.concatenate([cls, x], axis=1)
         return x
 
-    def encode(self, tokens: Array, train: bool) -> Array:
-        """The blocks and the final norm: [B, N, D] to [B, N, D], for any subset of the tokens."""
+    def encode(self, tokens: Array, train: bool, grid: tuple[int, int] | None = None) -> Array:
+        """The blocks and the final norm: [B, N, D] to [B, N, D], for any subset of the tokens; on a grid for all."""
         if self.scan and train and not self.is_initializing():
             return self.norm(self._scanned(tokens))
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, 1):
             tokens = block(tokens, train)
-        return self.norm(tokens)
+            record(self, f"block{number}", tokens, grid)
+        tokens = self.norm(tokens)
+        record(self, f"block{self.layers}", tokens, grid)
+        return tokens
 
     def _scanned(self, tokens: Array) -> Array:
         """All blocks in training, as one that runs with the parameters of each."""
@@ -224,17 +228,21 @@ class ViT(nn.Module):
 
     def tokens(self, x: Array, train: bool) -> Array:
         """All tokens after the final layer norm, float32 [B, N, D]; the class token, if there is one, first."""
-        return self.encode(self.embed(x), train)
+        return self.encode(self.embed(x), train, self._grid(x))
 
     def feature_map(self, x: Array, train: bool) -> Array:
         """The tokens of the patches where they lie, float32 [B, h, w, D]."""
-        rows, cols = (side // self.patch_size for side in x.shape[1:3])
+        rows, cols = self._grid(x)
         patches = self.tokens(x, train)[:, -rows * cols :]
         return patches.reshape(len(x), rows, cols, self.features)
 
     def __call__(self, x: Array, train: bool) -> Array:
         tokens = self.tokens(x, train)
         return tokens[:, 0] if self.pool == "cls" else tokens.mean(axis=1)
+
+    def _grid(self, x: Array) -> tuple[int, int]:
+        """Rows and columns of the patches of images."""
+        return x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
 
     def _positions(self, rows: int, cols: int) -> tuple[Array, Array]:
         """Positions of the class token [1, 0 or 1, D] and of the patches [1, rows * cols, D]."""

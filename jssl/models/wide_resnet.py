@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jssl import settings
 from jssl.models.conv import Conv, Implementation
 from jssl.models.layers import BatchNorm
+from jssl.models.network import record
 from jssl.models.resnet import Block
 from jssl.types import Array
 
@@ -20,7 +21,8 @@ class WideResNet(nn.Module):
     """WRN-depth-widen without its classifier: images [B, H, W, C] to features float32 [B, 64 * widen].
 
     Three stages of (depth - 4) / 6 basic pre-activation blocks with 16, 32 and 64 times `widen` channels; the second
-    and the third halve the image.
+    and the third halve the image. Its layers are 'stem' and the stages 'block1' to 'block3': sums before any
+    activation, but for the last, which is the feature map.
 
     Args:
       depth: 6 n + 4.
@@ -54,6 +56,7 @@ class WideResNet(nn.Module):
         )
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         x = conv(16, 3, 1, name="stem")(x)
+        record(self, "stem", x)
         for stage in range(3):
             for i in range((self.depth - 4) // 6):
                 x = block(
@@ -67,7 +70,9 @@ class WideResNet(nn.Module):
                     norm=norm,
                     name=f"stage{stage}_block{i}",
                 )(x, train)
+            record(self, f"block{stage + 1}", x)
         x = nn.leaky_relu(norm(name="final_bn")(x, train), self.slope)
+        record(self, "block3", x)
         return x.astype(jnp.float32)
 
     def __call__(self, x: Array, train: bool) -> Array:

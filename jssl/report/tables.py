@@ -24,7 +24,7 @@ SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [stages(values), _accuracies(values)]
+    parts = [stages(values), _accuracies(values), layers(values)]
     parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
     return "\n".join(part for part in parts if part)
 
@@ -81,6 +81,28 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     return "\n".join(
         [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
     )
+
+
+def layers(values: Mapping[str, Any]) -> str:
+    """Linear accuracy by layer in per cent, one row each, beside the untrained encoder's; '' if it was not measured."""
+    keys = [key for key in values if re.fullmatch(r"layers/.+/top1", key) and key != "layers/best/top1"]
+    columns = {
+        label: prefix for label, prefix in (*BASELINES, RUN) if any(prefix + key in values for key in keys)
+    }
+    if not keys:
+        return ""
+    names = [key.split("/")[1] for key in keys]
+    width, best = max(map(len, names)), values.get("layers/best/depth")
+    lines = [
+        "",
+        "linear accuracy by layer in %",
+        " " * width + "".join(f"  {label:>17}" for label in columns),
+    ]
+    for depth, (name, key) in enumerate(zip(names, keys), 1):
+        cells = "".join(f"  {_cell(values, prefix + key):>17}" for prefix in columns.values())
+        mark = "  best on held-out training images" if depth == best else ""
+        lines.append(f"{name:<{width}}{cells}{mark}")
+    return "\n".join(lines)
 
 
 def _beside(top1: str, name: str) -> str:

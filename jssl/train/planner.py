@@ -220,8 +220,8 @@ def plan(config: Any, info: DataInfo, topology: str, mesh: Mesh, chip: Chip | No
 def evaluation_flops(program: Program) -> float:
     """Operations of the encoder's passes in all evaluations of a run.
 
-    kNN, linear and health see features of the labelled training images, without labels of all; an SGD probe trains for
-    epochs on them; those of the untrained encoder come once more.
+    kNN, linear, MLP and health see features of the labelled training images, without labels of all; an SGD probe trains
+    for epochs on them; every layer takes a pass, at most; those of the untrained encoder come once more.
     """
     config, info = program.config, program.info
     evals, images = config.evals, info.num_labeled or info.num_examples
@@ -233,10 +233,15 @@ def evaluation_flops(program: Program) -> float:
     each = flops.count(traced.jaxpr) / evals.batch_size
     passes = Timer(config, program.clock).evaluations_left(0)
     passes += any(
-        "untrained" in evals[name].baselines for name in ("knn", "linear", "health") if evals[name].enabled
+        "untrained" in evals[name].baselines
+        for name in ("knn", "linear", "mlp", "health")
+        if evals[name].enabled
     )
     if evals.sgd.enabled:
         passes += evals.sgd.epochs * (1 + ("untrained" in evals.sgd.baselines))
+    if evals.layers.enabled:
+        layers = len(evals.layers.names or program.layer_names)
+        passes += layers * (1 + ("untrained" in evals.layers.baselines))
     return each * images * passes
 
 

@@ -264,6 +264,18 @@ class Program:
         key = rng.derive(rng.derive(key, "part", 0), "augment")
         return jax.jit(lambda batch: augmented(self.config, key, batch, self.streams))(batch)
 
+    @functools.cached_property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers of the encoder whose maps there are, in order of depth; see `Network.layer_maps`."""
+        names: list[str] = []
+
+        def look(images: Array) -> None:
+            encoder = self.method.eval_encoder(*self.init_method())
+            names.extend(self.method.encoder.layer_maps(*encoder, images))
+
+        jax.eval_shape(look, jax.ShapeDtypeStruct((2, self.size, self.size, self.info.channels), np.float32))
+        return tuple(names)
+
     @property
     def features(self) -> Callable[[Params, State, Array], Array]:
         """The jitted representation of integer images, float32[B, D], whole on every device."""
@@ -277,7 +289,7 @@ class Program:
     def output(self, name: str) -> Callable[[Params, State, Array], Array]:
         """A jitted entry of `Method.outputs` of integer images, whole on every device."""
         if name not in self._jitted:
-            self._jitted[name] = self._of_images(self._output(name))
+            self._jitted[name] = self.of_images(self._output(name))
         return self._jitted[name]
 
     @functools.cached_property
@@ -295,18 +307,26 @@ class Program:
                 for quarters in range(4)
             ]
 
-        return self._of_images(self._output("logits"), turned)
+        return self.of_images(self._output("logits"), turned)
 
     def _output(self, name: str) -> Callable[[Params, State, Array], Array]:
         """One entry of `Method.outputs`."""
         return lambda params, state, images: self.method.outputs(params, state, images)[name]
 
-    def _of_images(
+    def of_images(
         self,
         function: Callable[[Params, State, Array], Array],
         variants: Callable[[Array], list[Array]] | None = None,
     ) -> Callable[..., Array]:
-        """A jitted function of integer images; of several variants in [0, 1], the log of the mean softmax."""
+        """A jitted function of integer images, as evaluators see them.
+
+        Args:
+          function: (params, state, float32[B, S, S, C]) -> float32[B, ...].
+          variants: of images in [0, 1], each of which is passed: the result is the log of the mean softmax.
+
+        Returns:
+          (params, state, integer images) -> the function's value, whole on every device.
+        """
         size, mean, std = self.size, self.main.mean, self.main.std
         fraction = self.config.evals.crop_fraction
 

@@ -44,13 +44,13 @@ def test_a_section_becomes_an_evaluator():
     ("kind", "section", "message"),
     [
         (KNN, {"kk": 1}, "unknown key of evals.knn 'kk': did you mean 'k'"),
-        (KNN, {"baselines": "untrained"}, r"evals\.knn\.baselines='untrained' must be a tuple of 'pixels'"),
+        (KNN, {"baselines": "untrained"}, r"evals\.knn\.baselines='untrained' must be names in parentheses"),
         (
             SGD,
             {"view": {"size": 8, "flip": 0.5}},
             "unknown key of evals.sgd.view 'flip': did you mean 'flip_",
         ),
-        (SGD, {"view": {"size": 0}}, r"evals.sgd.view.size=0 must be at least 1"),
+        (SGD, {"view": {"size": 0}}, r"evals.sgd.view.size=0 must be from 1 to 16384"),
     ],
 )
 def test_mistakes_are_named(kind, section, message):

@@ -178,7 +178,7 @@ def test_deepercluster_learns_super_classes_and_the_clusters_within_the_own_one(
 
 
 def test_labels_of_sela_divide_the_images_equally_and_heads_take_turns():
-    params, state = start(SELA, vectors(1))
+    _, state = start(SELA, vectors(1))
     counts = [np.bincount(column, minlength=4) for column in np.asarray(state["assignments"])[:EXAMPLES].T]
     assert all((count == EXAMPLES // 4).all() for count in counts)  # random at first, and equal
     _, state, found, before = refreshed(SELA)
