@@ -28,7 +28,14 @@ from jssl.configs import recipes
 
 def digits() -> ml_collections.ConfigDict:
     config = recipes.digits(
-        defaults("deepcluster", clusters=50, pca_dim=32, proj_hidden_dim=512, proj_dim=128)
+        defaults(
+            "deepcluster",
+            clusters=50,
+            pca_dim=32,
+            reassign_every="10 epochs",
+            proj_hidden_dim=512,
+            proj_dim=128,
+        )
     )
     config.data.unlabeled.views = {"first": recipes.digit()}
     return config
