@@ -44,8 +44,8 @@ def small() -> ml_collections.ConfigDict:
 def cifar10() -> ml_collections.ConfigDict:
     """solo-learn's recipe."""
     config = recipes.cifar10(defaults("deepcluster_v2"))
-    config.data.unlabeled.views = {"global": recipes.crop(32, "strong", copies=2)}
-    config.method.local_views = ()
+    config.data.unlabeled.views = recipes.pair(32, "strong")
+    config.method.update({"views": ("first", "second"), "local_views": ()})
     config.optim.update({"lr": 0.6, "weight_decay": 1e-6, "final_lr_factor": 1e-3})
     return config
 
@@ -57,6 +57,8 @@ def imagenet() -> ml_collections.ConfigDict:
         "global": recipes.crop(224, "strong", (0.08, 1.0), 0.5, copies=2, interpolation="bilinear")
     }
     config.method.local_views = ()
+    config.data.std = (0.228, 0.224, 0.225)  # as there, for training and evaluation
+    config.encoder.resnet.batch_norm_groups = 8  # statistics of 512 images
     recipes.probe(config, 0.3, 256, 100, 1e-6)
     config.optim.update({"name": "lars", "lr": 4.8, "lr_scaling": "none", "weight_decay": 1e-6})
     config.optim.update({"final_lr_factor": 1e-3, "lars_lr_first": False})

@@ -68,8 +68,8 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official clustering and optimiser; the length is ours."""
-    config = recipes.imagenet(defaults("deepercluster"), batch_size=256, epochs=100.0)
+    """The official recipe, whose network is VGG-16 and whose data are 96 million photographs."""
+    config = recipes.imagenet(defaults("deepercluster"), batch_size=3072, epochs=100.0)
     config.data.unlabeled.views = {
         "first": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")
     }

@@ -54,7 +54,9 @@ def cifar10() -> ml_collections.ConfigDict:
             tolerance=1e-2,
         )
     )
-    config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
+    config.data.std = (0.2023, 0.1994, 0.201)
+    config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0), interpolation="bilinear")}
+    config.data.unlabeled.views["first"].update({"jitter_prob": 1.0, "hue": 0.4})
     config.data.unlabeled.batch_size = 128
     config.total_epochs = 400.0
     config.optim.update({"name": "sgd", "lr": 0.03, "lr_scaling": "none", "weight_decay": 5e-4})

@@ -3,7 +3,8 @@
 solo-learn: scripts/pretrain/cifar at the commit before 6f228fd, with which its accuracies were announced; MoCo v3's at
 bbf2d7e. TorchSSL and USB: config/ of each. ImageNet: the authors' repositories (facebookresearch/barlowtwins, vicreg,
 moco at KaimingHe-patch-1, moco-v3, simsiam, dino, swav; google-research/simclr, s4l; deepmind-research/byol;
-lemniscate.pytorch; FeatureLearningRotNet), NNCLR the paper. What cannot be had as it is there has no key here
+lemniscate.pytorch; FeatureLearningRotNet; facebookresearch/deepcluster
+and DeeperCluster; self-label), NNCLR the paper. What cannot be had as it is there has no key here
 and a line in docs/methods.md; nor has `data.holdout`, since we hold out a part of train.
 """
 
@@ -130,6 +131,12 @@ CIFAR10 = {
         ),
         **method(queue_size=3840, queue_start_epochs=50.0, local_views=()),
         **optim(lr=0.6, weight_decay=1e-6, final_lr_factor=6e-4 / 0.6, groups__prototypes__freeze_epochs=2.0),
+    },
+    "deepcluster_v2": {
+        **views(SYMMETRIC),
+        **method(proj_hidden_dim=2048, proj_dim=128, clusters=3000, num_heads=3, temperature=0.1),
+        **method(local_views=()),
+        **optim(lr=0.6, weight_decay=1e-6, final_lr_factor=6e-4 / 0.6),
     },
     "barlow_twins": {
         **views(ASYMMETRIC),
@@ -531,6 +538,75 @@ IMAGENET = {
         **probe(lr=0.3, batch_size=256, epochs=100.0, weight_decay=1e-06),
         **photo("global", 224, (0.14, 1.0), S, "bilinear", blur=0.5, copies=2),
         **photo("local", 96, (0.05, 0.14), S, "bilinear", blur=0.5, copies=6),
+    },
+    "deepcluster_v2:imagenet": {
+        **SSL_IMAGENET,
+        "encoder.name": "resnet50",
+        "encoder.resnet.batch_norm_groups": 8,
+        "total_epochs": 400.0,
+        "data.unlabeled.batch_size": 4096,
+        "data.std": (0.228, 0.224, 0.225),
+        **method(proj_hidden_dim=2048, proj_dim=128, clusters=3000, num_heads=3, iterations=10),
+        **method(temperature=0.1, reassign_every="1 epoch"),
+        **optim(
+            lr=4.8,
+            lr_scaling="none",
+            final_lr_factor=0.001,
+            weight_decay=1e-06,
+            momentum=0.9,
+            trust_coefficient=0.001,
+            lars_clip=False,
+            lars_lr_first=False,
+            warmup_epochs=10.0,
+        ),
+        **photo("global", 224, (0.08, 1.0), S, "bilinear", blur=0.5, copies=2),
+    },
+    "deepcluster:imagenet": {
+        "encoder.sobel": True,
+        "total_epochs": 200.0,
+        "data.unlabeled.batch_size": 256,
+        "data.mean": (0.485, 0.456, 0.406),
+        "data.std": (0.229, 0.224, 0.225),
+        "data.unlabeled.views.first.size": 224,
+        "data.unlabeled.views.first.crop_area_min": 0.08,
+        "data.unlabeled.views.first.flip_prob": 0.5,
+        "data.unlabeled.views.first.jitter_prob": 0.8,
+        "data.unlabeled.views.first.brightness": 0.0,
+        "evals.crop_fraction": 0.875,
+        **method(clusters=10000, pca_dim=256, iterations=20, proj_dim=4096, reassign_every="1 epoch"),
+        **optim(name="sgd", lr=0.05, lr_scaling="none", weight_decay=1e-5, momentum=0.9, nesterov=False),
+        **optim(schedule="constant", warmup_epochs=0.0, warmup_percent=0.0, decay_all=True),
+    },
+    "deepercluster:imagenet": {
+        "encoder.sobel": True,
+        "total_epochs": 100.0,
+        "data.unlabeled.batch_size": 3072,
+        **method(super_clusters=4, clusters=80000, pca_dim=4096, iterations=10, reassign_every="3 epochs"),
+        **optim(name="sgd", lr=0.1, lr_scaling="none", weight_decay=1e-5, momentum=0.9, nesterov=False),
+        **optim(schedule="constant", warmup_epochs=0.0, warmup_percent=0.0, decay_all=True),
+    },
+    "sela:imagenet": {
+        "encoder.name": "resnet50",
+        "total_epochs": 400.0,
+        "data.unlabeled.batch_size": 256,
+        "data.mean": (0.485, 0.456, 0.406),
+        "data.std": (0.229, 0.224, 0.225),
+        **method(clusters=3000, num_heads=10, heads_per_refresh=0, sharpness=25.0, tolerance=0.1),
+        **method(reassign_every="100 times, quadratic"),
+        **optim(name="sgd", lr=0.08, lr_scaling="none", weight_decay=1e-5, momentum=0.9, nesterov=False),
+        **optim(schedule="step", step_at=(0.375, 0.75, 0.875), step_factor=0.1, warmup_epochs=0.0),
+        **photo("first", 224, (0.08, 1.0), (0.4, 0.4, 0.4, 0.4), "bilinear", blur=0.0, jitter_prob=1.0),
+    },
+    "sela:cifar10": {
+        "total_epochs": 400.0,
+        "data.unlabeled.batch_size": 128,
+        "data.mean": (0.4914, 0.4822, 0.4465),
+        "data.std": (0.2023, 0.1994, 0.201),
+        **method(clusters=128, num_heads=10, heads_per_refresh=1, sharpness=10.0, tolerance=0.01),
+        **method(reassign_every="400 times"),
+        **optim(name="sgd", lr=0.03, lr_scaling="none", weight_decay=5e-4, momentum=0.9, nesterov=False),
+        **optim(schedule="step", step_at=(0.6, 0.8), step_factor=0.1, warmup_epochs=0.0),
+        **photo("first", 32, (0.2, 1.0), (0.4, 0.4, 0.4, 0.4), "bilinear", blur=0.0, jitter_prob=1.0),
     },
     "instdisc:imagenet": {
         "encoder.name": "resnet50",
