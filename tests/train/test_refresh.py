@@ -2,6 +2,7 @@
 nothing."""
 
 import dataclasses
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import optax
 import pytest
 from etils import epath
 
+import jssl
 from jssl import losses, models
 from jssl.data.datasets import open_data
 from jssl.errors import UserError
@@ -17,8 +19,12 @@ from jssl.methods import METHODS, Method, Output, Refreshed
 from jssl.methods.base import ViewRef, get_view
 from jssl.runs import run
 from jssl.runs.extract import UnlabeledExtract
+from jssl.runs.restore import open_run
 from jssl.train import durations, loop, optim, program
-from tests.conftest import tiny_config
+from jssl.train.metrics_file import read_lines
+from tests.commands import TINY, called, numbers, started
+from tests.conftest import tiny, tiny_config
+from tests.holds import Hold
 
 CLASSES = 3
 VIEW = ViewRef("unlabeled", "first")
@@ -149,3 +155,64 @@ def test_lengths_in_words():
     for text in ("epoch", "0 steps", "1 week", "-1 steps"):
         with pytest.raises(UserError, match="cannot read the length"):
             durations.parse(text, clock)
+
+
+def test_a_kill_within_a_refresh_changes_nothing(tmp_path):
+    """SIGKILL in the first refresh, in the second, and when that has been made but not used."""
+    command = (
+        "--config=configs/deepcluster.py",
+        *(each for each in TINY if "second" not in each),
+        "--config.total_steps=12",
+        "--config.method.reassign_every=4 steps",
+        "--config.method.clusters=8",
+        "--config.method.pca_dim=4",
+        "--config.method.proj_hidden_dim=8",
+        "--config.method.proj_dim=8",
+        "--config.log.every_steps=1",
+        "--config.checkpoint.every_steps=2",
+    )
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    status, _, err = called(*command, f"--workdir={whole}")
+    assert status == 0, err
+    second = folder / "checkpoints" / "2"  # by the time of the fourth step's it is whole
+    for number, (target, once) in enumerate(
+        (
+            ("jssl.methods.clustering.deepcluster:DeepCluster.refresh", None),
+            ("jssl.methods.clustering.deepcluster:DeepCluster.refresh", second),
+            ("jssl.train.optim:reset", second),
+        )
+    ):
+        hold = Hold(target, tmp_path / f"held_{number}", once=once)
+        with started(*command, f"--workdir={folder}", holds=[hold]) as child:
+            hold.wait(child)
+            child.kill()
+            child.wait()
+        assert not (folder / "checkpoints" / "6").exists()
+    status, _, err = called(*command, f"--workdir={folder}")
+    assert status == 0, err
+    lines = [numbers(read_lines(epath.Path(path / "metrics.jsonl"))) for path in (whole, folder)]
+    assert lines[0] == lines[1]
+    refreshed = [line["step"] for line in lines[0] if "clusters/entropy" in line]
+    assert refreshed == [1, 5, 9]
+    jax.tree.map(np.testing.assert_array_equal, open_run(whole)[2], open_run(folder)[2])
+
+
+@pytest.mark.parametrize("equal_sizes", [True, False])
+def test_without_equal_sizes_one_cluster_takes_all_images_and_the_alarm_says_so(
+    equal_sizes, tmp_path, caplog
+):
+    config = tiny(jssl.get_config("sela:digits"))
+    config.method.update({"num_heads": 1, "clusters": 4, "reassign_every": "12 times"})
+    config.method.equal_sizes = equal_sizes
+    config.total_steps, config.optim.lr, config.data.train = 48, 0.02, "train[:160]"
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        jssl.run(config, tmp_path / "run")
+    shares = [
+        line["clusters/largest_fraction"]
+        for line in read_lines(epath.Path(tmp_path / "run" / "metrics.jsonl"))
+        if "clusters/largest_fraction" in line
+    ]
+    assert len(shares) == 12
+    said = "nearly all images are in one cluster. Likely causes: method.equal_sizes=False" in caplog.text
+    assert said != equal_sizes
+    assert (max(shares[1:]) < 0.5) == equal_sizes, shares
