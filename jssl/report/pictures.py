@@ -290,6 +290,37 @@ def neighbours(
     save(figure, path)
 
 
+def clusters(path: epath.Path, p: np.ndarray, images: np.ndarray, rows: int, count: int = 10) -> None:
+    """The most typical images of the largest clusters, and of some others.
+
+    Args:
+      path: PNG to write.
+      p: how much an image belongs to each cluster, float[N, K]; it is one of the largest.
+      images: uint8 or uint16[N, H, W, C].
+      rows: clusters; the first half of them are the largest, the others random ones.
+      count: images of each.
+    """
+    labels = np.argmax(p, axis=1)
+    sizes = np.bincount(labels, minlength=p.shape[1])
+    by_size = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+    largest, rest = by_size[: rows // 2], by_size[rows // 2 :]
+    others = np.random.default_rng(0).permutation(rest)[: rows - len(largest)]
+    chosen, limits = [*largest, *others], contrast([images], images.dtype.name)
+    figure = Figure(figsize=(1.1 * count, 1.35 * len(chosen)))
+    grid = figure.subplots(len(chosen), count, squeeze=False)
+    for row, cluster in enumerate(chosen):
+        members = np.flatnonzero(labels == cluster)
+        typical = members[np.argsort(-p[members, cluster], kind="stable")]
+        for axes in grid[row]:
+            axes.set_axis_off()
+        for column, index in enumerate(typical[:count]):
+            show(grid[row, column], images[index], f"{sizes[cluster]} images" if column == 0 else "", limits)
+    text = f"The most typical of {len(images)} images in the largest clusters and in others, drawn at random"
+    figure.suptitle(f"{text}; {len(by_size)} of {p.shape[1]} clusters are not empty", fontsize=9, y=1.0)
+    figure.set_layout_engine("tight", pad=0.3, h_pad=0.8)
+    save(figure, path)
+
+
 def _spread(labels: np.ndarray | None, length: int, rows: int) -> np.ndarray:
     """Positions of so many images: of the classes in turn, or evenly spaced."""
     if labels is None:

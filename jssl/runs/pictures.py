@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from jssl.data import augment, host
 from jssl.data.pipeline import EvalBatches
 from jssl.data.sources import BadImage, Source
 from jssl.evaluation import suite
+from jssl.evaluation.extract import extract_source
 from jssl.train.metrics_file import METRICS_FILE, read_lines
-from jssl.train.program import Program
+from jssl.train.program import Program, output_shapes
 from jssl.train.state import TrainState
 from jssl.types import Array, Batch, Params, State
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from jssl.evaluation.base import Drawing
 
 PICTURED = 512  # images on the feature map
+CLUSTERED = 2048  # images among which the most typical ones of a cluster are looked for
 MIN_DRAWN = 3  # images that a map and neighbours make sense of
 SHOWN = 8  # rows of the grids
 ORIGINAL = 128  # pixels a side at which images are drawn beside their views
@@ -117,15 +120,38 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
     if len(features.x) < MIN_DRAWN:
         return
     names = source.class_names if evaluator.has_labels else None
-    size = evaluator.program.size
-    thumbnails = EvalBatches(some, len(some), None if source.image_shape else size, process=0, processes=1)
-    images = thumbnails[0]["image"][features.index]
+    images = thumbnails(evaluator, some)[features.index]
     with drawing("features.png"):
         pictures.feature_map(folder / "features.png", features.x, features.labels, names, images)
     with drawing("neighbours.png"):
         pictures.neighbours(
             folder / "neighbours.png", features.x, images, SHOWN, labels=features.labels, class_names=names
         )
+
+
+def thumbnails(evaluator: suite.Suite, source: Source) -> np.ndarray:
+    """The images of a small source, of one size: uint8 or uint16[N, H, W, C]."""
+    crop = None if source.image_shape else evaluator.program.size
+    images: np.ndarray = EvalBatches(source, len(source), crop, process=0, processes=1)[0]["image"]
+    return images
+
+
+def draw_clusters(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Draws the most typical images of some clusters; nothing for methods that have none."""
+    prog, source = evaluator.program, evaluator.query
+    shapes = output_shapes(prog.method, state.params, state.method_state, prog.views)
+    if not prog.config.log.pictures or "assignments" not in shapes:
+        return
+    some = source.take(np.linspace(0, len(source) - 1, min(CLUSTERED, len(source))).astype(int))
+    assign = functools.partial(prog.output("assignments"), state.params, state.method_state)
+    found = extract_source(prog, assign, some)
+    if not parallel.is_main_process():
+        return
+    from jssl.report import pictures
+
+    images = thumbnails(evaluator, some)[found.index]
+    with drawing("clusters.png"):
+        pictures.clusters(folder / "clusters.png", found.x, images, SHOWN)
 
 
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:

@@ -22,7 +22,14 @@ from jssl.report.result import Result
 from jssl.runs import init_from, supervised_baseline, workdir
 from jssl.runs.extract import UnlabeledExtract
 from jssl.runs.objects import NONE, Objects
-from jssl.runs.pictures import draw_attention, draw_curves, draw_features, draw_figures, draw_views
+from jssl.runs.pictures import (
+    draw_attention,
+    draw_clusters,
+    draw_curves,
+    draw_features,
+    draw_figures,
+    draw_views,
+)
 from jssl.runs.restore import make_program
 from jssl.train import loop
 from jssl.train.program import Program
@@ -158,6 +165,7 @@ def _finish(
         draw_figures(found.figures, folder, config.log.pictures)
         draw_features(evaluator, trained.state, folder)
         draw_attention(evaluator, trained.state, folder)
+        draw_clusters(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

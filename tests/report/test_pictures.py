@@ -104,3 +104,24 @@ def test_a_map_of_features_that_collapsed(monkeypatch):
     for x in (np.ones((6, 3), np.float32), np.zeros((6, 1), np.float32)):
         pictures.feature_map(epath.Path("map.png"), x, np.zeros(6, int), None, images)
     assert [len(figure.axes[0].images) for figure in figures] == [1, 1]
+
+
+def test_clusters_show_their_most_typical_images_the_largest_first(monkeypatch):
+    figures = drawn(monkeypatch)
+    p = np.full((12, 6), 0.01)
+    owners = [3] * 6 + [1] * 4 + [0, 5]
+    p[np.arange(12), owners] = np.linspace(0.5, 0.9, 12)  # later ones are more typical
+    images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+    pictures.clusters(epath.Path("x"), p, images, rows=4, count=3)
+    assert "4 of 6 clusters are not empty" in figures[0].get_suptitle()
+    shown = [
+        [float(axes.images[0].get_array()[0, 0]) for axes in row if axes.images]
+        for row in rows_of(figures[0], 3)
+    ]
+    assert shown[:2] == [[5, 4, 3], [9, 8, 7]]
+    assert sorted(shown[2:]) == [[10], [11]]
+
+
+def rows_of(figure, columns):
+    """The axes of a grid, row by row."""
+    return [figure.axes[i : i + columns] for i in range(0, len(figure.axes), columns)]
