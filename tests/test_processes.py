@@ -13,12 +13,14 @@ import pytest
 from etils import epath
 from PIL import Image
 
+import jssl
 from jssl.errors import UserError
 from jssl.parallel import distributed
 from jssl.parallel.distributed import Settings, settings
 from jssl.parallel.heartbeat import TRY_AGAIN
 from jssl.train.metrics_file import read_lines
 from tests.commands import DIGITS, HANG, ROOT, SIMCLR, TIMING, TINY, as_file, called, environment, started
+from tests.conftest import tiny
 from tests.holds import Hold, wait_for
 from tests.runs.test_stages import get
 
@@ -228,6 +230,22 @@ def test_processes_see_photos_in_the_order_of_one(photos, tmp_path):
     assert len(one) == 8
     assert len({line["loss"] for line in one}) == 8
     same_lines(one, two)
+
+
+@pytest.mark.parametrize("name", ["deepercluster", "deepcluster_v2"])
+def test_processes_cluster_all_images_as_one(name, tmp_path):
+    """Labels lie split over the processes, and so do the images of an extraction."""
+    config = tiny(jssl.get_config(name))
+    config.data.name, config.log.every_steps = str(DIGITS), 1
+    config.data.train = "train[:160]"
+    config.method.reassign_every = "3 steps"
+    command = as_file(config, tmp_path / f"{name}.py")
+    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
+        ends(children)
+    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
+    assert status == 0, err
+    assert [line["step"] for line in metrics(tmp_path / "one") if "clusters/entropy" in line] == [1, 4]
+    same_lines(metrics(tmp_path / "one"), metrics(tmp_path / "two"))
 
 
 def test_processes_learn_from_two_streams_as_one(tmp_path):
