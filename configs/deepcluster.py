@@ -69,9 +69,9 @@ def imagenet() -> ml_collections.ConfigDict:
     return config
 
 
-def constant(config: ml_collections.ConfigDict) -> None:
-    """SGD at a constant .05; everything decays."""
-    config.optim.update({"name": "sgd", "lr": 0.05, "lr_scaling": "none", "weight_decay": 1e-5})
+def constant(config: ml_collections.ConfigDict, lr: float = 0.05) -> None:
+    """SGD at a constant rate; everything decays."""
+    config.optim.update({"name": "sgd", "lr": lr, "lr_scaling": "none", "weight_decay": 1e-5})
     config.optim.update({"schedule": "constant", "decay_all": True})
     config.optim.update(duration("warmup"))
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import ml_collections
 
-from jssl.config import defaults, duration, presets, view
+from jssl.config import defaults, presets, view
 from jssl.configs import recipes
+from jssl.configs.deepcluster import constant
 
 
 def digits() -> ml_collections.ConfigDict:
@@ -63,7 +64,7 @@ def cifar10() -> ml_collections.ConfigDict:
     )
     config.data.unlabeled.views = {"first": recipes.crop(32, "weak", (0.2, 1.0))}
     config.total_epochs = 400.0
-    sgd(config)
+    constant(config, lr=0.1)
     return config
 
 
@@ -74,15 +75,8 @@ def imagenet() -> ml_collections.ConfigDict:
         "first": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")
     }
     config.encoder.sobel = True
-    sgd(config)
+    constant(config, lr=0.1)
     return config
-
-
-def sgd(config: ml_collections.ConfigDict) -> None:
-    """SGD at a constant .1; everything decays."""
-    config.optim.update({"name": "sgd", "lr": 0.1, "lr_scaling": "none", "weight_decay": 1e-5})
-    config.optim.update({"schedule": "constant", "decay_all": True})
-    config.optim.update(duration("warmup"))
 
 
 def folder() -> ml_collections.ConfigDict:

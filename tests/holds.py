@@ -90,8 +90,8 @@ def stop_after(patch, step):
     """A run in this process gets SIGTERM in one of its steps."""
     took = Monitor.step
 
-    def stepped(self, number, *args):
-        took(self, number, *args)
+    def stepped(self, number, *args, **options):
+        took(self, number, *args, **options)
         if number == step:
             signal.raise_signal(signal.SIGTERM)
 

@@ -8,12 +8,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jssl import clustering, losses, models, settings
-from jssl.errors import UserError
 from jssl.methods.base import Context, Extract, Output, Refreshed
 from jssl.methods.clustering.labels import (
+    Reassigned,
     assignment_metrics,
     labels_of,
     no_labels,
@@ -29,7 +28,7 @@ GLOBAL_CROPS = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class DeepClusterV2(MultiCrop):
+class DeepClusterV2(Reassigned, MultiCrop):
     """DeepCluster v2: every crop predicts the cluster of its image among centroids of unit length.
 
     A bank holds the embeddings of the last epoch's global crops, in training mode; spherical k-means on those of one
@@ -41,34 +40,24 @@ class DeepClusterV2(MultiCrop):
       num_heads: clusterings with other draws; the loss is the mean over them.
       iterations: of k-means.
       temperature: of the predictions.
-      reassign_every: how often the bank is clustered.
       proj_hidden_dim: width of the projector's hidden layer.
       proj_dim: width of the embedding.
-      num_examples: size of the data set; the program knows it.
-      mesh: the program knows it.
 
     References:
       Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, 2020, section 4.1.
       https://arxiv.org/abs/2006.09882
     """
 
-    reassign_every: str = "1 epoch"
     clusters: int = settings.size(3000, at_least=2)
     num_heads: int = settings.size(3)
     iterations: int = settings.size(10)
     temperature: float = settings.positive(0.1)
     proj_hidden_dim: int = settings.size(2048)
     proj_dim: int = settings.size(128)
-    num_examples: int = 0
-    mesh: Mesh | None = None
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
         return {"projector": models.mlp((self.proj_hidden_dim, self.proj_dim), dtype=self.dtype)}
-
-    @property
-    def refresh_every(self) -> str:
-        return self.reassign_every
 
     @property
     def sharded(self) -> tuple[str, ...]:
@@ -76,10 +65,7 @@ class DeepClusterV2(MultiCrop):
 
     def check(self, batch: Batch) -> None:
         super().check(batch)
-        if self.clusters > self.num_examples:
-            raise UserError(
-                f"method.clusters: {self.clusters} clusters are more than the {self.num_examples} images: set less"
-            )
+        self.check_clusters("clusters", self.clusters)
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jssl import metrics, parallel, rng, settings
+from jssl import metrics, parallel, rng
 from jssl.errors import UserError
 from jssl.methods.memory import padded_rows
 from jssl.methods.networks import EncoderWithHeads
@@ -20,8 +20,8 @@ UNKNOWN = -1  # the label of an image that has none: it could not be read
 
 
 @dataclasses.dataclass(frozen=True)
-class SelfLabeled(EncoderWithHeads):
-    """A method whose labels lie in the state, a row for every image, and are given anew between steps.
+class Reassigned:
+    """A method that gives all images new labels between steps.
 
     Attributes:
       reassign_every: how often: '1 epoch', '100 times', '100 times, quadratic' (more often at first).
@@ -29,21 +29,13 @@ class SelfLabeled(EncoderWithHeads):
       mesh: the program knows it.
     """
 
-    views: tuple[str, ...] = ("first",)
     reassign_every: str = "1 epoch"
     num_examples: int = 0
     mesh: Mesh | None = None
 
-    def __post_init__(self) -> None:
-        settings.check(self)
-
     @property
     def refresh_every(self) -> str:
         return self.reassign_every
-
-    @property
-    def sharded(self) -> tuple[str, ...]:
-        return ("assignments",)
 
     def check_clusters(self, name: str, clusters: int) -> None:
         """Raises UserError if there are more clusters than images."""
@@ -51,6 +43,17 @@ class SelfLabeled(EncoderWithHeads):
             raise UserError(
                 f"method.{name}: {clusters} clusters are more than the {self.num_examples} images: set less"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfLabeled(Reassigned, EncoderWithHeads):
+    """A method of one view whose labels lie in the state, a row for every image."""
+
+    views: tuple[str, ...] = ("first",)
+
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        return ("assignments",)
 
 
 def no_labels(num_examples: int, columns: int) -> Array:
