@@ -749,7 +749,7 @@ def test_center_resize():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 0}, "size=0 must be at least 1"),
+        ({"size": 0}, "size=0 must be from 1 to 16384"),
         ({"size": 8.5}, "size=8.5 must be a whole number"),
         ({"size": 8, "copies": 0}, "copies=0 must be at least 1"),
         ({"size": 8, "blur_prob": 1.5}, r"blur_prob=1.5 must be in \[0, 1\]"),
