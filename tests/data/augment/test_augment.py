@@ -751,7 +751,7 @@ def test_center_resize():
     [
         ({"size": 0}, "size=0 must be from 1 to 16384"),
         ({"size": 8.5}, "size=8.5 must be a whole number"),
-        ({"size": 8, "copies": 0}, "copies=0 must be at least 1"),
+        ({"size": 8, "copies": 0}, "copies=0 must be from 1 to 1024"),
         ({"size": 8, "blur_prob": 1.5}, r"blur_prob=1.5 must be in \[0, 1\]"),
         ({"size": 8, "blur_prob": float("nan")}, "blur_prob=nan must be"),
         ({"size": 8, "hue": 0.6}, "hue=0.6 must be from 0 to 0.5"),
