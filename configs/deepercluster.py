@@ -4,7 +4,7 @@ https://arxiv.org/abs/1905.01278
 python -m jssl.main --config=configs/deepercluster.py             digits, embedded, on a laptop
 python -m jssl.main --config=configs/deepercluster.py:small       CIFAR-10 (TFDS), a small ConvNet, CPUs
 python -m jssl.main --config=configs/deepercluster.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
-python -m jssl.main --config=configs/deepercluster.py:imagenet    ResNet-50, 4 x 80,000 clusters, 100 epochs
+python -m jssl.main --config=configs/deepercluster.py:imagenet    ResNet-50, 4 x 2,500 clusters, 100 epochs
 python -m jssl.main --config=configs/deepercluster.py:folder --config.data.name=FOLDER   your own images
 
 No label is used. The loss is that of 16 super-classes (4 clusters in 4 turns; it begins at log 16) and of
@@ -69,8 +69,8 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official recipe, whose network is VGG-16 and whose data are 96 million photographs."""
-    config = recipes.imagenet(defaults("deepercluster"), batch_size=3072, epochs=100.0)
+    """The official recipe but for its 80,000 sub-clusters of 25 million photographs each, and its VGG-16."""
+    config = recipes.imagenet(defaults("deepercluster", clusters=2500), batch_size=3072, epochs=100.0)
     config.data.unlabeled.views = {
         "first": view(224, crop_area_min=0.08, flip_prob=0.5, interpolation="bilinear")
     }

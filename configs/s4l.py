@@ -5,7 +5,8 @@ python -m jssl.main --config=configs/s4l.py:exemplar,tiny        CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/s4l.py:vat_entmin,cifar10   WRN-28-2 on CIFAR-10 (TFDS), 400 labels of each class
 python -m jssl.main --config=configs/s4l.py:all,imagenet         ResNet-50v2 on 10 % of ImageNet's labels
 
-Before the comma: rotation, exemplar, vat, vat_entmin, all, or a method of jssl.methods (simclr, byol, dino, ...).
+Before the comma: rotation, exemplar, jigsaw, context, vat, vat_entmin, all, or another method of this library (simclr,
+byol, dino, ...).
 
 Code and paper disagree; the paper's value is in the preset, the code's can be given:
   learning rate of S4L-Rotation    .1, code .03     --config.optim.lr=0.03
@@ -29,6 +30,19 @@ from jssl.configs import recipes, semi
 from jssl.errors import unknown
 from jssl.methods import METHODS, SemiSupervised, ViewTask
 
+# Tiles for views of 8, 16, 32 and 224 pixels.
+JIGSAW: dict[str, dict[str, Any]] = {
+    "digits": {"grid": 2, "permutations": 24, "tile": 3, "jitter": 0},
+    "tiny": {"grid": 2, "permutations": 24, "tile": 6, "jitter": 1},
+    "cifar10": {"grid": 2, "permutations": 24, "tile": 12, "jitter": 2},
+    "imagenet": {"tile": 64, "jitter": 5},
+}
+CONTEXT: dict[str, dict[str, Any]] = {
+    "digits": {"tile": 2, "jitter": 0, "colour": ""},
+    "tiny": {"tile": 3, "jitter": 1, "colour": ""},
+    "cifar10": {"tile": 8, "jitter": 1, "colour": ""},
+    "imagenet": {"tile": 48, "jitter": 7},
+}
 VAT = {"view": "weak", "size": 6.0}
 
 
@@ -42,6 +56,8 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
     variants = {
         "rotation": {"rotation": semi.term("rotation", weight=0.1 if scale == "digits" else 1.0)},
         "exemplar": {"exemplar": semi.term("exemplar")},
+        "jigsaw": {"jigsaw": semi.term("jigsaw", **JIGSAW.get(scale, {}))},
+        "context": {"context": semi.term("context", **CONTEXT.get(scale, {}))},
         "vat": {"vat": semi.term("vat", **vat)},
         "vat_entmin": {
             "vat": semi.term("vat", **vat),
@@ -53,10 +69,15 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
             "entropy_minimization": semi.term("entropy_minimization", weight=0.02 if mild else 0.3),
         },
     }
-    if name in METHODS and not issubclass(METHODS[name], ViewTask | SemiSupervised):
+    whole = {
+        other
+        for other, kind in METHODS.items()
+        if not issubclass(kind, ViewTask | SemiSupervised) and not hasattr(kind, "reassign_every")
+    }
+    if name in whole:
         return of_method(name, scale)
     if name not in variants:
-        raise unknown("preset", name, {**variants, **METHODS})
+        raise unknown("preset", name, {*variants, *whole})
     options: dict[str, Any] = {}
     if name == "all":
         options |= {"supervised_weight": 0.3, "average": 0.5, "average_every": "epoch"}
@@ -67,7 +88,9 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
 
 def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
     """S4L with a method of this library as its term; its views are added to the weak one."""
-    options: dict[str, Any] = {"views": ("first",) if name == "instdisc" else ("first", "second")}
+    options: dict[str, Any] = {
+        "views": ("first",) if name in ("instdisc", "exemplar_cnn") else ("first", "second")
+    }
     options |= {"local_views": ()} if name in ("dino", "swav") else {}
     options |= {"queue_size": 1280} if scale == "digits" and name in ("moco", "nnclr") else {}  # 16 batches
     config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, **options)})

@@ -581,7 +581,7 @@ IMAGENET = {
         "encoder.sobel": True,
         "total_epochs": 100.0,
         "data.unlabeled.batch_size": 3072,
-        **method(super_clusters=4, clusters=80000, pca_dim=4096, iterations=10, reassign_every="3 epochs"),
+        **method(super_clusters=4, pca_dim=4096, iterations=10, reassign_every="3 epochs"),
         **optim(name="sgd", lr=0.1, lr_scaling="none", weight_decay=1e-5, momentum=0.9, nesterov=False),
         **optim(schedule="constant", warmup_epochs=0.0, warmup_percent=0.0, decay_all=True),
     },

@@ -352,7 +352,10 @@ def _assign(
     Tile by tile, so that the scores [tile, k] are all that is held of N times k numbers.
     """
     k = len(centroids)
-    ordered, offsets = in_slices(centroids, 0.0), in_slices(-0.5 * jnp.sum(centroids**2, axis=1), -jnp.inf)
+    # Distances are those of what is left without a common vector: a large one would leave no digits for them.
+    shift = jnp.zeros(centroids.shape[1]) if spherical else jnp.mean(centroids, axis=0)
+    near = centroids - shift
+    ordered, offsets = in_slices(near, 0.0), in_slices(-0.5 * jnp.sum(near**2, axis=1), -jnp.inf)
     numbers = jax.lax.axis_index(parallel.DATA_AXIS) * len(rows) + jnp.arange(len(rows))
 
     def one(carry: tuple[Array, Array, Array], each: tuple[Array, Array]) -> tuple[tuple, Array]:
@@ -361,7 +364,7 @@ def _assign(
         if spherical:
             norms = jnp.linalg.norm(x, axis=1, keepdims=True)
             x = x / jnp.maximum(norms, jnp.finfo(x.dtype).tiny)
-        labels = first_of_largest(jnp.matmul(x, ordered.T, precision=HIGHEST) + offsets)
+        labels = first_of_largest(jnp.matmul(x - shift, ordered.T, precision=HIGHEST) + offsets)
         distances = jnp.sum((x - centroids[labels]) ** 2, axis=1)
         cluster = jnp.where(is_row, labels, k)  # k is no cluster: padding adds nothing
         if scatter:

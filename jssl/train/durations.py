@@ -90,7 +90,10 @@ def parse(text: str, clock: Clock) -> int:
         return 0
     found = re.fullmatch(r"(\d+(?:\.\d+)?) (steps?|epochs?|examples?|percent)", text)
     if found is None or not float(found[1]) > 0:
-        raise UserError(f"cannot read the length {text!r}: write '1 epoch', '500 steps' or '10 percent'")
+        raise UserError(
+            f"cannot read the length {text!r}: write '1 epoch', '500 steps' or '10 percent'; labels may be given anew "
+            "'100 times' or '100 times, quadratic', too"
+        )
     unit = found[2] if found[2] == "percent" else found[2].rstrip("s") + "s"
     return max(1, clock.steps({f"length_{unit}": float(found[1])}, "length"))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from absl import logging
 from etils import epath
 
@@ -22,7 +23,7 @@ from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.monitor import EVALUATING, Monitor
 from jssl.train.profiler import Profiler
 from jssl.train.program import Program
-from jssl.train.signals import Interrupted
+from jssl.train.signals import Interrupted, signals_stop
 from jssl.train.state import TrainState
 from jssl.types import Batch
 
@@ -152,8 +153,14 @@ def train(
         for step in range(first + 1, clock.total_steps + 1):
             refreshed: Mapping[str, float] = {}
             if extract is not None and step - 1 in program.refreshes:
-                with monitor.paused("refreshing the method with features of all images"):
-                    state, refreshed = program.refresh(state, extract)
+                try:
+                    with monitor.paused("refreshing the method with features of all images"), at_once():
+                        state, refreshed = program.refresh(state, extract)
+                except Interrupted:  # it will be made again, of the same state
+                    if step - 1 > first and not timer.saves(step - 1):
+                        save(step - 1)
+                    checkpointer.wait()
+                    raise Interrupted(step - 1 or None) from None
             waiting = data.seconds_waiting
             batch = next(data)
             if step == 1 and on_first_batch is not None:
@@ -180,6 +187,11 @@ def train(
         checkpointer.wait()
         totals = {**monitor.totals(), "compile_seconds": compile_seconds}
         return Trained(state, totals, history, monitor.seconds_before)
+
+
+def at_once() -> contextlib.AbstractContextManager[None]:
+    """A signal ends what is within; several processes go on, for none may leave the others waiting."""
+    return signals_stop() if jax.process_count() == 1 else contextlib.nullcontext()
 
 
 def _evaluated(history: list[dict[str, float]], step: int) -> bool:

@@ -111,14 +111,25 @@ def without(tree: dict[str, PyTree], names: Sequence[str]) -> dict[str, PyTree]:
 def reset(opt_state: PyTree, fresh: PyTree, params: Params, names: Sequence[str]) -> PyTree:
     """The state of an optimiser in which that of some top-level entries of the parameters begins anew.
 
-    What belongs to no parameter, such as counts of steps, goes on.
+    Counts of steps go on, but for that of Adam's bias correction where all of its moments begin anew.
     """
     paths = {tuple(path) for path, _ in jax.tree_util.tree_leaves_with_path(params) if path[0].key in names}
 
-    def choose(path: Any, old: Array, new: Array) -> Array:
-        return new if any(tuple(path[start:]) in paths for start in range(len(path))) else old
+    def begins(path: Any) -> bool:
+        return any(tuple(path[start:]) in paths for start in range(len(path)))
 
-    return jax.tree_util.tree_map_with_path(choose, opt_state, fresh)
+    def choose(path: Any, old: Any, new: Any) -> Any:
+        if not isinstance(old, optax.ScaleByAdamState):
+            return new if begins(path) else old
+        whole = all(begins(own) for own, _ in jax.tree_util.tree_leaves_with_path(old.mu))
+        moments = (
+            jax.tree_util.tree_map_with_path(choose, *pair) for pair in ((old.mu, new.mu), (old.nu, new.nu))
+        )
+        return optax.ScaleByAdamState(new.count if whole else old.count, *moments)
+
+    return jax.tree_util.tree_map_with_path(
+        choose, opt_state, fresh, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState)
+    )
 
 
 def path_names(params: Params) -> PyTree:
@@ -187,7 +198,12 @@ def make_direction(
 
 
 def make_optimizer(
-    config: Any, clock: Clock, params: Params, auxiliary: Sequence[str] = (), given: Lengths | None = None
+    config: Any,
+    clock: Clock,
+    params: Params,
+    auxiliary: Sequence[str] = (),
+    given: Lengths | None = None,
+    separate: bool = False,
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The whole chain, and the schedule of its learning rate.
 
@@ -199,6 +215,7 @@ def make_optimizer(
       params: the parameters or their shapes.
       auxiliary: entries of them whose gradients neither count for clipping by the global norm nor are clipped.
       given: see `make_schedule`.
+      separate: whether every top-level entry has a state of its own, so that one can begin anew, see `reset`.
 
     Raises:
       UserError: for a group that matches no parameter, or groups that overlap.
@@ -211,11 +228,18 @@ def make_optimizer(
     if config.clip_each_norm:
         parts.append(clip_each(config.clip_each_norm))
     groups, peak = group_of(config, params), peak_lr(config, clock.batch_size)
-    directions = {}
-    for name in ("", *config.groups):
+    directions, labels = (
+        {},
+        {
+            entry: jax.tree.map(lambda name: f"{name}/{entry}" if separate else name, part)  # noqa: B023
+            for entry, part in groups.items()
+        },
+    )
+    for label in sorted(set(jax.tree.leaves(labels))):
+        name = label.partition("/")[0]
         direction = make_direction(config, of["total_steps"], schedule, freeze.get(name, 0))
-        directions[name] = waiting(direction, freeze[name]) if name in freeze else direction
-    parts.append(optax.partition(directions, groups))
+        directions[label] = waiting(direction, freeze[name]) if name in freeze else direction
+    parts.append(optax.partition(directions, labels))
     rates = {
         name: group_rate(group, freeze.get(name, 0), schedule, peak) for name, group in config.groups.items()
     }

@@ -399,7 +399,14 @@ def make_program(
         if for_training:
             optim.warn_of_warmup(config.optim, clock)
         lengths = optim.lengths(config.optim, clock)
-        optimizer_of = functools.partial(optim.make_optimizer, config.optim, clock, params, method.auxiliary)
+        optimizer_of = functools.partial(
+            optim.make_optimizer,
+            config.optim,
+            clock,
+            params,
+            method.auxiliary,
+            separate=bool(method.refresh_every),
+        )
         optimizer_of(lengths)  # which checks it
     return Program(config, info, mesh, clock, streams, views, method, optimizer_of, lengths)
 

@@ -219,3 +219,14 @@ def test_errors(x, k, settings, words):
     with pytest.raises(ValueError, match=words) as error:
         K_MEANS(x, k, **settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
+def test_nearest_is_nearest_however_far_from_zero_all_rows_are(offset):
+    rng = np.random.default_rng(0)
+    x = (offset + rng.normal(size=(400, 8))).astype(np.float32)
+    found = clustering.k_means(x, 10, iterations=3)
+    exact = ((x[:, None].astype(np.float64) - found.centroids.astype(np.float64)) ** 2).sum(-1)
+    chosen = exact[np.arange(len(x)), found.labels]
+    np.testing.assert_allclose(chosen, exact.min(1), rtol=2e-2)
+    assert (found.counts > 0).all()

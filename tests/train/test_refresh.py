@@ -3,6 +3,7 @@ nothing."""
 
 import dataclasses
 import logging
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,13 @@ from jssl.data.datasets import open_data
 from jssl.errors import UserError
 from jssl.methods import METHODS, Method, Output, Refreshed
 from jssl.methods.base import ViewRef, get_view
+from jssl.methods.clustering.deepcluster import DeepCluster
 from jssl.runs import run
 from jssl.runs.extract import UnlabeledExtract
 from jssl.runs.restore import open_run
 from jssl.train import durations, loop, optim, program
 from jssl.train.metrics_file import read_lines
+from jssl.train.signals import Interrupted
 from tests.commands import TINY, called, numbers, started
 from tests.conftest import tiny, tiny_config
 from tests.holds import Hold
@@ -145,6 +148,59 @@ def test_what_is_reset_begins_anew_and_nothing_else(made):
         mine = "classifier" in jax.tree_util.keystr(path)
         np.testing.assert_array_equal(new, begun if mine else old)
     assert optax.tree.norm(moved) > optax.tree.norm(after)
+
+
+def test_adam_begins_anew_too_where_all_of_its_moments_do(made):
+    """Its bias correction, without which the first steps would be several times too long."""
+    prog, _ = made
+    params = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), prog.abstract_state().params)
+    grads = jax.tree.map(lambda x: 0.01 * jnp.ones_like(x), params)
+    update = jax.jit(prog.optimizer.update)
+    fresh = prog.optimizer.init(params)
+    _, expected = update(grads, fresh, params)
+    state = fresh
+    for _ in range(40):
+        _, state = update(grads, state, params)
+    _, after = update(grads, optim.reset(state, fresh, params, ("classifier",)), params)
+    counts = [x.count for x in adams(after)], [x.count for x in adams(expected)]
+    assert sorted(map(int, counts[0])) == [1, 41]
+    assert set(map(int, counts[1])) == {1}
+    for one, other in zip(adams(after), adams(expected)):
+        if int(one.count) == 1:
+            jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def adams(state):
+    """The states of Adam in that of an optimiser."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    return [x for x in leaves if isinstance(x, optax.ScaleByAdamState)]
+
+
+def test_a_signal_within_a_refresh_stops_at_once_and_the_refresh_is_made_again(tmp_path, monkeypatch):
+    config = tiny(jssl.get_config("deepcluster:digits"))
+    config.method.reassign_every, config.data.train = "4 steps", "train[:160]"
+    config.total_steps, config.checkpoint.every_steps = 9, 3
+    jssl.run(config, tmp_path / "whole")
+    refresh, calls = DeepCluster.refresh, []
+
+    def signalled(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return refresh(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepCluster, "refresh", signalled)
+        with pytest.raises(Interrupted, match="saved at step 4"):
+            jssl.run(config, tmp_path / "run")
+    jssl.run(config, tmp_path / "run")
+    whole, stopped = (
+        numbers(read_lines(epath.Path(tmp_path / name / "metrics.jsonl"))) for name in ("whole", "run")
+    )
+    assert whole == stopped
+    jax.tree.map(
+        np.testing.assert_array_equal, open_run(tmp_path / "whole")[2], open_run(tmp_path / "run")[2]
+    )
 
 
 def test_lengths_in_words():

@@ -35,7 +35,7 @@ class DeepCluster(SelfLabeled):
 
     Attributes:
       clusters: how many.
-      pca_dim: principal components.
+      pca_dim: principal components; all, if there are fewer.
       iterations: of k-means.
       balanced: whether all clusters count alike; without, one that is large takes all.
       proj_hidden_dim: width of the hidden layer on top of the encoder.
@@ -61,7 +61,7 @@ class DeepCluster(SelfLabeled):
     @functools.cached_property
     def classifiers(self) -> dict[str, models.Network]:
         """The linear layers that begin anew with the labels."""
-        return {"classifier": models.linear(self.clusters, kernel_init="normal")}
+        return {"clusters": models.linear(self.clusters, kernel_init="normal")}
 
     def check(self, batch: Batch) -> None:
         Method.check(self, batch)
@@ -87,7 +87,7 @@ class DeepCluster(SelfLabeled):
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         images, labels = self.get_views(batch)[0], labels_of(state, batch)[:, 0]
         found, stats = self._forward(params, state, images, ctx)
-        logits = self._classify("classifier", params, found["projector"])
+        logits = self._classify("clusters", params, found["projector"])
         weight = state["weights"][labels] if self.balanced else None
         value = losses.cross_entropy(logits, labels, weight)
         right = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
@@ -110,8 +110,8 @@ class DeepCluster(SelfLabeled):
         after = with_labels(before, found.index, [clusters])
         weights = cluster_weights(clusters, self.clusters)
         state = {**state, "assignments": after, "weights": weights}
-        params = {**params, "classifier": fresh(self, "classifier", key, params)}
-        return Refreshed(params, state, ("classifier",), metrics)
+        params = {**params, "clusters": fresh(self, "clusters", key, params)}
+        return Refreshed(params, state, ("clusters",), metrics)
 
     def _whitened(self, x: np.ndarray) -> np.ndarray:
         dim = min(self.pca_dim, x.shape[1], len(x) - 1)
@@ -119,8 +119,8 @@ class DeepCluster(SelfLabeled):
 
     def _k_means(self, x: np.ndarray, clusters: int, seed: int) -> np.ndarray:
         """Labels int32[N]."""
-        found = clustering.k_means(x, clusters, seed=seed, iterations=self.iterations, mesh=self.mesh)
-        return found.labels
+        few = min(clusters, len(x))  # images that cannot be read are not among them
+        return clustering.k_means(x, few, seed=seed, iterations=self.iterations, mesh=self.mesh).labels
 
     def outputs(
         self, params: Params, state: State, inputs: Array, modality: str = "image"
@@ -155,6 +155,10 @@ class DeeperCluster(DeepCluster):
     clusters: int = settings.size(80000, at_least=2)
     pca_dim: int = settings.size(4096)
     iterations: int = settings.size(10)
+
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        return ("assignments", "sub")
 
     @functools.cached_property
     def classifiers(self) -> dict[str, models.Network]:

@@ -15,6 +15,7 @@ from jssl.methods.clustering.labels import (
     Reassigned,
     assignment_metrics,
     labels_of,
+    mean_of,
     no_labels,
     on_host,
     seed_of,
@@ -120,7 +121,12 @@ class DeepClusterV2(Reassigned, MultiCrop):
             columns.append(each.labels)
             missing = self.clusters - len(each.centroids)
             centroids.append(np.pad(each.centroids, ((0, missing), (0, 0))))
-        metrics = assignment_metrics(before[index, 0], columns[0], extract.labels[index], self.clusters)
+        metrics = mean_of(
+            [
+                assignment_metrics(before[index, head], column, extract.labels[index], self.clusters)
+                for head, column in enumerate(columns)
+            ]
+        )
         state = {
             **state,
             "bank": bank,

@@ -38,7 +38,11 @@ class Reassigned:
         return self.reassign_every
 
     def check_clusters(self, name: str, clusters: int) -> None:
-        """Raises UserError if there are more clusters than images."""
+        """Raises UserError if there are more clusters than images, or labels are never given."""
+        if not self.reassign_every:
+            raise UserError(
+                "method.reassign_every='': without labels there is nothing to learn; write '1 epoch'"
+            )
         if clusters > self.num_examples:
             raise UserError(
                 f"method.{name}: {clusters} clusters are more than the {self.num_examples} images: set less"
@@ -137,6 +141,13 @@ def assignment_metrics(
     if np.any(truth >= 0):
         found["clusters/nmi_classes"] = metrics.nmi(after, truth)
     return found
+
+
+def mean_of(each: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The means of what is logged of several heads; of the largest fraction the largest, so that none hides."""
+    found = {name: float(np.mean([one[name] for one in each if name in one])) for one in each for name in one}
+    largest = "clusters/largest_fraction"
+    return {**found, largest: max(one[largest] for one in each)}
 
 
 def fresh(method: EncoderWithHeads, name: str, key: Array, params: Params) -> Params:

@@ -8,13 +8,16 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
+from jax.sharding import Mesh
 
-from jssl import clustering, losses, models, rng, settings
+from jssl import clustering, losses, models, parallel, rng, settings
 from jssl.methods.base import Context, Extract, Method, Output, Refreshed
 from jssl.methods.clustering.labels import (
     SelfLabeled,
     assignment_metrics,
     labels_of,
+    mean_of,
     no_labels,
     on_host,
 )
@@ -51,7 +54,7 @@ class SeLa(SelfLabeled):
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
-        return {"classifier": models.linear(self.num_heads * self.clusters, kernel_init="normal")}
+        return {"clusters": models.linear(self.num_heads * self.clusters, kernel_init="normal")}
 
     def check(self, batch: Batch) -> None:
         Method.check(self, batch)
@@ -72,7 +75,7 @@ class SeLa(SelfLabeled):
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         images, labels = self.get_views(batch)[0], labels_of(state, batch)
         found, stats = self.forward(params, state["stats"], images, key=ctx.key)
-        logits = found["classifier"].reshape(len(images) * self.num_heads, self.clusters)
+        logits = found["clusters"].reshape(len(images) * self.num_heads, self.clusters)
         value = losses.cross_entropy(logits, labels.ravel())
         right = jnp.mean(jnp.argmax(logits, axis=-1) == labels.ravel())
         return value, self.output({**state, "stats": stats}, batch, found, {"clusters/top1": right})
@@ -86,37 +89,53 @@ class SeLa(SelfLabeled):
         found = extract.training(params, state, self.training_features, key)
         number, many = int(state["refreshed"]), self.heads_per_refresh or self.num_heads
         assignments = on_host(state["assignments"], self.mesh)
-        objectives, metrics = [], {}
+        mesh = parallel.make_mesh(jax.devices()[:1]) if self.mesh is None else self.mesh
+        x = parallel.put_rows(parallel.pad_rows(found.x, mesh.size), mesh)
+        log_p_of = jax.jit(self.log_probabilities, out_shardings=parallel.batch_sharding(mesh))
+        results, each = [], []
         for head in sorted({(number * many + i) % self.num_heads for i in range(many)}):
-            labels, objective = self._labels(params["classifier"]["dense"], found.x, head)
+            log_p = log_p_of(params["clusters"], x, jnp.int32(head))[: len(found.x)]
+            labels, objective, error = self._labels(log_p, mesh)
             before = assignments[found.index, head]
-            metrics = assignment_metrics(before, labels, found.labels, self.clusters)
+            each.append(assignment_metrics(before, labels, found.labels, self.clusters))
+            results.append((objective, error))
             assignments[found.index, head] = labels
-            objectives.append(objective)
         unseen = np.setdiff1d(np.arange(len(assignments)), found.index)
         assignments[unseen] = -1
-        metrics["clusters/objective"] = float(np.mean(objectives))
+        metrics = mean_of(each)
+        metrics["clusters/objective"], metrics["clusters/sinkhorn_error"] = map(
+            float, np.mean(results, axis=0)
+        )
         state = {**state, "assignments": assignments, "refreshed": state["refreshed"] + 1}
         return Refreshed(params, state, metrics=metrics)
 
-    def _labels(self, layer: Params, x: np.ndarray, head: int) -> tuple[np.ndarray, float]:
-        """New labels int32[N] of one head, and the mean of -log of their probabilities."""
-        part = slice(head * self.clusters, (head + 1) * self.clusters)
-        scores = jnp.matmul(x, layer["kernel"][:, part], precision=jax.lax.Precision.HIGHEST)
-        log_p = jax.nn.log_softmax(scores + layer["bias"][part])
+    def log_probabilities(self, params: Params, x: Array, head: Array) -> Array:
+        """Log-probabilities of the classes of a head, float32[N, K], of features."""
+        layer = self.networks["clusters"]
+        scores = layer.apply(params, {}, x, train=False)[0].reshape(len(x), self.num_heads, self.clusters)
+        return jax.nn.log_softmax(jnp.take(scores, head, axis=1))
+
+    def _labels(self, log_p: Array, mesh: Mesh) -> tuple[np.ndarray, float, float]:
+        """New labels int32[N], the mean of -log of their probabilities, and the error of Sinkhorn-Knopp."""
         if not self.equal_sizes:
-            return np.asarray(jnp.argmax(log_p, axis=1), np.int32), float(-jnp.mean(jnp.max(log_p, axis=1)))
+            labels = jnp.argmax(log_p, axis=1).astype(jnp.int32)
+            return parallel.whole(labels, mesh), float(-jnp.mean(jnp.max(log_p, axis=1))), 0.0
         found = clustering.optimal_assignment(
-            log_p, sharpness=self.sharpness, tolerance=self.tolerance, mesh=self.mesh
+            log_p, sharpness=self.sharpness, tolerance=self.tolerance, mesh=mesh
         )
-        return found.labels, found.objective
+        if found.error > self.tolerance:
+            logging.warning(
+                "SeLa: after %d iterations the sizes of classes are not equal yet (error %.3g, method.tolerance=%g)",
+                *(found.iterations, found.error, self.tolerance),
+            )
+        return found.labels, found.objective, found.error
 
     def outputs(
         self, params: Params, state: State, inputs: Array, modality: str = "image"
     ) -> dict[str, Array]:
         found = super().outputs(params, state, inputs, modality)
-        layer = self.networks["classifier"]
-        scores = layer.apply(params["classifier"], {}, found["features"], train=False)[0]
+        layer = self.networks["clusters"]
+        scores = layer.apply(params["clusters"], {}, found["features"], train=False)[0]
         return {**found, "assignments": jax.nn.softmax(scores[:, : self.clusters])}
 
     def collapse_causes(self) -> tuple[str, ...]:

@@ -38,11 +38,11 @@ class ExemplarCNN(EncoderWithHeads):
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
-        return {"classifier": models.linear(padded_rows(self.num_examples), kernel_init="normal")}
+        return {"exemplars": models.linear(padded_rows(self.num_examples), kernel_init="normal")}
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        return ("classifier",)
+        return ("exemplars",)
 
     def check(self, batch: Batch) -> None:
         Method.check(self, batch)
@@ -56,8 +56,8 @@ class ExemplarCNN(EncoderWithHeads):
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         index = batch["unlabeled"]["index"]
         found, stats = self.forward(params, state["stats"], self.get_views(batch)[0], key=ctx.key)
-        there = jnp.arange(found["classifier"].shape[1]) < self.num_examples
-        logits = jnp.where(there, found["classifier"], NEVER)
+        there = jnp.arange(found["exemplars"].shape[1]) < self.num_examples
+        logits = jnp.where(there, found["exemplars"], NEVER)
         value = losses.cross_entropy(logits, index)
         right = jnp.mean(jnp.argmax(logits, axis=-1) == index)
         return value, self.output({**state, "stats": stats}, batch, found, {"exemplar/top1": right})

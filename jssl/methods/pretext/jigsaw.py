@@ -104,11 +104,11 @@ def permutation_set(tiles: int, count: int, seed: int = 0) -> np.ndarray:
         raise ValueError(f"there are no {count} permutations of {tiles} tiles, which are at most 9")
     candidates = np.array(list(itertools.permutations(range(tiles))), np.uint8)
     candidates = np.random.default_rng(seed).permutation(candidates).T.copy()
-    distance = np.zeros(candidates.shape[1], np.int64)  # the sum over those chosen
+    distance = np.zeros(candidates.shape[1], np.int32)  # the sum over those chosen
     chosen = [0]
     for _ in range(count - 1):
         for own, newest in zip(candidates, candidates[:, chosen[-1]]):
-            distance += own != newest
+            distance += (own != newest).view(np.uint8)
         distance[chosen[-1]] = -(count * tiles)
         chosen.append(int(np.argmax(distance)))
     return candidates[:, chosen].T.astype(np.int32)

@@ -130,11 +130,11 @@ class SemiSupervised(Method):
         if "labeled" in batch and not self.classes:
             raise UserError("S4L learns from labels: the data have none, or data.labels='none'")
         for name, term in self.terms.items():
-            term.method.check(batch)
             if term.method.refresh_every:
                 raise UserError(
                     f"method.terms.{name}: {type(term.method).__name__} is refreshed; it can be no term"
                 )
+            term.method.check(batch)
             if term.uses_classifier and "labeled" not in batch:
                 raise UserError(
                     f"method.terms.{name} learns from a classifier that nothing teaches: set data.labeled.batch_size"

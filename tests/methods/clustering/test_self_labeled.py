@@ -110,9 +110,9 @@ def test_deepcluster_gives_the_clusters_of_whitened_features_before_the_last_rel
     np.testing.assert_array_equal(state["assignments"][: EXAMPLES - 3, 0], own)
     assert (np.asarray(state["assignments"])[EXAMPLES - 3 :] == -1).all()
     np.testing.assert_array_equal(state["weights"], labels.cluster_weights(own, 5))
-    assert found.reset == ("classifier",)
-    kernel = np.asarray(params["classifier"]["dense"]["kernel"])
-    assert np.std(kernel) < 0.02 < np.std(before["classifier"]["dense"]["kernel"])
+    assert found.reset == ("clusters",)
+    kernel = np.asarray(params["clusters"]["dense"]["kernel"])
+    assert np.std(kernel) < 0.02 < np.std(before["clusters"]["dense"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, params["projector"], before["projector"])
 
 
@@ -123,7 +123,7 @@ def test_the_loss_of_deepcluster_is_a_weighted_cross_entropy(balanced):
     rows = vectors(1)
     value, output = loss_of(method, params, state, rows, context())
     h, _ = forward(method, {n: params[n] for n in ("encoder", "projector")}, state["stats"], listed(rows)[0])
-    dense = params["classifier"]["dense"]
+    dense = params["clusters"]["dense"]
     log_p = log_softmax(np.maximum(np.asarray(h["projector"]), 0) @ np.asarray(dense["kernel"]))
     own = np.asarray(state["assignments"])[np.asarray(rows["unlabeled"]["index"]), 0]
     weight = np.asarray(state["weights"])[own] if balanced else 1.0
@@ -201,7 +201,7 @@ def test_without_equal_sizes_the_labels_of_sela_are_the_likeliest_ones():
     free = dataclasses.replace(SELA, equal_sizes=False)
     _, state, _, params = refreshed(free)
     h, _ = forward(free, {"encoder": params["encoder"]}, state["stats"], listed(Extracted(free).batch())[0])
-    dense = params["classifier"]["dense"]
+    dense = params["clusters"]["dense"]
     scores = np.asarray(h["encoder"]) @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
     expected = scores.reshape(EXAMPLES, 3, 4).argmax(-1)[: EXAMPLES - 3]
     np.testing.assert_array_equal(np.asarray(state["assignments"])[: EXAMPLES - 3], expected)
@@ -213,7 +213,7 @@ def test_the_loss_of_sela_is_the_mean_over_heads():
     rows = vectors(1)
     value, _ = loss_of(SELA, params, state, rows, context())
     h, _ = forward(SELA, params, state["stats"], listed(rows)[0])
-    log_p = log_softmax(np.asarray(h["classifier"]).reshape(8, 3, 4))
+    log_p = log_softmax(np.asarray(h["clusters"]).reshape(8, 3, 4))
     own = np.asarray(state["assignments"])[np.asarray(rows["unlabeled"]["index"])]
     each = -np.take_along_axis(log_p, own[..., None], -1)
     np.testing.assert_allclose(value, each.mean(), rtol=1e-5)
@@ -233,8 +233,7 @@ def test_the_bank_of_deepcluster_v2_is_filled_clustered_and_follows_the_embeddin
     rows = vectors(4)
     index = np.asarray(rows["unlabeled"]["index"])
     value, output = loss_of(V2, params, state, rows, context())
-    h, _ = forward(V2, params, state["stats"], np.concatenate(listed(rows)))
-    del h  # statistics are those of sizes and of all crops: the oracle takes the method's own embeddings
+    # Statistics are those of all crops: the oracle takes the method's own embeddings.
     found, _ = V2.forward_multicrop(params, state["stats"], listed(rows), None)
     z = np.stack([np.asarray(each["projector"]) for each in found], 1)
     z = z / np.linalg.norm(z, axis=-1, keepdims=True)
@@ -252,3 +251,18 @@ def test_more_clusters_than_images_are_a_line_before_training(method):
     many = dataclasses.replace(method, clusters=EXAMPLES + 1)
     with pytest.raises(UserError, match=f"clusters are more than the {EXAMPLES} images: set less"):
         many.check(vectors(4 if method is V2 else 1))
+
+
+def test_labels_that_are_never_given_are_a_line_before_training():
+    for method, views in ((DEEP, 1), (DEEPER, 1), (SELA, 1), (V2, 4)):
+        with pytest.raises(
+            UserError, match=r"method\.reassign_every='': without labels there is nothing to learn"
+        ):
+            dataclasses.replace(method, reassign_every="").check(vectors(views))
+
+
+def test_fewer_readable_images_than_clusters_are_fewer_clusters():
+    many = dataclasses.replace(DEEP, clusters=EXAMPLES)
+    params, state = start(many, vectors(1))
+    found = many.refresh(params, state, Extracted(many), KEY)
+    assert np.asarray(found.state["assignments"]).max() < EXAMPLES - 3

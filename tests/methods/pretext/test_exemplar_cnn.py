@@ -14,7 +14,7 @@ def test_the_loss_is_that_of_the_images_numbers_among_all_images():
     params = moved(params)
     value, _ = loss_of(method, params, state, rows, context())
     h, _ = forward(method, params, state["stats"], listed(rows)[0])
-    logits = np.asarray(h["classifier"], np.float64)[:, :40]
+    logits = np.asarray(h["exemplars"], np.float64)[:, :40]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     index = np.asarray(rows["unlabeled"]["index"])
     np.testing.assert_allclose(value, -log_p[np.arange(8), index].mean(), rtol=1e-5)
