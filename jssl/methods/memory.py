@@ -93,7 +93,13 @@ def make_bank(key: Array, num_examples: int, dim: int, multiple: int = 256) -> A
 
 
 def padded_rows(num_examples: int, multiple: int = 256) -> int:
-    """Rows of what has one for every image and is split over any usual number of devices."""
+    """Rows of what has one for every image and is split over any usual number of devices.
+
+    Example:
+      >>> from jssl.methods import memory
+      >>> memory.padded_rows(1000)
+      1024
+    """
     return -(-num_examples // multiple) * multiple
 
 

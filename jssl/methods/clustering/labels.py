@@ -105,8 +105,8 @@ def cluster_weights(labels: np.ndarray, clusters: int) -> np.ndarray:
     Example:
       >>> import numpy as np
       >>> from jssl.methods.clustering import labels
-      >>> labels.cluster_weights(np.array([0, 0, 0, 2]), 3).round(2).tolist()
-      [0.67, 0.0, 2.0]
+      >>> labels.cluster_weights(np.array([0, 0, 2, 2]), 3).tolist()
+      [1.0, 0.0, 1.0]
     """
     counts = np.bincount(labels[labels >= 0], minlength=clusters)
     weights = counts.sum() / (np.maximum(counts, 1) * max(1, np.count_nonzero(counts)))

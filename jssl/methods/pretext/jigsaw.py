@@ -97,7 +97,7 @@ def permutation_set(tiles: int, count: int, seed: int = 0) -> np.ndarray:
     Example:
       >>> from jssl.methods.pretext import jigsaw
       >>> table = jigsaw.permutation_set(4, 3)
-      >>> jigsaw.hamming_distances(table).min()  # no tile is where it is in another one
+      >>> int(jigsaw.hamming_distances(table).min())  # no tile is where it is in another one
       4
     """
     if not 1 <= count <= math.factorial(tiles) or tiles > LARGEST_GRID**2:
