@@ -156,29 +156,37 @@ def test_stop_and_resume_is_as_never_stopped(tmp_path, monkeypatch, finished):
         }
 
 
-def test_an_evaluation_that_a_signal_puts_off_is_made_when_the_run_goes_on(tmp_path, monkeypatch):
+def test_an_evaluation_that_a_signal_breaks_off_or_puts_off_is_made_when_the_run_goes_on(
+    tmp_path, monkeypatch
+):
     config = tiny_config(
         total_steps=8, evals__every_steps=3, evals__every_percent=0.0, evals__baselines=False
     )
     jssl.run(config, tmp_path / "whole")
+    extract = suite.extract_source
+
+    def signalled(*args):
+        signal.raise_signal(signal.SIGTERM)
+        return extract(*args)
 
     def stop_at_five(self, step):
         if step == 5:
             signal.raise_signal(signal.SIGINT)
         return False
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Timer, "saves", stop_at_five)
-        with pytest.raises(Interrupted) as stopped:
-            jssl.run(config, tmp_path / "parts")
-    assert stopped.value.step == 6
-    assert "val/knn/top1" not in lines(tmp_path / "parts")[-1]
+    for step, owner, name, function in (
+        (3, suite, "extract_source", signalled),
+        (6, loop.Timer, "saves", stop_at_five),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, function)
+            with pytest.raises(Interrupted, match=f"saved at step {step}"):
+                jssl.run(config, tmp_path / "parts")
+        assert "val/knn/top1" not in lines(tmp_path / "parts")[-1]
     jssl.run(config, tmp_path / "parts")
-    evaluated = [
-        [line["step"] for line in lines(tmp_path / name) if "val/knn/top1" in line]
-        for name in ("whole", "parts")
-    ]
-    assert evaluated == [[3, 6], [3, 6]]
+    whole, parts = (numbers(lines(tmp_path / name)) for name in ("whole", "parts"))
+    assert whole == parts
+    assert [line["step"] for line in parts if "val/knn/top1" in line] == [3, 6]
     same(params_of(tmp_path / "whole"), params_of(tmp_path / "parts"))
 
 
@@ -224,27 +232,6 @@ def went_on(half_done, tmp_path_factory):
     shutil.copytree(folder, copy)
     jssl.run(config, copy)
     return params_of(copy)
-
-
-def test_a_signal_ends_an_evaluation_which_is_made_up_for(tmp_path, monkeypatch):
-    config = tiny_config(total_steps=8, evals__every_steps=4, checkpoint__every_steps=3)
-    never_stopped, folder = tmp_path / "whole", tmp_path / "run"
-    jssl.run(config, never_stopped)
-    extract = suite.extract_source
-
-    def signalled(*args):
-        signal.raise_signal(signal.SIGTERM)
-        return extract(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(suite, "extract_source", signalled)
-        with pytest.raises(Interrupted, match="saved at step 4"):
-            jssl.run(config, folder)
-    assert not any("val/knn/top1" in line for line in lines(folder))
-    jssl.run(config, folder)
-    assert numbers(lines(folder)) == numbers(lines(never_stopped))
-    assert any("val/knn/top1" in line for line in lines(folder))
-    same(params_of(folder), params_of(never_stopped))
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])

@@ -128,7 +128,7 @@ def validated_program(config, mesh):
             {"total_epochs": 1.0},
             "total_steps=6 and total_epochs=1|total_epochs=1 and total_steps=6",
         ),
-        ({"total_steps": -5}, "total_steps=-5 must be a finite number, 0 or more"),
+        ({"total_steps": -5}, "total_steps=-5 must be 0 or more"),
         ({"data__unlabeled__batch_size": 12}, r"multiple of the 8 device.*try 16"),
         (
             {"data__unlabeled__batch_size": 0},
