@@ -89,6 +89,7 @@ def extract_source(
     apply: Callable[[Array], Array | np.ndarray],
     source: Source,
     stop: Callable[[], bool] = never,
+    bad_images: BadImages | None = None,
 ) -> Features:
     """Features of all readable images of a source, made square on the host where the program's data are."""
     from jssl.data.pipeline import BadImages, EvalBatches
@@ -96,7 +97,8 @@ def extract_source(
     data, evals = program.config.data, program.config.evals
     crop = program.main.host_crops or source.image_shape is None
     batches = EvalBatches(source, evals.batch_size, program.uncropped_size if crop else None)
-    bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
+    if bad_images is None:
+        bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
     return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads, stop)
 
 

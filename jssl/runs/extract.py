@@ -13,6 +13,7 @@ import numpy as np
 from jssl import parallel, rng
 from jssl.data.datasets import Data
 from jssl.data.pipeline import BadImages, DeviceIterator, TrainBatches
+from jssl.data.sources import Source
 from jssl.data.streams import augmented
 from jssl.evaluation.extract import Features, extract_source
 from jssl.train.program import Program
@@ -29,13 +30,21 @@ class UnlabeledExtract:
 
     @property
     def labels(self) -> np.ndarray:
-        source = self.data.unlabeled()[0]
-        found = source.labels()
-        return np.full(len(source), -1, np.int32) if found is None else found
+        found = self._source.labels()
+        return np.full(len(self._source), -1, np.int32) if found is None else found
 
     def __call__(self, params: Params, state: State, output: str = "features") -> Features:
         function = functools.partial(self.program.output(output), params, state)
-        return extract_source(self.program, function, self.data.unlabeled()[0])
+        return extract_source(self.program, function, self._source, bad_images=self._bad_images)
+
+    @functools.cached_property
+    def _source(self) -> Source:
+        return self.data.unlabeled()[0]
+
+    @functools.cached_property
+    def _bad_images(self) -> BadImages:
+        """Each is named once; training is what they may stop."""
+        return BadImages(self._source, max_fraction=1.0)
 
     def training(
         self,
@@ -45,13 +54,12 @@ class UnlabeledExtract:
         key: Array,
     ) -> Features:
         prog, stream = self.program, self.program.streams["unlabeled"]
-        source, options = self.data.unlabeled()[0], prog.config.data
+        source, options = self._source, prog.config.data
         count, steps = len(source), math.ceil(len(source) / stream.batch_size)
         seed = int(jax.random.bits(rng.derive(key, "order")))
         crops = stream.views if stream.host_crops else None
         batches = TrainBatches(source, stream.batch_size, seed, steps, crop_specs=crops)
-        bad_images = BadImages(source, max_fraction=1.0)  # training counts them
-        reads = DeviceIterator(batches, prog.mesh, bad_images, options.workers, options.threads)
+        reads = DeviceIterator(batches, prog.mesh, self._bad_images, options.workers, options.threads)
         found, seen = np.empty((0, 0), np.float32), np.zeros(count, bool)
         compiled = self._compiled(function)
         for step, batch in enumerate(reads):

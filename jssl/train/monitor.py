@@ -137,7 +137,8 @@ class Monitor:
     def _write_training(self, step: int, extra: Mapping[str, float]) -> None:
         values = {name: value for name, value in self.flush().items() if name != "step"}
         values |= {"epoch": step / self._epoch, **self._throughput.since_last(), **extra}
-        if self._collapses(step, values) or self._collapses.evaluated(step, extra):
+        of_all = {**extra, **{name: value for name, value in values.items() if name == "lr"}}
+        if self._collapses(step, values) or self._collapses.evaluated(step, of_all):
             values["collapsed"] = 1.0
         self.write(step, values)
         parts = [f"epoch {values['epoch']:.1f}", f"loss {values['loss']:.4f}"]
