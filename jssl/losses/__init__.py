@@ -28,6 +28,7 @@ from jssl.losses.pseudo import (
     softmatch_weights,
     weighted_cross_entropy,
 )
+from jssl.losses.reconstruction import masked_mse, normalize_patches, patch_moments
 from jssl.losses.redundancy import barlow_twins, vicreg
 from jssl.losses.ring import Ring
 from jssl.losses.similarity import DENSE, Blockwise, Dense, Similarity
@@ -54,9 +55,12 @@ __all__ = [
     "info_nce",
     "instance_discrimination",
     "kl_divergence",
+    "masked_mse",
     "normalize",
+    "normalize_patches",
     "normalized_mse",
     "nt_xent",
+    "patch_moments",
     "pseudo_labels",
     "pseudo_labels_of",
     "self_adaptive_fairness",

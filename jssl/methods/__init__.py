@@ -28,6 +28,7 @@ from jssl.methods.contrastive.simclr import SimCLR
 from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
+from jssl.methods.generative.mae import MAE
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -67,6 +68,7 @@ METHODS: dict[str, type[Method]] = {
     "freematch": FreeMatch,
     "instdisc": InstDisc,
     "jigsaw": Jigsaw,
+    "mae": MAE,
     "mean_teacher": MeanTeacher,
     "mixmatch": MixMatch,
     "moco": MoCo,

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
+from jssl.models.decoders import PatchDecoder
 from jssl.models.filters import Sobel
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
@@ -34,6 +35,7 @@ __all__ = [
     "encoder_defaults",
     "linear",
     "mlp",
+    "patch_decoder",
     "prototypes",
     "record",
     "resnet18",
@@ -43,6 +45,7 @@ __all__ = [
     "resnet152",
     "vit_b",
     "vit_l",
+    "vit_mini",
     "vit_s",
     "vit_ti",
     "wrn_28_2",
@@ -60,6 +63,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet50": ("resnet", {"stage_sizes": (3, 4, 6, 3), "bottleneck": True}),
     "resnet101": ("resnet", {"stage_sizes": (3, 4, 23, 3), "bottleneck": True}),
     "resnet152": ("resnet", {"stage_sizes": (3, 8, 36, 3), "bottleneck": True}),
+    "vit_mini": ("vit", {"features": 128, "layers": 4}),
     "vit_ti": ("vit", {"features": 192, "layers": 12}),
     "vit_s": ("vit", {"features": 384, "layers": 12}),
     "vit_b": ("vit", {"features": 768, "layers": 12}),
@@ -206,6 +210,29 @@ def prototypes(count: int, learn_norms: bool = False) -> Network:
     return Network(settings.make(Prototypes, {"count": count, "learn_norms": learn_norms}, "prototypes"))
 
 
+def patch_decoder(
+    outputs: int, features: int, layers: int, heads: int, class_token: bool, dtype: str = "float32"
+) -> Network:
+    """Builds MAE's decoder, tokens and `restore` to float32 [B, N, outputs]; see `decoders.PatchDecoder`.
+
+    Raises:
+      UserError: for sizes less than 1, or features that do not divide by 4 and into heads.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> decoder = models.patch_decoder(12, features=16, layers=1, heads=2, class_token=False)
+      >>> tokens, restore = jax.numpy.zeros((2, 1, 8)), jax.numpy.zeros((2, 4), int)
+      >>> params, _ = jax.eval_shape(decoder.init, jax.random.key(0), tokens, restore)
+      >>> params["pixels"]["kernel"].shape
+      (16, 12)
+    """
+    given = {"features": features, "layers": layers, "heads": heads, "class_token": class_token}
+    if features % 4 or features % heads:
+        raise UserError(f"decoder: {features} features must divide by 4 and into {heads} heads")
+    return Network(settings.make(PatchDecoder, given, "decoder", outputs=outputs, dtype=_dtype(dtype)))
+
+
 def _options(module: type[nn.Module]) -> dict[str, Any]:
     """The fields of a module that a config may set: those with a default."""
     return settings.defaults(module, without=("dtype", "parent", "name"))
@@ -294,6 +321,7 @@ resnet34 = _named("resnet34", "ResNet-34 without its classifier", "512 * width")
 resnet50 = _named("resnet50", "ResNet-50 without its classifier", "2048 * width")
 resnet101 = _named("resnet101", "ResNet-101 without its classifier", "2048 * width")
 resnet152 = _named("resnet152", "ResNet-152 without its classifier", "2048 * width")
+vit_mini = _named("vit_mini", "A small vision transformer of 4 blocks, for CPUs", "128")
 vit_ti = _named("vit_ti", "Vision transformer ViT-Ti of 12 blocks", "192")
 vit_s = _named("vit_s", "Vision transformer ViT-S of 12 blocks", "384")
 vit_b = _named("vit_b", "Vision transformer ViT-B of 12 blocks", "768")

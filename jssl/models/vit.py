@@ -230,6 +230,18 @@ class ViT(nn.Module):
         """All tokens after the final layer norm, float32 [B, N, D]; the class token, if there is one, first."""
         return self.encode(self.embed(x), train, self._grid(x))
 
+    def visible(self, x: Array, keep: Array, train: bool) -> Array:
+        """Tokens of some patches alone, which see no other ones: float32 [B, V, D], the class token first.
+
+        Args:
+          x: images [B, H, W, C].
+          keep: positions of those patches, int[B, V].
+          train: as everywhere.
+        """
+        prefix, patches = jnp.split(self.embed(x), [int(self.pool == "cls")], axis=1)
+        chosen = jnp.take_along_axis(patches, keep[..., None], axis=1)
+        return self.encode(jnp.concatenate([prefix, chosen], axis=1), train)
+
     def feature_map(self, x: Array, train: bool) -> Array:
         """The tokens of the patches where they lie, float32 [B, h, w, D]."""
         rows, cols = self._grid(x)

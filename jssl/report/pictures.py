@@ -97,15 +97,29 @@ def views_grid(
       dtype: 'uint8' or 'uint16', that the views were made of.
     """
     limits = contrast([*([] if originals is None else [originals]), *views.values()], dtype)
-    columns = [] if originals is None else [("original", originals)]
-    columns += list(views.items())
-    rows = len(columns[0][1])
+    columns = {**({} if originals is None else {"original": originals}), **views}
+    _columns(path, columns, "What the augmentation does to the first batch", limits)
+
+
+def reconstructions(path: epath.Path, columns: Mapping[str, np.ndarray]) -> None:
+    """One row an image: what a method sees of it, what it fills in, and the truth.
+
+    Args:
+      path: PNG to write.
+      columns: by title float[n, S, S, C] in [0, 1].
+    """
+    _columns(path, columns, "What is filled in, of test images", contrast(list(columns.values()), "uint8"))
+
+
+def _columns(path: epath.Path, columns: Mapping[str, np.ndarray], title: str, limits: Limits) -> None:
+    """A grid of images: a column by title, a row an image."""
+    rows = len(next(iter(columns.values())))
     figure = Figure(figsize=(1.3 * len(columns), 1.3 * rows))
     grid = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (title, images) in enumerate(columns):
+    for column, (name, images) in enumerate(columns.items()):
         for row in range(rows):
-            show(grid[row, column], images[row], title if row == 0 else "", limits)
-    figure.suptitle("What the augmentation does to the first batch", fontsize=9, y=1.0)
+            show(grid[row, column], images[row], name if row == 0 else "", limits)
+    figure.suptitle(title, fontsize=9, y=1.0)
     figure.set_layout_engine("tight", pad=0.3)
     save(figure, path)
 

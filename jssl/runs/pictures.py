@@ -154,6 +154,32 @@ def draw_clusters(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
         pictures.clusters(folder / "clusters.png", found.x, images, SHOWN)
 
 
+def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Draws some test images, what is hidden of them, and what the method fills in; nothing for methods that do not."""
+    prog, source = evaluator.program, evaluator.query
+    shapes = output_shapes(prog.method, state.params, state.method_state, prog.views)
+    if not prog.config.log.pictures or "reconstruction" not in shapes:
+        return
+    count = min(SHOWN, len(source))
+    some = source.take(np.arange(count) * len(source) // count)
+    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
+    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
+    images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+    arrays = (state.params, state.method_state)
+    found = {name: np.asarray(prog.output(name)(*arrays, images)) for name in ("masked", "reconstruction")}
+    if not parallel.is_main_process() or not len(images):
+        return
+    from jssl.report import pictures
+
+    mean, std = np.asarray(prog.main.mean), np.asarray(prog.main.std)
+    seen = augment.to_float(
+        augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
+    )
+    columns = {"visible": found["masked"] * std + mean, "filled in": found["reconstruction"] * std + mean}
+    with drawing("reconstruction.png"):
+        pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
+
+
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Draws the attention of the class token in the last block, head by head; nothing for encoders that have none."""
     prog, source = evaluator.program, evaluator.query

@@ -28,6 +28,7 @@ from jssl.runs.pictures import (
     draw_curves,
     draw_features,
     draw_figures,
+    draw_reconstruction,
     draw_views,
 )
 from jssl.runs.restore import make_program
@@ -166,6 +167,7 @@ def _finish(
         draw_features(evaluator, trained.state, folder)
         draw_attention(evaluator, trained.state, folder)
         draw_clusters(evaluator, trained.state, folder)
+        draw_reconstruction(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

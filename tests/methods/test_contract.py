@@ -16,6 +16,8 @@ from jssl.methods import Context, OnlineProbe, RunInfo, make_method
 from tests.conftest import METHODS, SMALL_SIZES
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
+VIT = models.encoder({"name": "vit_mini", "vit": {"patch_size": 4, "image_size": 8, "heads": 2}})
+ENCODERS = {"mae": VIT}  # where a ConvNet does not do
 ROWS = 16
 # The variants of a method that compute something else.
 VARIANTS = {
@@ -108,7 +110,9 @@ def one_step(method):
 
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
 def started(request):
-    method = make_method(config_of(request.param), RunInfo(ENCODER, num_examples=EXAMPLES))
+    method = make_method(
+        config_of(request.param), RunInfo(ENCODERS.get(request.param, ENCODER), num_examples=EXAMPLES)
+    )
     method.check(batch(request.param))
     params, state = method.init(KEY, batch(request.param))
     if method.refresh_every:

@@ -1,0 +1,83 @@
+"""Images as sequences of square patches, and which of them are hidden."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jssl.types import Array
+
+
+def patchify(images: Array, size: int) -> Array:
+    """Cuts images into patches, row by row: float[B, H, W, C] to [B, H / size * W / size, size * size * C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import patches
+      >>> image = jnp.arange(16).reshape(1, 4, 4, 1)
+      >>> patches.patchify(image, 2)[0, 1].tolist()  # the upper right one
+      [2, 3, 6, 7]
+    """
+    batch, height, width, channels = images.shape
+    x = images.reshape(batch, height // size, size, width // size, size, channels).swapaxes(2, 3)
+    return x.reshape(batch, -1, size * size * channels)
+
+
+def unpatchify(patches: Array, size: int, height: int, width: int) -> Array:
+    """Undoes `patchify`: [B, N, size * size * C] to [B, height, width, C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment.patches import patchify, unpatchify
+      >>> image = jnp.arange(24).reshape(1, 4, 6, 1)
+      >>> bool((unpatchify(patchify(image, 2), 2, 4, 6) == image).all())
+      True
+    """
+    x = patches.reshape(len(patches), height // size, width // size, size, size, -1).swapaxes(2, 3)
+    return x.reshape(len(patches), height, width, -1)
+
+
+class Masking(NamedTuple):
+    """Which patches of every image are hidden; as many of each.
+
+    Attributes:
+      keep: positions of those that are not, in the order in which an encoder sees them, int32[B, V].
+      restore: where each patch is in the sequence of visible ones and then hidden ones, int32[B, N].
+      hidden: bool[B, N].
+    """
+
+    keep: Array
+    restore: Array
+    hidden: Array
+
+
+def random_masking(keys: Array, count: int, ratio: float) -> Masking:
+    """Hides random patches, drawn for each image on its own.
+
+    Args:
+      keys: a random key for every image, [B].
+      count: patches of an image.
+      ratio: part of them that is hidden, in (0, 1); one at least is, and one at least is not, see `kept`.
+
+    References:
+      He et al., Masked Autoencoders Are Scalable Vision Learners, 2021, section 3. https://arxiv.org/abs/2111.06377
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import patches
+      >>> found = patches.random_masking(jax.random.split(jax.random.key(0), 2), count=8, ratio=0.75)
+      >>> found.keep.shape, found.hidden.sum(axis=1).tolist()
+      ((2, 2), [6, 6])
+    """
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+    order = jnp.argsort(noise, axis=1)
+    restore = jnp.argsort(order, axis=1)
+    visible = kept(count, ratio)
+    return Masking(order[:, :visible], restore, restore >= visible)
+
+
+def kept(count: int, ratio: float) -> int:
+    """How many of so many patches are not hidden: between 1 and all but one."""
+    return min(max(1, int(count * (1 - ratio))), count - 1)

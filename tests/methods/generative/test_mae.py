@@ -1,0 +1,132 @@
+"""MAE: what is hidden, what the encoder sees, and the loss."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl import losses, models
+from jssl.data.augment import patches
+from jssl.errors import UserError
+from jssl.methods import Context
+from jssl.methods.generative.mae import MAE
+from tests.methods.reference import start
+from tests.methods.test_contract import ENCODER, VIT
+
+KEY = jax.random.key(0)
+METHOD = MAE(VIT, decoder_dim=8, decoder_layers=1, decoder_heads=2, mask_ratio=0.5)
+
+
+def rows_of(images):
+    images = jnp.asarray(images, jnp.float32)
+    return {"unlabeled": {"views": {"first": (images,)}, "index": jnp.arange(len(images), dtype=jnp.int32)}}
+
+
+def noise(rows=6, side=8, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, side, side, 3))
+
+
+def context():
+    return Context(KEY, jnp.zeros((), jnp.int32), jnp.zeros(()))
+
+
+def test_hidden_and_visible_patches_are_all_and_unshuffling_undoes_shuffling():
+    keys = jax.random.split(KEY, 50)
+    found = patches.random_masking(keys, 16, 0.75)
+    assert found.keep.shape == (50, 4)
+    assert (np.asarray(found.hidden).sum(1) == 12).all()
+    for row in range(50):
+        visible = np.flatnonzero(~np.asarray(found.hidden[row]))
+        assert sorted(np.asarray(found.keep[row]).tolist()) == visible.tolist()
+    x = np.arange(16)
+    order = np.argsort(np.asarray(found.restore), axis=1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(x[order], np.asarray(found.restore), 1), np.tile(x, (50, 1))
+    )
+    times = np.asarray(found.hidden).mean(0)
+    assert abs(times - 0.75).max() < 0.25  # every place is hidden about as often
+    assert [patches.kept(16, ratio) for ratio in (0.99, 0.75, 0.01)] == [1, 4, 15]
+
+
+def test_the_encoder_sees_nothing_of_what_is_hidden():
+    rows = rows_of(noise())
+    params, state = start(METHOD, rows)
+    images = rows["unlabeled"]["views"]["first"][0]
+    masking = METHOD.masking(jax.random.split(KEY, 6), images)
+    tokens = METHOD.encode(params, state["stats"], images, masking.keep, None)
+    hidden = np.repeat(np.asarray(masking.hidden)[..., None], 48, -1)
+    other = patches.patchify(images, 4) + jnp.where(hidden, 5.0, 0.0)
+    changed = patches.unpatchify(other, 4, 8, 8)
+    assert not np.allclose(changed, images)
+    again = METHOD.encode(params, state["stats"], changed, masking.keep, None)
+    np.testing.assert_array_equal(tokens, again)
+    assert tokens.shape == (6, 1 + 2, 128)  # the class token, and half of four patches
+
+
+def test_all_patches_visible_are_what_the_encoder_makes_of_the_image():
+    params, stats = VIT.init(KEY, jnp.zeros((2, 8, 8, 3)))
+    images = jnp.asarray(noise(2), jnp.float32)
+    keep = jnp.tile(jnp.arange(4), (2, 1))
+    all_of_them, _ = VIT.apply(params, stats, images, keep, train=False, method="visible")
+    np.testing.assert_allclose(all_of_them, VIT.tokens(params, stats, images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm_pix", [True, False])
+def test_the_loss_is_that_of_hidden_patches(norm_pix):
+    method = dataclasses.replace(METHOD, norm_pix=norm_pix)
+    rows = rows_of(noise())
+    params, state = start(method, rows)
+    value, output = jax.jit(method.loss)(params, state, rows, context())
+    predictions = []
+
+    class Spy(MAE):
+        def predict(self, *args):
+            predictions.append((MAE.predict(self, *args), args[2]))
+            return predictions[-1][0]
+
+    own = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    Spy(**own).loss(params, state, rows, context())
+    predicted, masking = (np.asarray(predictions[0][0], np.float64), np.asarray(predictions[0][1].hidden))
+    x = np.asarray(rows["unlabeled"]["views"]["first"][0], np.float64)
+    target = np.stack([x[:, r : r + 4, c : c + 4].reshape(6, -1) for r in (0, 4) for c in (0, 4)], axis=1)
+    if norm_pix:
+        target = (target - target.mean(-1, keepdims=True)) / np.sqrt(
+            target.var(-1, ddof=1, keepdims=True) + 1e-6
+        )
+    expected = ((predicted - target) ** 2).mean(-1)[masking].mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert 0.9 < value < 2.5
+    assert output.features.shape == (6, 128)
+
+
+def test_a_flat_patch_has_no_deviation_to_divide_by():
+    np.testing.assert_allclose(losses.normalize_patches(jnp.full((2, 12), 0.3)), 0, atol=1e-4)
+
+
+def test_the_reconstruction_is_the_image_where_it_was_visible():
+    rows = rows_of(noise())
+    params, state = start(METHOD, rows)
+    images = rows["unlabeled"]["views"]["first"][0]
+    found = METHOD.outputs(params, state, images)
+    masked = np.asarray(found["masked"]) == 0
+    assert masked.mean() == 0.5
+    np.testing.assert_array_equal(np.asarray(found["reconstruction"])[~masked], np.asarray(images)[~masked])
+    assert not np.allclose(np.asarray(found["reconstruction"])[masked], np.asarray(images)[masked])
+    np.testing.assert_allclose(
+        found["features"], VIT.apply(params["encoder"], {}, images, train=False)[0], atol=1e-5
+    )
+
+
+def test_what_cannot_be_is_said_before_training():
+    with pytest.raises(UserError, match="MAE takes a ViT, of which it sees some patches; ConvNet has none"):
+        MAE(ENCODER).check(rows_of(noise()))
+    with pytest.raises(UserError, match="views of 10 pixels do not divide into patches of 4"):
+        METHOD.check(rows_of(noise(side=10)))
+    with pytest.raises(UserError, match="a view of 4 pixels is one patch"):
+        METHOD.check(rows_of(noise(side=4)))
+    with pytest.raises(UserError, match=r"mask_ratio=1\.0 must be from 0.01 to 0.99"):
+        MAE(VIT, mask_ratio=1.0)
+    with pytest.raises(UserError, match="6 features must divide by 4"):
+        models.patch_decoder(3, 6, 1, 2, True)
