@@ -4,7 +4,7 @@ solo-learn: scripts/pretrain/cifar at the commit before 6f228fd, with which its 
 bbf2d7e. TorchSSL and USB: config/ of each. ImageNet: the authors' repositories (facebookresearch/barlowtwins, vicreg,
 moco at KaimingHe-patch-1, moco-v3, simsiam, dino, swav; google-research/simclr, s4l; deepmind-research/byol;
 lemniscate.pytorch; FeatureLearningRotNet; facebookresearch/deepcluster
-and DeeperCluster; self-label), NNCLR the paper. What cannot be had as it is there has no key here
+and DeeperCluster; self-label; mae), NNCLR the paper. What cannot be had as it is there has no key here
 and a line in docs/methods.md; nor has `data.holdout`, since we hold out a part of train.
 """
 
@@ -538,6 +538,25 @@ IMAGENET = {
         **probe(lr=0.3, batch_size=256, epochs=100.0, weight_decay=1e-06),
         **photo("global", 224, (0.14, 1.0), S, "bilinear", blur=0.5, copies=2),
         **photo("local", 96, (0.05, 0.14), S, "bilinear", blur=0.5, copies=6),
+    },
+    "mae:imagenet": {
+        "encoder.name": "vit_b",
+        "encoder.vit.positions": "sincos2d",
+        "encoder.vit.patch_size": 16,
+        "encoder.vit.pool": "cls",
+        "total_epochs": 800.0,
+        "data.unlabeled.batch_size": 4096,
+        "data.mean": (0.485, 0.456, 0.406),
+        "data.std": (0.229, 0.224, 0.225),
+        "data.unlabeled.views.first.size": 224,
+        "data.unlabeled.views.first.crop_area_min": 0.2,
+        "data.unlabeled.views.first.flip_prob": 0.5,
+        "data.unlabeled.views.first.brightness": 0.0,
+        "data.unlabeled.views.first.interpolation": "bicubic",
+        **method(mask_ratio=0.75, norm_pix=True, decoder_dim=512, decoder_layers=8, decoder_heads=16),
+        **optim(name="adamw", lr=1.5e-4, lr_scaling="linear", lr_base_batch_size=256, b1=0.9, b2=0.95),
+        **optim(weight_decay=0.05, schedule="cosine", warmup_epochs=40.0, final_lr_factor=0.0),
+        **probe(lr=0.1, batch_size=16384, epochs=90.0, weight_decay=0.0, momentum=0.9, nesterov=False),
     },
     "deepcluster_v2:imagenet": {
         **SSL_IMAGENET,
