@@ -39,7 +39,6 @@ RUNS = {  # row of the table: config, and what differs from its preset
     "RotNet": ("rotation.py:small", []),
     "Jigsaw": ("jigsaw.py:small", []),
     "Context prediction": ("context.py:small", []),
-    "Exemplar-CNN": ("exemplar_cnn.py:small", []),
     "DeepCluster": ("deepcluster.py:small", []),
     "DeeperCluster": ("deepercluster.py:small", []),
     "SeLa": ("sela.py:small", []),

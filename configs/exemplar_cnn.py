@@ -34,8 +34,10 @@ def digits() -> ml_collections.ConfigDict:
 
 
 def small() -> ml_collections.ConfigDict:
+    """4,000 classes: of 14,400 that are each seen three times it learns nothing (docs/benchmarks.md)."""
     config = recipes.small(defaults("exemplar_cnn"))
-    config.data.train = "train[:16000]"
+    config.data.train = "train[:4000]"
+    config.total_epochs = 60.0
     config.data.unlabeled.views = {"first": exemplar(32)}
     return config
 
