@@ -12,7 +12,7 @@ channel stays (method.colour), for lenses shift colours towards the border and t
 
 preset    hardware       time           result
 digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
+small     1 CPU core     3 epochs       docs/benchmarks.md has the table of methods
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 folder    not measured   not measured   depends on your images

@@ -10,8 +10,8 @@ python -m jssl.main --config=configs/deepcluster_v2.py:folder --config.data.name
 No label is used. Two global crops and, where there are any, local ones; every crop learns the cluster of its image.
 
 preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
+digits    2 CPU cores    20 epochs, 154 s   linear 96.4 %, kNN 97.5 % (untrained 96.1, 96.7; 2026-11-27)
+small     1 CPU core     3 epochs       docs/benchmarks.md has the table of methods
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 folder    not measured   not measured   depends on your images

@@ -11,7 +11,7 @@ alike when turned (6 and 9), so the task teaches little there.
 
 preset    hardware       time           result
 digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
+small     1 CPU core     3 epochs       docs/benchmarks.md has the table of methods
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 folder    not measured   not measured   depends on your images
