@@ -135,11 +135,14 @@ def train(
         """Whether a signal came, to any process; all wait for each other."""
         return parallel.any_process(terminated is not None and terminated.is_set())
 
+    saved = [first]
+
     def save(step: int, score: float | None = None) -> None:
         monitor.flush()  # a state that is not finite is never saved
         monitor.sync()
         extra = {"data": data.get_state(), "monitor": monitor.state(), "history": history}
         checkpointer.save(step, state, extra, score)
+        saved.append(step)
 
     with contextlib.ExitStack() as stack:
         stack.callback(checkpointer.close)
@@ -157,7 +160,7 @@ def train(
                     with monitor.paused("refreshing the method with features of all images"), at_once():
                         state, refreshed = program.refresh(state, extract)
                 except Interrupted:  # it will be made again, of the same state
-                    if step - 1 > first and not timer.saves(step - 1):
+                    if step - 1 not in saved:
                         save(step - 1)
                     checkpointer.wait()
                     raise Interrupted(step - 1 or None) from None

@@ -111,9 +111,11 @@ class SeLa(SelfLabeled):
 
     def log_probabilities(self, params: Params, x: Array, head: Array) -> Array:
         """Log-probabilities of the classes of a head, float32[N, K], of features."""
-        layer = self.networks["clusters"]
-        scores = layer.apply(params, {}, x, train=False)[0].reshape(len(x), self.num_heads, self.clusters)
-        return jax.nn.log_softmax(jnp.take(scores, head, axis=1))
+        kernel, bias = (
+            jax.lax.dynamic_slice_in_dim(params["dense"][name], head * self.clusters, self.clusters, axis=-1)
+            for name in ("kernel", "bias")
+        )
+        return jax.nn.log_softmax(jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias)
 
     def _labels(self, log_p: Array, mesh: Mesh) -> tuple[np.ndarray, float, float]:
         """New labels int32[N], the mean of -log of their probabilities, and the error of Sinkhorn-Knopp."""
