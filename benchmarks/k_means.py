@@ -2,7 +2,7 @@
 
 python benchmarks/k_means.py                                          50,000 rows of 256 numbers, 1,000 clusters
 python benchmarks/k_means.py --libraries=jssl --devices=8             on eight devices that share the cores
-python benchmarks/k_means.py --libraries=jssl --rows=1000000 --iterations=3 --mapped=/tmp/rows.npy
+python benchmarks/k_means.py --libraries=jssl --rows=1000000 --iterations=3 --mapped=rows.npy
 
 A library that is not installed is left out (`pip install faiss-cpu`). Prints a JSON line for every library and
 repeat, in turn, and the medians of their ratios to jssl's in the end. 'seconds' are those of all iterations in a
