@@ -118,11 +118,12 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
     built = settings.make(module, given, f"encoder.{family}", **outside)
-    sizes = tuple(config["head_layers"]) if "head_layers" in config else ()
+    own = {"head_layers": (), "sobel": False, **config}
+    sizes = tuple(own["head_layers"])
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
     shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
-    if config.get("sobel", False):
+    if own["sobel"]:
         built = Sobel(built)
     if not sizes:
         return Network(built)
