@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
-from jssl.models.decoders import PatchDecoder
+from jssl.models.decoders import Code, DenseDecoder, MapDecoder, PatchDecoder
 from jssl.models.filters import Sobel
+from jssl.models.flat import FlatMLP
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.resnet import ResNet
@@ -30,10 +31,13 @@ from jssl.models.wide_resnet import WideResNet
 __all__ = [
     "ENCODERS",
     "Network",
+    "code",
     "convnet",
     "encoder",
     "encoder_defaults",
+    "flat_mlp",
     "linear",
+    "map_decoder",
     "mlp",
     "patch_decoder",
     "prototypes",
@@ -53,7 +57,13 @@ __all__ = [
 ]
 
 OWN_KEYS = ("name", "head_layers", "sobel")  # of the section, beside those of families
-FAMILIES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT, "convnet": ConvNet, "wrn": WideResNet}
+FAMILIES: dict[str, type[nn.Module]] = {
+    "resnet": ResNet,
+    "vit": ViT,
+    "convnet": ConvNet,
+    "wrn": WideResNet,
+    "flat": FlatMLP,
+}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # name -> family, and what the name fixes
@@ -69,6 +79,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_b": ("vit", {"features": 768, "layers": 12}),
     "vit_l": ("vit", {"features": 1024, "layers": 24}),
     "convnet": ("convnet", {}),
+    "flat_mlp": ("flat", {}),
     "wrn_28_2": ("wrn", {"depth": 28, "widen": 2}),
     "wrn_28_8": ("wrn", {"depth": 28, "widen": 8}),
 }
@@ -234,6 +245,56 @@ def patch_decoder(
     return Network(settings.make(PatchDecoder, given, "decoder", outputs=outputs, dtype=_dtype(dtype)))
 
 
+def map_decoder(
+    outputs: int,
+    size: tuple[int, int],
+    grid: tuple[int, int, int],
+    features: int,
+    dtype: str = "float32",
+) -> Network:
+    """Builds the decoder of a feature map, or of a code of it, to float32 [B, H, W, outputs].
+
+    Args:
+      outputs: numbers of a pixel.
+      size: (H, W).
+      grid: (h, w, D) of the feature map: of one place it is decoded by dense layers, see `decoders.DenseDecoder`,
+        otherwise by transposed convolutions, see `decoders.MapDecoder`.
+      features: channels of the last transposed convolution, or units of the dense layer before the last.
+      dtype: of the convolutions, 'float32' or 'bfloat16'.
+
+    Raises:
+      UserError: for sizes out of range.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> decoder, maps = models.map_decoder(3, (8, 8), (2, 2, 16), features=4), jax.numpy.zeros((5, 2, 2, 16))
+      >>> decoder.apply(*decoder.init(jax.random.key(0), maps), maps, train=True)[0].shape
+      (5, 8, 8, 3)
+    """
+    fixed = {"outputs": outputs, "size": size, "dtype": _dtype(dtype)}
+    if grid[:2] == (1, 1):
+        return Network(settings.make(DenseDecoder, {"features": features}, "decoder", **fixed))
+    return Network(settings.make(MapDecoder, {"features": features}, "decoder", grid=grid, **fixed))
+
+
+def code(size: int, activation: str = "none", dtype: str = "float32") -> Network:
+    """Builds a bottleneck: feature maps [B, h, w, D] to codes float32 [B, size]; see `decoders.Code`.
+
+    Raises:
+      UserError: for a size less than 1, or an unknown activation or dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> bottleneck, maps = models.code(10, "sigmoid"), jax.numpy.zeros((5, 2, 2, 16))
+      >>> bottleneck.apply(*bottleneck.init(jax.random.key(0), maps), maps, train=True)[0].shape
+      (5, 10)
+    """
+    given = {"size": size, "activation": activation}
+    return Network(settings.make(Code, given, "code", dtype=_dtype(dtype)))
+
+
 def _options(module: type[nn.Module]) -> dict[str, Any]:
     """The fields of a module that a config may set: those with a default."""
     return settings.defaults(module, without=("dtype", "parent", "name"))
@@ -266,6 +327,12 @@ _EXAMPLES = {
       >>> features, _ = encoder.apply(params, stats, images, train=False)
       >>> features.shape
       (2, 8)""",
+    "flat_mlp": """
+      >>> images = jax.numpy.zeros((2, 8, 8, 1))
+      >>> encoder = models.flat_mlp(sizes=(32, 16))
+      >>> params, _ = jax.eval_shape(encoder.init, jax.random.key(0), images)
+      >>> params["dense0"]["kernel"].shape
+      (64, 32)""",
     "wrn_28_2": """
       >>> images = jax.numpy.zeros((2, 32, 32, 3))
       >>> encoder = models.wrn_28_2(slope=0.0)
@@ -328,5 +395,6 @@ vit_s = _named("vit_s", "Vision transformer ViT-S of 12 blocks", "384")
 vit_b = _named("vit_b", "Vision transformer ViT-B of 12 blocks", "768")
 vit_l = _named("vit_l", "Vision transformer ViT-L of 24 blocks", "1024")
 convnet = _named("convnet", "A small convolutional network, fast on CPUs", "width * 2 ** (len(strides) - 1)")
+flat_mlp = _named("flat_mlp", "Dense layers on all pixels, of one size", "sizes[-1]")
 wrn_28_2 = _named("wrn_28_2", "Wide residual network WRN-28-2 without its classifier", "128")
 wrn_28_8 = _named("wrn_28_8", "Wide residual network WRN-28-8 without its classifier", "512")

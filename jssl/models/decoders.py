@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
 from jssl import settings
+from jssl.models.layers import BatchNorm
 from jssl.models.vit import Block, sincos2d
 from jssl.types import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
+}
 
 
 class PatchDecoder(nn.Module):
@@ -57,3 +66,96 @@ class PatchDecoder(nn.Module):
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)
         x = nn.Dense(self.outputs, kernel_init=dense, dtype=self.dtype, name="pixels")(x)
         return x[:, -count:].astype(jnp.float32)
+
+
+class Code(nn.Module):
+    """A bottleneck: a feature map [B, h, w, D] as one vector, float32 [B, size].
+
+    Args:
+      size: of the code.
+      activation: 'none', 'relu' or 'sigmoid'.
+      dtype: of the matmul.
+    """
+
+    size: int = settings.size()
+    activation: str = settings.choice("none", tuple(ACTIVATIONS))
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        del train
+        x = nn.Dense(self.size, dtype=self.dtype, name="dense")(x.reshape(len(x), -1)).astype(jnp.float32)
+        return ACTIVATIONS[self.activation](x)
+
+
+class DenseDecoder(nn.Module):
+    """Dense layers from features, [B, ...], to numbers for every pixel, float32 [B, H, W, outputs].
+
+    Args:
+      outputs: numbers of a pixel.
+      size: (H, W).
+      features: units of a hidden layer with batch norm and ReLU; 0 for none.
+      dtype: of the matmuls.
+    """
+
+    outputs: int
+    size: tuple[int, int]
+    features: int = settings.count(64)
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = x.reshape(len(x), -1)
+        if self.features:
+            x = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="hidden")(x)
+            x = nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train))
+        x = nn.Dense(math.prod(self.size) * self.outputs, dtype=self.dtype, name="pixels")(x)
+        return x.reshape(-1, *self.size, self.outputs).astype(jnp.float32)
+
+
+class MapDecoder(nn.Module):
+    """Transposed convolutions from a feature map, [B, h, w, D], to numbers for every pixel, float32 [B, H, W, outputs].
+
+    Each doubles the sides (4x4, stride 2, so that every pixel is reached equally often) and is followed by batch norm
+    and ReLU; the last one has `features` channels, those before it twice as many each. A code [B, K] is spread over a
+    map first.
+
+    Args:
+      outputs: numbers of a pixel.
+      size: (H, W).
+      grid: (h, w, D) of the feature map.
+      features: channels of the last transposed convolution.
+      dtype: of the convolutions.
+    """
+
+    outputs: int
+    size: tuple[int, int]
+    grid: tuple[int, int, int]
+    features: int = settings.size(64)
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if x.ndim == 2:
+            x = nn.Dense(math.prod(self.grid), use_bias=False, dtype=self.dtype, name="spread")(x)
+            x = nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train)).reshape(-1, *self.grid)
+        for left in reversed(range(doublings(self.grid[:2], self.size))):
+            width, name = self.features * 2**left, f"up{left}"
+            x = nn.ConvTranspose(width, (4, 4), (2, 2), use_bias=False, dtype=self.dtype, name=name)(x)
+            x = nn.relu(BatchNorm(dtype=self.dtype, name=f"bn{left}")(x, train))
+        x = fit(x, self.size)
+        return nn.Conv(self.outputs, (3, 3), dtype=self.dtype, name="pixels")(x).astype(jnp.float32)
+
+
+def doublings(grid: tuple[int, ...], size: tuple[int, ...]) -> int:
+    """How often the sides of a map double until it is as large as an image."""
+    return max(math.ceil(math.log2(side / cells)) for side, cells in zip(size, grid))
+
+
+def fit(x: Array, size: tuple[int, int]) -> Array:
+    """A map [B, h, w, D] of the image's sides: cut where halves were rounded up, resized where it covers the same."""
+    if x.shape[1:3] == size:
+        return x
+    if all(side <= cells < side + side // 2 for side, cells in zip(size, x.shape[1:3])):
+        return x[:, : size[0], : size[1]]
+    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
