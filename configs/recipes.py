@@ -114,6 +114,13 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return config
 
 
+def lab(config: ml_collections.ConfigDict, first: dict[str, Any]) -> ml_collections.ConfigDict:
+    """Images in Lab, which has a scale of its own, and one view of them."""
+    config.data.color_space, config.data.mean, config.data.std = "lab", (0.0,), (1.0,)
+    config.data.unlabeled.views = {"first": first}
+    return config
+
+
 def rotnet_cifar10(config: ml_collections.ConfigDict) -> None:
     """RotNet's schedule on CIFAR-10: SGD at .1 with Nesterov's momentum, a fifth at 60, 120 and 160 of 200 epochs."""
     config.optim.update(

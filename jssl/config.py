@@ -20,6 +20,7 @@ import ml_collections
 
 from jssl import evaluation, methods, models, settings
 from jssl.data import normalization
+from jssl.data.augment import color_space
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
 from jssl.errors import UserError, located, unknown
@@ -111,7 +112,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, colored_digits, a folder, an .npz or .npy file, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -119,6 +120,7 @@ class Data(Section):
       labels: whose labels may be used: all, 10%, '25 per class', none.
       split_seed: of holdout and labels.
       pseudo_labels: an .npz of labels that a model predicted, which the labelled stream has beside the true ones.
+      color_space: what networks see of colours; lab is CIE Lab, (L - 50, a, b) / 50, of three channels.
       mean: subtracted from pixels in [0, 1], one number or one a channel; 'estimate' takes the data's own.
       std: then divided by; 'estimate' takes the data's own.
       value_range: pixel values of black and white: (0, 4095) of 12 bits; () for all of uint8 and uint16, of floats
@@ -138,6 +140,7 @@ class Data(Section):
     labels: str = "all"
     split_seed: int = settings.count(0)
     pseudo_labels: str = ""
+    color_space: str = settings.choice("rgb", color_space.SPACES)
     mean: Any = (0.0,)
     std: Any = (1.0,)
     value_range: Any = ()
@@ -193,11 +196,15 @@ class Encoder(Section):
       name: name of the network, such as resnet50 or vit_s.
       head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
       sobel: whether it sees image gradients instead of colours (DeepCluster).
+      channels: the channels of an image that it sees, () for all: (0,) is the lightness of Lab (Colorization).
+      split_brain: two encoders side by side, one of the first channel and one of the others (split-brain autoencoders).
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
     head_layers: tuple[int, ...] = ()
     sobel: bool = False
+    channels: tuple[int, ...] = ()
+    split_brain: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,13 +32,20 @@ def is_estimate(value: Any) -> bool:
 
 
 def check(data: Any) -> None:
-    """Raises UserError unless mean, std and value_range of a data section are numbers, or ask for an estimate."""
+    """Raises UserError unless mean, std and value_range of a data section are numbers, or ask for an estimate.
+
+    Lab is centred and scaled by fixed numbers, so that every run, whatever its data, sees the same.
+    """
     for name in ("mean", "std"):
         if not is_estimate(data[name]):
             words = "numbers in parentheses, (0.5,) or one a channel, or 'estimate'"
             settings.check_elements(f"data.{name}", data[name], words=words)
     if not is_estimate(data.std) and not all(0 < number < math.inf for number in data.std):
         raise UserError(f"data.std={data.std!r} must be positive")
+    if data.color_space == "lab" and (tuple(data.mean), tuple(data.std)) != ((0.0,), (1.0,)):
+        raise UserError(
+            "data.color_space='lab' has a scale of its own: set data.mean=(0.0,) and data.std=(1.0,)"
+        )
     ends = data.value_range
     if ends != ():
         words = "(low, high), the values of black and of white"

@@ -12,11 +12,14 @@ from jax.sharding import Mesh
 from jssl import parallel, rng, settings
 from jssl.data import augment, normalization
 from jssl.data.augment.view_spec import ViewSpec
+from jssl.data.augment.views import Specs, check_colors
 from jssl.errors import UserError
 from jssl.types import Array, Batch, PyTree
 
 LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
 NAMES = ("unlabeled", "labeled")
+
+Views = dict[str, tuple[Array, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Stream:
       views: what is made of every image, by name.
       host_crops: whether views are cropped on the host.
       mean, std: what images in [0, 1] are normalised by, one number or one a channel.
+      color_space: that networks see, 'rgb' or 'lab'.
     """
 
     name: str
@@ -70,6 +74,20 @@ class Stream:
     host_crops: bool
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    color_space: str = "rgb"
+
+    def to_float(self, images: Array) -> Array:
+        """Images as networks take them, see `augment.to_float`."""
+        return augment.to_float(images, self.mean, self.std, self.color_space)
+
+    def to_pixels(self, images: Array) -> Array:
+        """What networks take as images in [0, 1], see `augment.to_pixels`."""
+        return augment.to_pixels(images, self.mean, self.std, self.color_space)
+
+    def make_views(self, key: Array, images: PyTree, views: Specs | None = None, parts: int = 1) -> Views:
+        """Its views of integer images, or others, as networks take them, see `augment.views`."""
+        views = self.views if views is None else views
+        return augment.views(key, images, views, self.mean, self.std, parts, self.color_space)
 
     @property
     def size(self) -> int:
@@ -142,7 +160,10 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     host_crops = _crops_on_host(name, section, info)
     mean = normalization.resolve(config.data.mean, info.mean, 0.0)
     std = normalization.resolve(config.data.std, info.std, 1.0)
-    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std)
+    color_space = config.data.color_space
+    if color_space == "lab":
+        check_colors(info.channels)
+    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std, color_space)
 
 
 def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
@@ -161,7 +182,7 @@ def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream])
         part = dict(batch[name])
         own = key if name == NAMES[0] else rng.derive(key, name)
         images = part.pop("image")
-        views = augment.views(own, images, stream.views, stream.mean, stream.std, config.optim.grad_cache)
+        views = stream.make_views(own, images, parts=config.optim.grad_cache)
         made[name] = {**part, "views": views}
     return {**batch, **made}
 

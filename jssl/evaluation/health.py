@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import metrics, parallel, rng, settings
-from jssl.data import augment
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
@@ -101,7 +100,7 @@ class FixedBatch:
                 found = method.outputs(params, state, view)
                 return {name: found[name] for name in MEASURED if name in found}
 
-            views = augment.views(key, images, self.specs, main.mean, main.std)
+            views = main.make_views(key, images, self.specs)
             found = jax.lax.map(outputs, jnp.stack([view for copies in views.values() for view in copies]))
             values: Metrics = {}
             for name in ("features", "embedding"):

@@ -6,6 +6,7 @@ Nothing here knows of a network, a method or a config. Imports parallel, errors 
 """
 
 from jssl.losses.clustering import sinkhorn, swapped_prediction
+from jssl.losses.colorization import annealed_mean, rebalancing_weights, soft_encode
 from jssl.losses.consistency import adversarial_direction, entropy, kl_divergence, softmax_mse
 from jssl.losses.contrastive import (
     contrastive_accuracy,
@@ -42,6 +43,7 @@ __all__ = [
     "Ring",
     "Similarity",
     "adversarial_direction",
+    "annealed_mean",
     "barlow_twins",
     "batch_hard_triplet",
     "contrastive_accuracy",
@@ -63,10 +65,12 @@ __all__ = [
     "patch_moments",
     "pseudo_labels",
     "pseudo_labels_of",
+    "rebalancing_weights",
     "self_adaptive_fairness",
     "sharpen",
     "sharpened",
     "sinkhorn",
+    "soft_encode",
     "softmatch_weights",
     "softmax_mse",
     "swapped_prediction",

@@ -28,7 +28,9 @@ from jssl.methods.contrastive.simclr import SimCLR
 from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
+from jssl.methods.generative.colorization import Colorization
 from jssl.methods.generative.mae import MAE
+from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -54,6 +56,7 @@ from jssl.models import Network
 METHODS: dict[str, type[Method]] = {
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "colorization": Colorization,
     "context": ContextPrediction,
     "dcl": DCL,
     "deepcluster": DeepCluster,
@@ -82,6 +85,7 @@ METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR,
     "simsiam": SimSiam,
     "softmatch": SoftMatch,
+    "split_brain": SplitBrain,
     "swav": SwAV,
     "uda": UDA,
     "vat": VAT,
@@ -117,6 +121,7 @@ class RunInfo:
       num_examples: size of the unlabelled stream, for methods with a memory of every image.
       mesh: for methods whose losses depend on the devices; None is one device.
       classes: of the data set; 0 if there are no labels.
+      color_space: of the images that it sees, 'rgb' or 'lab'.
     """
 
     encoder: Network
@@ -124,6 +129,7 @@ class RunInfo:
     num_examples: int = 0
     mesh: Mesh | None = None
     classes: int = 0
+    color_space: str = "rgb"
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))

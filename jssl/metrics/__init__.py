@@ -5,6 +5,7 @@ For methods (at every step), evaluators and users alike; imports losses and type
 
 from jssl.metrics.classification import accuracy
 from jssl.metrics.clustering import nmi
+from jssl.metrics.color import color_auc
 from jssl.metrics.embedding import (
     alignment,
     entropy,
@@ -24,6 +25,7 @@ __all__ = [
     "accuracy",
     "alignment",
     "auroc",
+    "color_auc",
     "entropy",
     "kl_from_uniform",
     "mean_cosine",

@@ -20,7 +20,7 @@ from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
 from jssl.models.decoders import Code, DenseDecoder, MapDecoder, PatchDecoder
-from jssl.models.filters import Sobel
+from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
@@ -56,7 +56,13 @@ __all__ = [
     "wrn_28_8",
 ]
 
-OWN_KEYS = ("name", "head_layers", "sobel")  # of the section, beside those of families
+OWN_KEYS = (
+    "name",
+    "head_layers",
+    "sobel",
+    "channels",
+    "split_brain",
+)  # of the section, beside those of families
 FAMILIES: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "vit": ViT,
@@ -102,7 +108,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     Args:
       config: `{'name': 'resnet18', 'resnet': {...}, 'vit': {...}, 'convnet': {...}}`; the sub-dict of
         the name's family holds the options, and an option that it lacks keeps its default. 'head_layers' adds layers
-        of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, see `filters.Sobel`.
+        of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, 'channels' some channels,
+        'split_brain' makes two of it that see one part each, see `filters`.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -129,13 +136,20 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
     built = settings.make(module, given, f"encoder.{family}", **outside)
-    own = {"head_layers": (), "sobel": False, **config}
+    own = {"head_layers": (), "sobel": False, "channels": (), "split_brain": False, **config}
     sizes = tuple(own["head_layers"])
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
     shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
     if own["sobel"]:
         built = Sobel(built)
+    if own["split_brain"]:
+        built = SplitBrain(built, built.clone())
+    channels = tuple(own["channels"])
+    if not all(type(channel) is int and channel >= 0 for channel in channels):
+        raise UserError(f"encoder.channels must be a tuple of whole numbers of at least 0, not {channels!r}")
+    if channels:
+        built = Channels(built, channels)
     if not sizes:
         return Network(built)
     return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
@@ -251,6 +265,7 @@ def map_decoder(
     grid: tuple[int, int, int],
     features: int,
     dtype: str = "float32",
+    kernel: int = 3,
 ) -> Network:
     """Builds the decoder of a feature map, or of a code of it, to float32 [B, H, W, outputs].
 
@@ -261,6 +276,7 @@ def map_decoder(
         otherwise by transposed convolutions, see `decoders.MapDecoder`.
       features: channels of the last transposed convolution, or units of the dense layer before the last.
       dtype: of the convolutions, 'float32' or 'bfloat16'.
+      kernel: size of the last convolution; 1 is a ninth of the work where outputs are many.
 
     Raises:
       UserError: for sizes out of range.
@@ -275,7 +291,8 @@ def map_decoder(
     fixed = {"outputs": outputs, "size": size, "dtype": _dtype(dtype)}
     if grid[:2] == (1, 1):
         return Network(settings.make(DenseDecoder, {"features": features}, "decoder", **fixed))
-    return Network(settings.make(MapDecoder, {"features": features}, "decoder", grid=grid, **fixed))
+    given = {"features": features, "kernel": kernel}
+    return Network(settings.make(MapDecoder, given, "decoder", grid=grid, **fixed))
 
 
 def code(size: int, activation: str = "none", dtype: str = "float32") -> Network:

@@ -125,6 +125,7 @@ class MapDecoder(nn.Module):
       size: (H, W).
       grid: (h, w, D) of the feature map.
       features: channels of the last transposed convolution.
+      kernel: size of the convolution that makes the outputs of them.
       dtype: of the convolutions.
     """
 
@@ -132,6 +133,7 @@ class MapDecoder(nn.Module):
     size: tuple[int, int]
     grid: tuple[int, int, int]
     features: int = settings.size(64)
+    kernel: int = settings.size(3)
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -144,7 +146,8 @@ class MapDecoder(nn.Module):
             x = nn.ConvTranspose(width, (4, 4), (2, 2), use_bias=False, dtype=self.dtype, name=name)(x)
             x = nn.relu(BatchNorm(dtype=self.dtype, name=f"bn{left}")(x, train))
         x = fit(x, self.size)
-        return nn.Conv(self.outputs, (3, 3), dtype=self.dtype, name="pixels")(x).astype(jnp.float32)
+        kernel = (self.kernel, self.kernel)
+        return nn.Conv(self.outputs, kernel, dtype=self.dtype, name="pixels")(x).astype(jnp.float32)
 
 
 def doublings(grid: tuple[int, ...], size: tuple[int, ...]) -> int:

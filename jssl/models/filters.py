@@ -1,4 +1,4 @@
-"""What an encoder sees instead of colours."""
+"""What an encoder sees of an image: gradients instead of colours, some channels, or two encoders one part each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.errors import UserError
 from jssl.types import Array
 
 
@@ -29,6 +30,77 @@ class Sobel(nn.Module):
         """The last layer of the encoder before pooling, float32 [B, h, w, D]."""
         found: Array = self.base.feature_map(sobel(x), train)
         return found
+
+
+class Channels(nn.Module):
+    """An encoder of some channels of an image: [B, H, W, C] to float32 [B, D].
+
+    Args:
+      base: the encoder, [B, H, W, len(channels)] to float32 [B, D].
+      channels: which.
+    """
+
+    base: nn.Module
+    channels: tuple[int, ...]
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        features: Array = self.base(self.seen(x), train)
+        return features
+
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The last layer of the encoder before pooling, float32 [B, h, w, D]."""
+        found: Array = self.base.feature_map(self.seen(x), train)
+        return found
+
+    def seen(self, x: Array) -> Array:
+        """What the encoder sees of images, [B, H, W, len(channels)]."""
+        if max(self.channels) >= x.shape[-1]:
+            raise UserError(
+                f"encoder.channels={self.channels}: images have the channels 0 to {x.shape[-1] - 1}"
+            )
+        return jnp.stack([x[..., channel] for channel in self.channels], axis=-1)
+
+    @property
+    def pool(self) -> str:
+        """How a ViT makes features of its tokens; '' for other encoders."""
+        return getattr(self.base, "pool", "")
+
+
+class SplitBrain(nn.Module):
+    """Two encoders side by side, of the first channel and of the others; their features and maps are concatenated.
+
+    Args:
+      first: the encoder of the first channel, [B, H, W, 1] to float32 [B, D].
+      others: that of the others.
+
+    References:
+      Zhang et al., Split-Brain Autoencoders, 2017. https://arxiv.org/abs/1611.09842
+    """
+
+    first: nn.Module
+    others: nn.Module
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        first, others = parts(x)
+        return jnp.concatenate([self.first(first, train), self.others(others, train)], axis=-1)
+
+    def feature_map(self, x: Array, train: bool) -> Array:
+        """The last layers of both before pooling, float32 [B, h, w, 2 * D]: the first half is of the first channel."""
+        first, others = parts(x)
+        maps = [self.first.feature_map(first, train), self.others.feature_map(others, train)]
+        return jnp.concatenate(maps, axis=-1)
+
+    @property
+    def pool(self) -> str:
+        """How a ViT makes features of its tokens; '' for other encoders."""
+        return getattr(self.first, "pool", "")
+
+
+def parts(x: Array) -> tuple[Array, Array]:
+    """The first channel of images, [B, H, W, 1], and the others."""
+    if x.shape[-1] < 2:
+        raise UserError("encoder.split_brain takes images of two channels or more, not of 1")
+    return x[..., :1], x[..., 1:]
 
 
 def sobel(images: Array) -> Array:

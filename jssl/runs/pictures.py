@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
@@ -55,9 +56,8 @@ def draw_views(prog: Program, batch: Batch, sources: Mapping[str, Source], folde
             continue
         from jssl.report import pictures
 
-        mean, std = np.asarray(stream.mean), np.asarray(stream.std)
         shown = {
-            f"{view} {number}" if len(copies) > 1 else view: np.asarray(copy[:SHOWN]) * std + mean
+            f"{view} {number}" if len(copies) > 1 else view: np.asarray(stream.to_pixels(copy[:SHOWN]))
             for view, copies in views.items()
             for number, copy in enumerate(copies, 1)
         }
@@ -171,11 +171,11 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
         return
     from jssl.report import pictures
 
-    mean, std = np.asarray(prog.main.mean), np.asarray(prog.main.std)
     seen = augment.to_float(
         augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
     )
-    columns = {"visible": found["masked"] * std + mean, "filled in": found["reconstruction"] * std + mean}
+    shown = {name: np.asarray(prog.main.to_pixels(jnp.asarray(x))) for name, x in found.items()}
+    columns = {"visible": shown["masked"], "filled in": shown["reconstruction"]}
     with drawing("reconstruction.png"):
         pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
 
@@ -199,7 +199,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
         seen = augment.center_resize(images, size, fraction=prog.config.evals.crop_fraction)
-        return seen, encoder.attention(params, stats, augment.to_float(seen, main.mean, main.std))
+        return seen, encoder.attention(params, stats, main.to_float(seen))
 
     images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
     shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*chosen, images)

@@ -327,18 +327,17 @@ class Program:
         Returns:
           (params, state, integer images) -> the function's value, whole on every device.
         """
-        size, mean, std = self.size, self.main.mean, self.main.std
+        size, to_float = self.size, self.main.to_float
         fraction = self.config.evals.crop_fraction
 
         def apply(params: Params, state: State, images: Array) -> Array:
             images = augment.center_resize(images, size, fraction=fraction)
             if variants is None:
-                return function(params, state, augment.to_float(images, mean, std))
+                return function(params, state, to_float(images))
             total: Array | float = 0.0
             made = variants(augment.to_float(images))
             for variant in made:
-                pixels = augment.to_float(variant, mean, std)
-                total = total + jax.nn.softmax(function(params, state, pixels))
+                total = total + jax.nn.softmax(function(params, state, to_float(variant)))
             return jnp.log(jnp.maximum(total / len(made), 1e-30))
 
         return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
@@ -426,6 +425,7 @@ def run_info(config: Any, info: DataInfo, encoder: models.Network, mesh: Mesh) -
         num_examples=info.num_examples,
         mesh=mesh,
         classes=info.num_classes,
+        color_space=config.data.color_space,
     )
 
 

@@ -15,9 +15,14 @@ from jssl.evaluation.extract import Features
 from jssl.methods import Context, OnlineProbe, RunInfo, make_method
 from tests.conftest import METHODS, SMALL_SIZES
 
-ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
+CONVNET = {"name": "convnet", "convnet": {"width": 8, "strides": (2,)}}
+ENCODER = models.encoder(CONVNET)
 VIT = models.encoder({"name": "vit_mini", "vit": {"patch_size": 4, "image_size": 8, "heads": 2}})
-ENCODERS = {"mae": VIT}  # where a ConvNet does not do
+ENCODERS = {  # where a ConvNet that sees everything does not do
+    "mae": VIT,
+    "colorization": models.encoder({**CONVNET, "channels": (0,)}),
+    "split_brain": models.encoder({**CONVNET, "split_brain": True}),
+}
 ROWS = 16
 # The variants of a method that compute something else.
 VARIANTS = {
@@ -110,9 +115,8 @@ def one_step(method):
 
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
 def started(request):
-    method = make_method(
-        config_of(request.param), RunInfo(ENCODERS.get(request.param, ENCODER), num_examples=EXAMPLES)
-    )
+    encoder = ENCODERS.get(request.param, ENCODER)
+    method = make_method(config_of(request.param), RunInfo(encoder, num_examples=EXAMPLES, color_space="lab"))
     method.check(batch(request.param))
     params, state = method.init(KEY, batch(request.param))
     if method.refresh_every:

@@ -1,10 +1,12 @@
-"""Sobel filters before an encoder."""
+"""What an encoder sees: Sobel filters, some channels, two encoders a part each."""
 
 import jax
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from jssl import models
+from jssl.errors import UserError
 from jssl.models import filters
 
 
@@ -29,3 +31,49 @@ def test_an_encoder_behind_them_sees_two_channels_and_no_colours():
     np.testing.assert_allclose(features, other, rtol=1e-5)
     assert with_sobel.feature_map(params, stats, images).shape == (2, 4, 4, 4)
     assert list(with_sobel.layer_maps(params, stats, images)) == ["block1"]
+
+
+SMALL = {"name": "convnet", "convnet": {"width": 4, "strides": (2, 1)}}
+
+
+def noise(channels=3):
+    return np.random.default_rng(0).normal(size=(2, 8, 8, channels)).astype(np.float32)
+
+
+def test_an_encoder_of_one_channel_does_not_see_the_others():
+    encoder, images = models.encoder({**SMALL, "channels": (0,)}), noise()
+    params, stats = encoder.init(jax.random.key(0), images)
+    assert params["base"]["conv0"]["kernel"].shape == (3, 3, 1, 4)
+    other = images + np.array([0, 3, -2], np.float32)
+    for method in ("__call__", "feature_map"):
+        seen, again = (
+            encoder.apply(params, stats, x, train=False, method=method)[0] for x in (images, other)
+        )
+        np.testing.assert_array_equal(seen, again)
+    alone = models.encoder(SMALL).feature_map(params["base"], stats["base"], images[..., :1])
+    np.testing.assert_array_equal(encoder.feature_map(params, stats, images), alone)
+
+
+def test_two_encoders_side_by_side_see_a_part_each_and_are_joined():
+    encoder, images = models.encoder({**SMALL, "split_brain": True}), noise()
+    params, stats = encoder.init(jax.random.key(0), images)
+    assert params["first"]["conv0"]["kernel"].shape == (3, 3, 1, 4)
+    assert params["others"]["conv0"]["kernel"].shape == (3, 3, 2, 4)
+    features = encoder.apply(params, stats, images, train=False)[0]
+    assert features.shape == (2, 16)
+    for part, half in (([1, 0, 0], slice(8, None)), ([0, 1, 1], slice(0, 8))):
+        other = encoder.apply(params, stats, images + np.array(part, np.float32), train=False)[0]
+        np.testing.assert_array_equal(other[:, half], features[:, half])
+        assert (np.asarray(other != features)).any()
+    maps = encoder.layer_maps(params, stats, images)
+    assert {name: layer.shape[-1] for name, layer in maps.items()} == {"block1": 8, "block2": 16}
+    np.testing.assert_array_equal(maps["block2"], encoder.feature_map(params, stats, images))
+
+
+def test_channels_that_there_are_not_are_said():
+    with pytest.raises(UserError, match=r"encoder.channels=\(0, 3\): images have the channels 0 to 2"):
+        models.encoder({**SMALL, "channels": (0, 3)}).init(jax.random.key(0), noise())
+    with pytest.raises(UserError, match="takes images of two channels or more"):
+        models.encoder({**SMALL, "split_brain": True}).init(jax.random.key(0), noise(1))
+    with pytest.raises(UserError, match="must be a tuple of whole numbers of at least 0"):
+        models.encoder({**SMALL, "channels": (-1,)})

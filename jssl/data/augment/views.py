@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jssl import rng
 from jssl.data.augment import image_ops, operators
+from jssl.data.augment.color_space import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
 from jssl.data.augment.randaugment import randaugment
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError
@@ -121,6 +122,7 @@ def views(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     parts: int = 1,
+    color_space: str = "rgb",
 ) -> dict[str, tuple[Array, ...]]:
     """Makes all views of a batch.
 
@@ -135,6 +137,7 @@ def views(
       mean: subtracted from every view at the end; one number, or one a channel.
       std: then divided by, > 0.
       parts: of the batch, which are augmented one after the other to save memory; B must divide by it.
+      color_space: of the views, see `to_float`.
 
     Returns:
       By view a float32[B, size, size, C] for every copy.
@@ -169,7 +172,8 @@ def views(
 
         def make(v: Array, i: Array, image: Array, spec: ViewSpec = recipe) -> Array:
             own_key = jax.random.fold_in(jax.random.fold_in(key, v), i)
-            return to_float(augment(own_key, to_float(image), spec, crops is None), mean, std)
+            made = augment(own_key, to_float(image), spec, crops is None)
+            return to_float(made, mean, std, color_space)
 
         def by_example(v: Array, i: Array, images: Array, make: Callable[..., Array] = make) -> Array:
             each = jax.vmap(make, (None, 0, 0))
@@ -185,19 +189,27 @@ def views(
     return {name: tuple(made[name, copy] for copy in range(spec.copies)) for name, spec in specs.items()}
 
 
-def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> Array:
+def to_float(
+    images: Array,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    color_space: str = "rgb",
+) -> Array:
     """Images as a network takes them; all there is to do in evaluation.
 
     Args:
       images: uint8 or uint16[..., C], whose largest value becomes 1, or floats already in [0, 1].
       mean: subtracted; one number, or one a channel.
       std: then divided by, > 0.
+      color_space: 'rgb' for pixels as they are; 'lab' makes CIE Lab of the three channels of sRGB, centred and divided
+        by 50 (L is in [-1, 1]), before mean and std.
 
     Returns:
       float32[..., C]: (images in [0, 1] - mean) / std.
 
     Raises:
-      UserError: if mean or std has neither 1 nor C numbers, or std has one that is not > 0.
+      UserError: if mean or std has neither 1 nor C numbers, or std has one that is not > 0; for Lab of other than
+        three channels.
 
     Example:
       >>> import jax.numpy as jnp
@@ -216,11 +228,49 @@ def to_float(images: Array, mean: Sequence[float] = (0.0,), std: Sequence[float]
         raise UserError(f"std is {tuple(std)}; set numbers > 0")
     most = jnp.iinfo(images.dtype).max if jnp.issubdtype(images.dtype, jnp.integer) else 1
     images = images.astype(jnp.float32) / most if most > 1 else images.astype(jnp.float32)
+    if color_space == "lab":
+        check_colors(images.shape[-1])
+        images = scale_lab(rgb_to_lab(images))
     if any(m != 0 for m in mean):
         images = images - jnp.array(mean, jnp.float32)
     if any(s != 1 for s in std):
         images = images / jnp.array(std, jnp.float32)
     return images
+
+
+def to_pixels(
+    images: Array,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    color_space: str = "rgb",
+) -> Array:
+    """Images of what a network takes, to be looked at: undoes `to_float`.
+
+    Args:
+      images: float[..., C], as from `to_float`.
+      mean, std, color_space: as there.
+
+    Returns:
+      float32[..., C], in [0, 1] if they came from there.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data import augment
+      >>> images = jnp.array([0.0, 0.5, 1.0])  # a pixel
+      >>> seen = augment.to_float(images, color_space="lab")
+      >>> augment.to_pixels(seen, color_space="lab").round(3).tolist()
+      [0.0, 0.5, 1.0]
+    """
+    images = images * jnp.array(std, jnp.float32) + jnp.array(mean, jnp.float32)
+    return lab_to_rgb(unscale_lab(images)) if color_space == "lab" else images
+
+
+def check_colors(channels: int) -> None:
+    """Raises UserError if images of so many channels have no Lab."""
+    if channels != 3:
+        raise UserError(
+            f"data.color_space='lab' takes images of 3 channels, red, green and blue, not of {channels}"
+        )
 
 
 def center_resize(images: Array, size: int, interpolation: str = "bicubic", fraction: float = 1.0) -> Array:

@@ -1,6 +1,7 @@
 """`load(name, split)` opens a source by its name.
 
   digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
+  colored_digits       the same, coloured by a rule, for methods that learn from colours
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
@@ -22,7 +23,7 @@ from absl import logging
 from jssl import storage
 from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
-from jssl.data.sources.digits import digits
+from jssl.data.sources.digits import EMBEDDED
 from jssl.data.sources.images import Path
 from jssl.errors import UserError, unknown
 
@@ -36,8 +37,8 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     if not name:
         raise UserError("data.name is empty: give a folder, an .npz file, a TFDS name or 'digits'")
     path = located(name)
-    if name == "digits":
-        return sliced(digits(), split)
+    if name in EMBEDDED:
+        return sliced(EMBEDDED[name](), split)
     if path.suffix.lower() in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
