@@ -28,7 +28,16 @@ from jssl.losses.pseudo import (
     softmatch_weights,
     weighted_cross_entropy,
 )
-from jssl.losses.reconstruction import masked_mse, normalize_patches, patch_moments
+from jssl.losses.reconstruction import (
+    masked_mse,
+    non_saturating_gan,
+    normalize_patches,
+    patch_moments,
+    psnr,
+    sparsity_kl,
+    top_k_units,
+    weighted_mse,
+)
 from jssl.losses.redundancy import barlow_twins, vicreg
 from jssl.losses.ring import Ring
 from jssl.losses.similarity import DENSE, Blockwise, Dense, Similarity
@@ -56,6 +65,7 @@ __all__ = [
     "instance_discrimination",
     "kl_divergence",
     "masked_mse",
+    "non_saturating_gan",
     "normalize",
     "normalize_patches",
     "normalized_mse",
@@ -63,13 +73,17 @@ __all__ = [
     "patch_moments",
     "pseudo_labels",
     "pseudo_labels_of",
+    "psnr",
     "self_adaptive_fairness",
     "sharpen",
     "sharpened",
     "sinkhorn",
     "softmatch_weights",
     "softmax_mse",
+    "sparsity_kl",
     "swapped_prediction",
+    "top_k_units",
     "vicreg",
     "weighted_cross_entropy",
+    "weighted_mse",
 ]
