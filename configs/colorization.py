@@ -48,7 +48,7 @@ def small() -> ml_collections.ConfigDict:
 def cifar10() -> ml_collections.ConfigDict:
     """The rate of `small`; no paper's recipe."""
     config = recipes.cifar10(defaults("colorization", "", stride=2))
-    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none", "weight_decay": 1e-3})
+    recipes.adamw(config, 1e-3, 1e-3)
     return lightness(config, 32, crop_area_min=0.2, flip_prob=0.5)
 
 

@@ -121,6 +121,11 @@ def lab(config: ml_collections.ConfigDict, first: dict[str, Any]) -> ml_collecti
     return config
 
 
+def adamw(config: ml_collections.ConfigDict, lr: float, weight_decay: float = 0.05) -> None:
+    """AdamW at a rate for the preset's batch size."""
+    config.optim.update({"name": "adamw", "lr": lr, "lr_scaling": "none", "weight_decay": weight_decay})
+
+
 def rotnet_cifar10(config: ml_collections.ConfigDict) -> None:
     """RotNet's schedule on CIFAR-10: SGD at .1 with Nesterov's momentum, a fifth at 60, 120 and 160 of 200 epochs."""
     config.optim.update(

@@ -50,14 +50,14 @@ def small() -> ml_collections.ConfigDict:
 def cifar10() -> ml_collections.ConfigDict:
     """The rate of Colorization's preset; no paper's recipe."""
     config = recipes.cifar10(defaults("split_brain", "", stride=2))
-    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none", "weight_decay": 1e-3})
+    recipes.adamw(config, 1e-3, 1e-3)
     return halves(config, 32, crop_area_min=0.2, flip_prob=0.5)
 
 
 def imagenet() -> ml_collections.ConfigDict:
     """Sizes of the other ImageNet presets; the paper's schedule is not known here."""
     config = recipes.imagenet(defaults("split_brain"), batch_size=256, epochs=100.0)
-    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none", "weight_decay": 1e-3})
+    recipes.adamw(config, 1e-3, 1e-3)
     return halves(config, 224, crop_area_min=0.2, flip_prob=0.5)
 
 

@@ -270,7 +270,7 @@ class Group(Section):
     """Parameters whose rate is another one, or which wait.
 
     Attributes:
-      pattern: a regular expression that their paths begin with; groups must be disjoint.
+      pattern: a regular expression that their paths begin with; groups must be disjoint; '' for no parameter.
       lr_factor: factor of the common rate; 0 never trains them.
       constant_lr: the rate keeps its peak.
     """

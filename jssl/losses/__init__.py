@@ -29,7 +29,16 @@ from jssl.losses.pseudo import (
     softmatch_weights,
     weighted_cross_entropy,
 )
-from jssl.losses.reconstruction import masked_mse, normalize_patches, patch_moments
+from jssl.losses.reconstruction import (
+    masked_mse,
+    non_saturating_gan,
+    normalize_patches,
+    patch_moments,
+    psnr,
+    sparsity_kl,
+    top_k_units,
+    weighted_mse,
+)
 from jssl.losses.redundancy import barlow_twins, vicreg
 from jssl.losses.ring import Ring
 from jssl.losses.similarity import DENSE, Blockwise, Dense, Similarity
@@ -58,6 +67,7 @@ __all__ = [
     "instance_discrimination",
     "kl_divergence",
     "masked_mse",
+    "non_saturating_gan",
     "normalize",
     "normalize_patches",
     "normalized_mse",
@@ -65,6 +75,7 @@ __all__ = [
     "patch_moments",
     "pseudo_labels",
     "pseudo_labels_of",
+    "psnr",
     "rebalancing_weights",
     "self_adaptive_fairness",
     "sharpen",
@@ -73,7 +84,10 @@ __all__ = [
     "soft_encode",
     "softmatch_weights",
     "softmax_mse",
+    "sparsity_kl",
     "swapped_prediction",
+    "top_k_units",
     "vicreg",
     "weighted_cross_entropy",
+    "weighted_mse",
 ]

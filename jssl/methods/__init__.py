@@ -28,7 +28,9 @@ from jssl.methods.contrastive.simclr import SimCLR
 from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
+from jssl.methods.generative.autoencoder import Autoencoder
 from jssl.methods.generative.colorization import Colorization
+from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.online_probe import OnlineProbe
@@ -54,6 +56,7 @@ from jssl.methods.view_task import ViewTask
 from jssl.models import Network
 
 METHODS: dict[str, type[Method]] = {
+    "autoencoder": Autoencoder,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
     "colorization": Colorization,
@@ -69,6 +72,7 @@ METHODS: dict[str, type[Method]] = {
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
     "freematch": FreeMatch,
+    "inpainting": Inpainting,
     "instdisc": InstDisc,
     "jigsaw": Jigsaw,
     "mae": MAE,

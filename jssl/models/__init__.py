@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jssl import settings
 from jssl.errors import UserError, unknown
 from jssl.models.convnet import ConvNet
-from jssl.models.decoders import Code, DenseDecoder, MapDecoder, PatchDecoder
+from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, PatchDecoder
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
@@ -33,6 +33,7 @@ __all__ = [
     "Network",
     "code",
     "convnet",
+    "discriminator",
     "encoder",
     "encoder_defaults",
     "flat_mlp",
@@ -293,6 +294,24 @@ def map_decoder(
         return Network(settings.make(DenseDecoder, {"features": features}, "decoder", **fixed))
     given = {"features": features, "kernel": kernel}
     return Network(settings.make(MapDecoder, given, "decoder", grid=grid, **fixed))
+
+
+def discriminator(size: int, features: int, dtype: str = "float32") -> Network:
+    """Builds a discriminator of images of a side: [B, H, W, C] to logits float32 [B]; see `decoders.Discriminator`.
+
+    Raises:
+      UserError: for sizes less than 1, or an unknown dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> judge, images = models.discriminator(16, features=4), jax.numpy.zeros((5, 16, 16, 3))
+      >>> judge.apply(*judge.init(jax.random.key(0), images), images, train=True)[0].shape
+      (5,)
+    """
+    return Network(
+        settings.make(Discriminator, {"features": features}, "discriminator", size=size, dtype=_dtype(dtype))
+    )
 
 
 def code(size: int, activation: str = "none", dtype: str = "float32") -> Network:

@@ -1,4 +1,4 @@
-"""Decoders: from features back to pixels."""
+"""Decoders: from features back to pixels, and who judges the pixels."""
 
 from __future__ import annotations
 
@@ -162,3 +162,34 @@ def fit(x: Array, size: tuple[int, int]) -> Array:
     if all(side <= cells < side + side // 2 for side, cells in zip(size, x.shape[1:3])):
         return x[:, : size[0], : size[1]]
     return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
+
+
+class Discriminator(nn.Module):
+    """Strided convolutions from images, [B, H, W, C], to a logit each, float32 [B].
+
+    4x4 convolutions of stride 2 with leaky ReLU (slope .2), all but the first with batch norm, until four places or
+    fewer are left a side.
+
+    Args:
+      size: the shorter side of the images.
+      features: channels of the first convolution; each further one has twice as many.
+      dtype: of the convolutions.
+
+    References:
+      Radford et al., DCGAN, 2015. https://arxiv.org/abs/1511.06434
+    """
+
+    size: int
+    features: int = settings.size(64)
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for number in range(max(1, math.ceil(math.log2(self.size / 4)))):
+            width = self.features * 2**number
+            x = nn.Conv(width, (4, 4), (2, 2), use_bias=number == 0, dtype=self.dtype, name=f"conv{number}")(
+                x
+            )
+            x = BatchNorm(dtype=self.dtype, name=f"bn{number}")(x, train) if number else x
+            x = nn.leaky_relu(x, 0.2)
+        return nn.Dense(1, dtype=self.dtype, name="logit")(x.reshape(len(x), -1)).astype(jnp.float32)[:, 0]

@@ -257,6 +257,8 @@ def group_of(config: Any, params: Params) -> PyTree:
     names = path_names(params)
     patterns = {}
     for name, group in config.groups.items():
+        if not group.pattern:
+            continue
         try:
             patterns[name] = re.compile(group.pattern)
         except re.error as error:

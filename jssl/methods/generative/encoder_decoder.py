@@ -23,12 +23,13 @@ class EncoderDecoder(EncoderWithHeads):
     state   {'stats': {the same names}}
 
     Attributes:
-      decoder_dim: channels of the decoder's last layer before pixels; those before it have twice as many each.
+      decoder_dim: channels of the decoder's last layer before pixels; those before it have twice as many each. Of a map
+        of one place they are the units of a dense layer, and 0 is without one.
       code_dim: size of a vector between encoder and decoder; 0 for none: the decoder sees the feature map.
     """
 
     views: tuple[str, ...] = ("first",)
-    decoder_dim: int = settings.size(64)
+    decoder_dim: int = settings.count(64)
     code_dim: int = settings.count(0)
 
     @property
