@@ -133,7 +133,8 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
         config.total_epochs = 2.0
         if "clusters" in config.method:  # more than the images of this test
             config.method.clusters = 64
-        shape = {"digits": (8, 8, 1), "small": (32, 32, 3), "cifar10": (32, 32, 3)}.get(preset)
+        channels = 3 if config.data.color_space == "lab" else 1
+        shape = {"digits": (8, 8, channels), "small": (32, 32, 3), "cifar10": (32, 32, 3)}.get(preset)
         info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10)
         if preset == "imagenet_vit":
             config.encoder.name = "vit_ti"

@@ -109,7 +109,8 @@ class Colorization(LabPrediction):
         logits, stats = self.decode(params, stats, code, images, train=True)
         ab = color_space.unscale_lab(self.sampled(images))[..., 1:]
         target, colored = self.encode_colors(ab), has_colors(images)
-        histogram = state["histogram"] + jnp.einsum("bhwq,b->q", target, colored) / ab[0, ..., 0].size
+        shares = jnp.mean(target, axis=(1, 2)) * colored[:, None]
+        histogram = state["histogram"] + jnp.sum(shares, axis=0)
         prior = histogram / jnp.sum(histogram)
         bins = jnp.argmax(target, axis=-1)
         weight = losses.rebalancing_weights(prior, self.uniform_mix)[bins] * colored[:, None, None]

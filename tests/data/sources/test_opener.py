@@ -2,8 +2,19 @@ import numpy as np
 import pytest
 
 from jssl.data import sources
+from jssl.data.sources.digits import tinted
 from jssl.errors import UserError
 from tests.data.sources.files import png
+
+
+def test_colored_digits_are_as_bright_as_the_grey_ones_and_edges_are_of_one_color():
+    grey, colored = sources.load("digits", "test"), sources.load("colored_digits", "test")
+    np.testing.assert_array_equal(colored.labels(), grey.labels())
+    np.testing.assert_array_equal(colored.images.max(-1), grey.images[..., 0])
+    ramp = np.tile(np.arange(20, 140, 20, dtype=np.uint8), (1, 6, 1))
+    right, left = tinted(ramp)[0], tinted(ramp[..., ::-1])[0]
+    assert (right[..., 0] > right[..., 1]).all()  # brighter to the right is red, to the left cyan
+    assert (left[..., 1] > left[..., 0]).all()
 
 
 def test_digits_are_real_and_split_evenly():
