@@ -175,7 +175,7 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
     seen = augment.to_float(
         augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
     )
-    columns = {"visible": found["masked"] * std + mean, "filled in": found["reconstruction"] * std + mean}
+    columns = {"input": found["masked"] * std + mean, "prediction": found["reconstruction"] * std + mean}
     with drawing("reconstruction.png"):
         pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
 
