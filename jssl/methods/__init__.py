@@ -30,7 +30,7 @@ from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.generative.autoencoder import Autoencoder
 from jssl.methods.generative.inpainting import Inpainting
-from jssl.methods.generative.mae import MAE
+from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -84,6 +84,7 @@ METHODS: dict[str, type[Method]] = {
     "s4l": SemiSupervised,
     "sela": SeLa,
     "simclr": SimCLR,
+    "simmim": SimMIM,
     "simsiam": SimSiam,
     "softmatch": SoftMatch,
     "swav": SwAV,

@@ -17,7 +17,7 @@ from tests.conftest import METHODS, SMALL_SIZES
 
 ENCODER = models.encoder({"name": "convnet", "convnet": {"width": 8, "strides": (2,)}})
 VIT = models.encoder({"name": "vit_mini", "vit": {"patch_size": 4, "image_size": 8, "heads": 2}})
-ENCODERS = {"mae": VIT}  # where a ConvNet does not do
+ENCODERS = {"mae": VIT, "simmim": VIT}  # where a ConvNet does not do
 ROWS = 16
 # The variants of a method that compute something else.
 VARIANTS = {
