@@ -43,6 +43,11 @@ RUNS = {  # row of the table: config, and what differs from its preset
     "DeeperCluster": ("deepercluster.py:small", []),
     "SeLa": ("sela.py:small", []),
     "DeepCluster v2": ("deepcluster_v2.py:small", []),
+    "Autoencoder": ("autoencoder.py:small", []),
+    "Denoising autoencoder": ("autoencoder.py:small", ["--config.method.corruption=masking"]),
+    "Sparse autoencoder": ("autoencoder.py:small", ["--config.method.sparsity=top_k"]),
+    "Inpainting": ("inpainting.py:small", []),
+    "MAE": ("mae.py:small", []),
 }
 COLUMNS = {
     "kNN": ("knn/top1", 100),

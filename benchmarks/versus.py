@@ -33,10 +33,10 @@ class PeerError(Exception):
 class Peer:
     """The other process: a line of JSON for a line of JSON."""
 
-    def __init__(self, python: str, task: dict[str, Any]):
+    def __init__(self, python: str, task: dict[str, Any], script: pathlib.Path = SCRIPT):
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         self._process = subprocess.Popen(
-            [python, str(SCRIPT), json.dumps(task)],
+            [python, str(script), json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

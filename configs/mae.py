@@ -36,9 +36,16 @@ def vit(config: ml_collections.ConfigDict, name: str, size: int, patch: int) -> 
 
 
 def digits() -> ml_collections.ConfigDict:
-    decoder = {"decoder_dim": 64, "decoder_layers": 1, "decoder_heads": 4, "norm_pix": False}
+    decoder = {
+        "decoder_dim": 64,
+        "decoder_layers": 1,
+        "decoder_heads": 4,
+        "norm_pix": False,
+        "mask_ratio": 0.5,
+    }
     config = vit(recipes.digits(defaults("mae", "", **decoder)), "vit_mini", 8, 2)
     config.data.unlabeled.views = {"first": view(8, pad=1)}
+    config.data.unlabeled.batch_size = 64
     config.encoder.vit.update({"heads": 4, "pool": "gap"})
     config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
     return config

@@ -3,6 +3,7 @@
 Each must be a config that can be built, or one line that says what is wrong: python -m tests.wrong_settings [CONFIG]
 """
 
+import dataclasses
 import math
 import sys
 import traceback
@@ -17,6 +18,7 @@ from jssl.train import loop
 from jssl.train.program import make_program
 
 INFO = DataInfo(num_examples=1437, image_shape=(8, 8, 1), channels=1, num_classes=10, num_labeled=1437)
+COLORS = dataclasses.replace(INFO, image_shape=(8, 8, 3), channels=3)
 WRONG: dict[type, tuple[Any, ...]] = {
     bool: ("yes", 2),
     int: (-1, 0, 0.5, 2**40, 10**20, "x"),
@@ -49,7 +51,8 @@ def fault(name: str, key: str, wrong: Any) -> str:
     try:
         schema.validate(config)
         if not config.order:
-            loop.Timer(config, make_program(config, INFO).clock)
+            info = COLORS if config.data.color_space == "lab" else INFO
+            loop.Timer(config, make_program(config, info).clock)
     except UserError as error:
         text = str(error)
         return "" if text and "\n" not in text else f"{key}={wrong!r}: not one line: {text!r}"

@@ -30,6 +30,7 @@ from jssl.losses.pseudo import (
     weighted_cross_entropy,
 )
 from jssl.losses.reconstruction import (
+    masked_l1,
     masked_mse,
     non_saturating_gan,
     normalize_patches,
@@ -66,6 +67,7 @@ __all__ = [
     "info_nce",
     "instance_discrimination",
     "kl_divergence",
+    "masked_l1",
     "masked_mse",
     "non_saturating_gan",
     "normalize",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -62,11 +64,31 @@ def masked_mse(predicted: Array, target: Array, hidden: Array) -> Array:
       >>> float(losses.masked_mse(predicted, target, jnp.array([[True, False]])))
       1.0
     """
+    return _of_hidden(jnp.square, predicted, target, hidden)
+
+
+def masked_l1(predicted: Array, target: Array, hidden: Array) -> Array:
+    """Mean absolute error of hidden patches; arguments and errors are those of `masked_mse`.
+
+    References:
+      Xie et al., SimMIM, 2021, section 3.4. https://arxiv.org/abs/2111.09886
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import losses
+      >>> predicted, target = jnp.zeros((1, 2, 3)), jnp.array([[[2.0, 2.0, 2.0], [9.0, 9.0, 9.0]]])
+      >>> float(losses.masked_l1(predicted, target, jnp.array([[True, False]])))
+      2.0
+    """
+    return _of_hidden(jnp.abs, predicted, target, hidden)
+
+
+def _of_hidden(cost: Callable[[Array], Array], predicted: Array, target: Array, hidden: Array) -> Array:
     if predicted.shape != target.shape or hidden.shape != target.shape[:2]:
         raise ValueError(
-            f"masked_mse: shapes {predicted.shape}, {target.shape} and {hidden.shape} do not fit"
+            f"errors of hidden patches: shapes {predicted.shape}, {target.shape} and {hidden.shape} do not fit"
         )
-    each = jnp.mean((predicted.astype(jnp.float32) - target.astype(jnp.float32)) ** 2, axis=-1)
+    each = jnp.mean(cost(predicted.astype(jnp.float32) - target.astype(jnp.float32)), axis=-1)
     return jnp.sum(each, where=hidden) / jnp.maximum(1, jnp.sum(hidden))
 
 

@@ -31,7 +31,7 @@ from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.generative.autoencoder import Autoencoder
 from jssl.methods.generative.colorization import Colorization
 from jssl.methods.generative.inpainting import Inpainting
-from jssl.methods.generative.mae import MAE
+from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
@@ -87,6 +87,7 @@ METHODS: dict[str, type[Method]] = {
     "s4l": SemiSupervised,
     "sela": SeLa,
     "simclr": SimCLR,
+    "simmim": SimMIM,
     "simsiam": SimSiam,
     "softmatch": SoftMatch,
     "split_brain": SplitBrain,

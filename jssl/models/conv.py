@@ -73,7 +73,7 @@ def conv2d(
 
 def _im2col_wins(kh: int, kw: int, cin: int, stride: int) -> bool:
     """Where im2col beats XLA's convolution in a training step on a CPU, by measurement."""
-    return stride > 1 or cin <= 4 or cin >= 64 or (kh, kw) == (1, 1)
+    return stride > 1 or cin <= 4 or cin >= 64 or max(kh, kw) <= 2
 
 
 def _pads(
@@ -143,3 +143,34 @@ class Conv(nn.Module):
             padding,
             self.implementation,
         )
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution, 4x4 with stride 2 and without bias: [B, H, W, Cin] to [B, 2 H, 2 W, features].
+
+    Each pixel of the output sees 2 x 2 of the input, by one of four kernels, depending on whether its row and column
+    are even. So it is one 2x2 convolution to four times the channels, whose results are put in their places: four times
+    as fast on a CPU as a convolution of a map that is spread out with zeros.
+
+    Args:
+      features: channels of the output.
+      kernel_init: initialiser of the float32 kernel [2, 2, Cin, 2 * 2 * features].
+      dtype: of the computation and of the output.
+    """
+
+    features: int
+    kernel_init: jax.nn.initializers.Initializer = nn.initializers.he_normal()
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (2, 2, x.shape[-1], 4 * self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        phases = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), padding=1)
+        batch, height, width = x.shape[:3]
+        phases = phases.reshape(batch, height + 1, width + 1, 2, 2, self.features)
+        rows = [
+            jnp.stack([phases[:, p : p + height, q : q + width, p, q] for q in (0, 1)], axis=3)
+            for p in (0, 1)
+        ]
+        return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.features)

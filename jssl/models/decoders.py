@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from jssl import settings
+from jssl.models.conv import ConvTranspose
 from jssl.models.layers import BatchNorm
 from jssl.models.vit import Block, sincos2d
 from jssl.types import Array
@@ -143,7 +144,7 @@ class MapDecoder(nn.Module):
             x = nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train)).reshape(-1, *self.grid)
         for left in reversed(range(doublings(self.grid[:2], self.size))):
             width, name = self.features * 2**left, f"up{left}"
-            x = nn.ConvTranspose(width, (4, 4), (2, 2), use_bias=False, dtype=self.dtype, name=name)(x)
+            x = ConvTranspose(width, dtype=self.dtype, name=name)(x)
             x = nn.relu(BatchNorm(dtype=self.dtype, name=f"bn{left}")(x, train))
         x = fit(x, self.size)
         kernel = (self.kernel, self.kernel)

@@ -182,8 +182,11 @@ class ViT(nn.Module):
         self.blocks = [block(heads, rate, self.dtype, self.weight_init) for rate in self.rates]
         self.norm = nn.LayerNorm(epsilon=1e-6)
 
-    def embed(self, x: Array) -> Array:
-        """Patches plus positions, after the class token if there is one: [B, H, W, C] to [B, N, D]."""
+    def embed(self, x: Array, hidden: Array | None = None, token: Array | None = None) -> Array:
+        """Patches plus positions, after the class token if there is one: [B, H, W, C] to [B, N, D].
+
+        With `hidden`, bool[B, patches], a token float[B, 1, D] takes the place of those patches.
+        """
         batch, height, width, channels = x.shape
         p = self.patch_size
         if height % p or width % p:
@@ -191,6 +194,8 @@ class ViT(nn.Module):
         rows, cols = self._grid(x)
         x = x.reshape(batch, rows, p, cols, p, channels).swapaxes(2, 3)
         x = self.patches(x.reshape(batch, rows * cols, p * p * channels)).astype(jnp.float32)
+        if hidden is not None and token is not None:
+            x = jnp.where(hidden[..., None], token, x)
         prefix, grid = self._positions(rows, cols)
         x = x + grid
         if self.pool == "cls":
@@ -241,6 +246,17 @@ class ViT(nn.Module):
         prefix, patches = jnp.split(self.embed(x), [int(self.pool == "cls")], axis=1)
         chosen = jnp.take_along_axis(patches, keep[..., None], axis=1)
         return self.encode(jnp.concatenate([prefix, chosen], axis=1), train)
+
+    def masked(self, x: Array, hidden: Array, token: Array, train: bool) -> Array:
+        """All tokens, where another one has taken the place of some patches: float32 [B, N, D].
+
+        Args:
+          x: images [B, H, W, C].
+          hidden: which patches, bool[B, patches].
+          token: what the encoder sees of them beside their positions, float[B, 1, D].
+          train: as everywhere.
+        """
+        return self.encode(self.embed(x, hidden, token), train)
 
     def feature_map(self, x: Array, train: bool) -> Array:
         """The tokens of the patches where they lie, float32 [B, h, w, D]."""

@@ -108,7 +108,9 @@ def reconstructions(path: epath.Path, columns: Mapping[str, np.ndarray]) -> None
       path: PNG to write.
       columns: by title float[n, S, S, C] in [0, 1].
     """
-    _columns(path, columns, "What is filled in, of test images", contrast(list(columns.values()), "uint8"))
+    _columns(
+        path, columns, "What a method predicts of test images", contrast(list(columns.values()), "uint8")
+    )
 
 
 def _columns(path: epath.Path, columns: Mapping[str, np.ndarray], title: str, limits: Limits) -> None:

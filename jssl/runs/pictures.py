@@ -175,7 +175,7 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
         augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
     )
     shown = {name: np.asarray(prog.main.to_pixels(jnp.asarray(x))) for name, x in found.items()}
-    columns = {"visible": shown["masked"], "filled in": shown["reconstruction"]}
+    columns = {"input": shown["masked"], "prediction": shown["reconstruction"]}
     with drawing("reconstruction.png"):
         pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
 

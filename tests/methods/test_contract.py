@@ -20,6 +20,7 @@ ENCODER = models.encoder(CONVNET)
 VIT = models.encoder({"name": "vit_mini", "vit": {"patch_size": 4, "image_size": 8, "heads": 2}})
 ENCODERS = {  # where a ConvNet that sees everything does not do
     "mae": VIT,
+    "simmim": VIT,
     "colorization": models.encoder({**CONVNET, "channels": (0,)}),
     "split_brain": models.encoder({**CONVNET, "split_brain": True}),
 }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models.conv import Conv, conv2d
+from jssl.models.conv import Conv, ConvTranspose, conv2d
 
 CASES = [
     # height, width, Cin, kernel, stride, padding
@@ -126,3 +126,15 @@ def test_initial_kernel_has_the_variance_of_fan_out():
 def test_errors(shape, implementation, message):
     with pytest.raises(ValueError, match=message):
         conv2d(jnp.ones(shape), jnp.ones((3, 3, 3, 2)), 1, 0, implementation)
+
+
+def test_a_transposed_convolution_is_that_of_a_map_spread_out_with_zeros():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 5, 4)), jnp.float32)
+    module = ConvTranspose(6)
+    params = module.init(jax.random.key(0), x)
+    kernel = np.asarray(params["params"]["kernel"]).reshape(2, 2, 4, 2, 2, 6)  # tap, Cin, phase
+    spread = np.zeros((2, 6 + 2, 10 + 2, 6))
+    for i, j in np.ndindex(3, 5):  # every input adds a 4x4 square
+        for a, b, p, q in np.ndindex(2, 2, 2, 2):
+            spread[:, 2 * i + 3 - 2 * a - p, 2 * j + 3 - 2 * b - q] += x[:, i, j] @ kernel[a, b, :, p, q]
+    np.testing.assert_allclose(module.apply(params, x), spread[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -76,6 +77,35 @@ def random_masking(keys: Array, count: int, ratio: float) -> Masking:
     restore = jnp.argsort(order, axis=1)
     visible = kept(count, ratio)
     return Masking(order[:, :visible], restore, restore >= visible)
+
+
+def unit_masking(keys: Array, grid: tuple[int, int], unit: int, ratio: float) -> Array:
+    """Hides random squares of several patches.
+
+    Args:
+      keys: a random key for every image, [B].
+      grid: rows and columns of the patches, which divide by `unit`.
+      unit: side of a square in patches.
+      ratio: part of the squares that is hidden, rounded up; one at least is not.
+
+    Returns:
+      bool[B, rows * columns], row by row.
+
+    References:
+      Xie et al., SimMIM, 2021, section 3.2. https://arxiv.org/abs/2111.09886
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import patches
+      >>> patches.unit_masking(jax.random.split(jax.random.key(0), 2), (4, 4), 2, 0.5).sum(axis=1).tolist()
+      [8, 8]
+    """
+    rows, columns = grid[0] // unit, grid[1] // unit
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (rows * columns,)))(keys)
+    order = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
+    count = min(math.ceil(ratio * rows * columns), rows * columns - 1)
+    hidden = (order < count).reshape(-1, rows, columns)
+    return hidden.repeat(unit, axis=1).repeat(unit, axis=2).reshape(len(noise), -1)
 
 
 def kept(count: int, ratio: float) -> int:

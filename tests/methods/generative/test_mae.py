@@ -10,8 +10,8 @@ import pytest
 from jssl import losses, models
 from jssl.data.augment import patches
 from jssl.errors import UserError
-from jssl.methods import Context
-from jssl.methods.generative.mae import MAE
+from jssl.methods import Context, SemiSupervised, Term
+from jssl.methods.generative.mae import MAE, SimMIM
 from tests.methods.reference import start
 from tests.methods.test_contract import ENCODER, VIT
 
@@ -73,24 +73,34 @@ def test_all_patches_visible_are_what_the_encoder_makes_of_the_image():
     np.testing.assert_allclose(all_of_them, VIT.tokens(params, stats, images), rtol=1e-5, atol=1e-6)
 
 
+def predicted_by(method, params, state, rows):
+    """What is predicted in a step, float64[B, N, P], and which patches are hidden."""
+    found = []
+
+    class Spy(type(method)):
+        def predict(self, *args):
+            found.append(super().predict(*args))
+            return found[-1]
+
+    own = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    Spy(**own).loss(params, state, rows, context())
+    return np.asarray(found[0].pixels, np.float64), np.asarray(found[0].hidden)
+
+
+def patches_of(images):
+    """The patches of 4 pixels of images of 8, row by row."""
+    x = np.asarray(images, np.float64)
+    return np.stack([x[:, r : r + 4, c : c + 4].reshape(len(x), -1) for r in (0, 4) for c in (0, 4)], axis=1)
+
+
 @pytest.mark.parametrize("norm_pix", [True, False])
 def test_the_loss_is_that_of_hidden_patches(norm_pix):
     method = dataclasses.replace(METHOD, norm_pix=norm_pix)
     rows = rows_of(noise())
     params, state = start(method, rows)
     value, output = jax.jit(method.loss)(params, state, rows, context())
-    predictions = []
-
-    class Spy(MAE):
-        def predict(self, *args):
-            predictions.append((MAE.predict(self, *args), args[2]))
-            return predictions[-1][0]
-
-    own = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-    Spy(**own).loss(params, state, rows, context())
-    predicted, masking = (np.asarray(predictions[0][0], np.float64), np.asarray(predictions[0][1].hidden))
-    x = np.asarray(rows["unlabeled"]["views"]["first"][0], np.float64)
-    target = np.stack([x[:, r : r + 4, c : c + 4].reshape(6, -1) for r in (0, 4) for c in (0, 4)], axis=1)
+    predicted, masking = predicted_by(method, params, state, rows)
+    target = patches_of(rows["unlabeled"]["views"]["first"][0])
     if norm_pix:
         target = (target - target.mean(-1, keepdims=True)) / np.sqrt(
             target.var(-1, ddof=1, keepdims=True) + 1e-6
@@ -119,6 +129,54 @@ def test_the_reconstruction_is_the_image_where_it_was_visible():
     )
 
 
+SIMMIM = SimMIM(VIT, mask_ratio=0.5, mask_unit=1)
+
+
+def test_squares_of_several_patches_are_hidden_together():
+    found = np.asarray(patches.unit_masking(jax.random.split(KEY, 60), (6, 8), 2, 0.3))
+    squares = found.reshape(60, 3, 2, 4, 2)
+    assert (squares == squares[:, :, :1, :, :1]).all()
+    assert (squares[:, :, 0, :, 0].sum((1, 2)) == 4).all()  # of 12, rounded up
+    assert abs(found.mean(0) - 4 / 12).max() < 0.25
+    assert (np.asarray(patches.unit_masking(jax.random.split(KEY, 3), (2, 2), 1, 0.99)).sum(1) == 3).all()
+
+
+def test_simmim_sees_a_token_in_the_place_of_what_is_hidden_and_its_loss_is_absolute():
+    rows = rows_of(noise())
+    params, state = start(SIMMIM, rows)
+    value, output = jax.jit(SIMMIM.loss)(params, state, rows, context())
+    predicted, hidden = predicted_by(SIMMIM, params, state, rows)
+    images = rows["unlabeled"]["views"]["first"][0]
+    expected = np.abs(predicted - patches_of(images)).mean(-1)[hidden].mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert output.features.shape == (6, 128)
+    changed = patches.unpatchify(patches.patchify(images, 4) + 5.0 * hidden[..., None], 4, 8, 8)
+    again, _ = predicted_by(
+        SIMMIM, params, state, {"unlabeled": {**rows["unlabeled"], "views": {"first": (changed,)}}}
+    )
+    np.testing.assert_allclose(again, predicted, atol=1e-6)
+    other, _ = predicted_by(SIMMIM, {**params, "mask_token": params["mask_token"] + 1}, state, rows)
+    assert not np.allclose(other, predicted)
+
+
+def test_it_is_a_term_of_a_semi_supervised_loss():
+    rows = rows_of(noise())
+    rows["labeled"] = {
+        "views": {"weak": (jnp.asarray(noise(seed=1), jnp.float32),)},
+        "label": jnp.arange(6) % 3,
+    }
+    method = SemiSupervised(VIT, terms={"mae": Term(METHOD, weight=0.5)}, classes=3)
+    method.check(rows)
+    params, state = start(method, rows)
+    (value, output), grads = jax.jit(jax.value_and_grad(method.loss, has_aux=True))(
+        params, state, rows, context()
+    )
+    parts = output.metrics["class/loss"], output.metrics["mae/loss"]
+    np.testing.assert_allclose(value, parts[0] + 0.5 * parts[1], rtol=1e-5)
+    assert set(grads["terms"]["mae"]) == {"decoder"}
+    assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
+
+
 def test_what_cannot_be_is_said_before_training():
     with pytest.raises(UserError, match="MAE takes a ViT, of which it sees some patches; ConvNet has none"):
         MAE(ENCODER).check(rows_of(noise()))
@@ -128,5 +186,9 @@ def test_what_cannot_be_is_said_before_training():
         METHOD.check(rows_of(noise(side=4)))
     with pytest.raises(UserError, match=r"mask_ratio=1\.0 must be from 0.01 to 0.99"):
         MAE(VIT, mask_ratio=1.0)
+    with pytest.raises(UserError, match="mask_unit=2: that hides the whole image"):
+        SimMIM(VIT).check(rows_of(noise()))
+    with pytest.raises(UserError, match="mask_unit=2: 3 patches a side do not divide"):
+        SimMIM(VIT).check(rows_of(noise(side=12)))
     with pytest.raises(UserError, match="6 features must divide by 4"):
         models.patch_decoder(3, 6, 1, 2, True)
