@@ -33,8 +33,8 @@ class LabPrediction(EncoderDecoder):
 
     color_space: str = "lab"
     stride: int = settings.size(4)
-    sigma: float = settings.positive(5.0)
-    temperature: float = settings.part_above(0.38)
+    sigma: float = settings.within(5.0, 0.1, 1000)
+    temperature: float = settings.within(0.38, 0.01, 1)
 
     def check(self, batch: Batch) -> None:
         super().check(batch)
