@@ -10,12 +10,12 @@ No label is used. The encoder sees lightness alone, in training and wherever it 
 it takes data.color_space='lab' and encoder.channels=(0,). reconstruction.png shows the colours that it gives. The
 paper's network is a VGG of its own with dilated convolutions; loss, weights of colours and reading are the paper's.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
-cifar10   not measured   not measured   not measured
-imagenet  not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
+preset    hardware                 time                     result (untrained encoder), one seed
+digits    1 of 2 shared CPU cores  30 of 100 epochs, 412 s  kNN 95.3 % (94.2), linear 94.4 % (95.8); 2026-11-27
+small     1 of 2 shared CPU cores  2 of 5 epochs, 396 s     kNN 38.7 % (28.3), linear 42.4 % (31.1); 2026-11-27
+cifar10   not measured             not measured             not measured
+imagenet  not measured             not measured             not measured
+folder    not measured             not measured             depends on your images
 """
 
 from __future__ import annotations
