@@ -28,6 +28,7 @@ from jssl.methods.contrastive.simclr import SimCLR
 from jssl.methods.distillation.byol import BYOL
 from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
+from jssl.methods.generative.future import Future
 from jssl.methods.generative.mae import MAE
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
@@ -66,6 +67,7 @@ METHODS: dict[str, type[Method]] = {
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
     "freematch": FreeMatch,
+    "future": Future,
     "instdisc": InstDisc,
     "jigsaw": Jigsaw,
     "mae": MAE,
