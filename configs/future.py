@@ -20,7 +20,8 @@ def digits() -> ml_collections.ConfigDict:
     config.data.unlabeled.batch_size = 128
     config.data.unlabeled.views = {"first": view(20, noise_std=0.05)}
     config.encoder.per_frame = True
-    config.encoder.convnet.norm = "layer"
+    config.encoder.convnet.strides = (2, 2, 2)
+    config.optim.lr = 5e-3
     config.evals.sgd.view = view(20)
     return config
 
@@ -39,13 +40,13 @@ def cpc(patch: int, steps: int, context_dim: int) -> ml_collections.ConfigDict:
 
 
 def small() -> ml_collections.ConfigDict:
-    """A grid of 7 x 7 patches of 8 pixels."""
-    return in_space(recipes.small(cpc(8, 3, 128)), 32)
+    """A grid of 5 x 5 patches of 10 pixels."""
+    return in_space(recipes.small(cpc(10, 2, 128)), 32)
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """No paper's recipe: the grid of `small`, Adam as in CPC."""
-    config = recipes.cifar10(cpc(8, 3, 256))
+    config = recipes.cifar10(cpc(10, 2, 256))
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none", "lars_clip": False})
     return in_space(config, 32)
 

@@ -186,6 +186,20 @@ class Future(EncoderWithHeads):
             features = features.reshape(len(images), self.length(images.shape), -1, features.shape[-1])
         return features, {**stats, "encoder": own}
 
+    def encode_apart(self, params: Params, stats: State, images: Array, key: Array) -> tuple[Array, State]:
+        """`encode` in training, of clips what is seen before what is predicted: each has batch statistics of its own.
+
+        So no statistics tell a prediction of the future. Rows of patches, which are both, pass together.
+        """
+        if self.mode == "space":
+            return self.encode(params, stats, images, key)
+        seen = images.shape[-1] - self.steps - self.skip
+        features = []
+        for number, frames in enumerate((images[..., :seen], images[..., seen:])):
+            found, stats = self.encode(params, stats, frames, rng.derive(key, "part", number))
+            features.append(found)
+        return jnp.concatenate(features, axis=1), stats
+
     def predict(self, params: Params, features: Array, plan: Plan) -> Array:
         """The predictions that a plan names, of a sequence float[B, T, *places, D]: float32[B, P, places, D]."""
         times, size = sorted(set(plan.context)), features.shape[-1]
@@ -199,7 +213,7 @@ class Future(EncoderWithHeads):
 
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         images = self.get_views(batch)[0]
-        features, stats = self.encode(params, state["stats"], images, rng.derive(ctx.key, "encoder"))
+        features, stats = self.encode_apart(params, state["stats"], images, rng.derive(ctx.key, "encoder"))
         plan = self.plan(features.shape[1])
         predicted = self.predict(params, features, plan)
         features = features.reshape(*features.shape[:2], -1, features.shape[-1])

@@ -125,44 +125,42 @@ def test_a_gradient_reaches_every_parameter(started):
         assert np.any(grad != 0), jax.tree_util.keystr(path)
 
 
-def test_predictions_are_made_of_the_past_alone(started):
-    """In training mode; a frame or row changes, and only the predictions from there on do."""
-    method, rows, params, state, _ = started
+def predictions_of(method, rows):
+    """In training: predictions of images, and of those of which one frame or one row of patches is another."""
+    params, state = start(method, rows)
     images = rows["unlabeled"]["views"]["first"][0]
     length = method.length(images.shape)
     plan = method.plan(length)
 
     @jax.jit
     def predict(images):
-        features, _ = method.encode(params, state["stats"], images, jax.random.key(0))
-        return method.predict(params, features, plan), features
+        features, _ = method.encode_apart(params, state["stats"], images, jax.random.key(0))
+        return method.predict(params, features, plan)
 
-    before, features = predict(images)
-    for time in range(length):
-        changed = images.at[..., time].add(3.0)
-        if method.mode == "space":
-            changed = images.at[:, 2 * time + 2 : 2 * time + 4].add(3.0)  # within rows `time` and the next
-        after, others = predict(changed)
-        assert (np.asarray(others[:, time]) != np.asarray(features[:, time])).any()
-        for number, context_of in enumerate(plan.context):
-            same = (np.asarray(after[:, number]) == np.asarray(before[:, number])).all()
-            assert same == (context_of < time), (time, context_of)
+    space = method.mode == "space"
+    changed = [
+        images.at[:, 2 * time + 2 : 2 * time + 4].add(3.0) if space else images.at[..., time].add(3.0)
+        for time in range(length)
+    ]
+    return plan, np.asarray(predict(images)), [np.asarray(predict(x)) for x in changed]
 
 
-def test_batch_norm_lets_the_past_see_the_future():
-    """Which is why the presets have layer norm: statistics are those of all frames."""
-    leaky = models.encoder({"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}, "per_frame": True})
-    for encoder, leaks in ((FRAMES, False), (leaky, True)):
-        method, rows = dataclasses.replace(TIME, encoder=encoder), rows_of()
-        params, state = start(method, rows)
-        encode = jax.jit(method.encode)
-        images = rows["unlabeled"]["views"]["first"][0]
-        key = jax.random.key(0)
-        before, after = (
-            np.asarray(encode(params, state["stats"], x, key)[0][:, :4])
-            for x in (images, images.at[..., 4].mul(9.0))
-        )
-        assert (before != after).any() == leaks
+BATCH_NORM = {"name": "convnet", "convnet": {"width": 4, "strides": (2, 2)}}
+IN_TIME = dataclasses.replace(TIME, encoder=models.encoder({**BATCH_NORM, "per_frame": True}))
+IN_SPACE = dataclasses.replace(SPACE, encoder=models.encoder(BATCH_NORM))
+
+
+@pytest.mark.parametrize(
+    ("method", "leaks"),
+    [(TIME, False), (METHODS["dense"], False), (SPACE, False), (IN_TIME, False), (IN_SPACE, True)],
+)
+def test_predictions_are_made_of_the_past_alone(method, leaks):
+    """But for batch norm of patches, whose statistics are those of all rows."""
+    plan, before, changed = predictions_of(method, rows_of(3 if method.mode == "space" else 5))
+    for time, after in enumerate(changed):
+        for number, last in enumerate(plan.context):
+            same = (after[:, number] == before[:, number]).all()
+            assert same == (last < time and not leaks), (time, last)
 
 
 def test_the_floor_copies_what_was_seen_last():
