@@ -16,7 +16,7 @@ def digits() -> ml_collections.ConfigDict:
     """In time: clips of 8 frames in which a digit moves; the last three are predicted from the first five."""
     config = recipes.digits(defaults("future", context_dim=128))
     config.data.name = "moving_digits"
-    config.total_epochs = 20.0
+    config.total_epochs = 15.0
     config.data.unlabeled.batch_size = 128
     config.data.unlabeled.views = {"first": view(20, noise_std=0.05)}
     config.encoder.per_frame = True

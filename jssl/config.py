@@ -111,7 +111,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
