@@ -1,5 +1,28 @@
 """Future prediction: features of what comes next, picked among all of the batch (CPC, van den Oord et al., 2018; DPC,
 Han et al., 2019). https://arxiv.org/abs/1807.03748 https://arxiv.org/abs/1909.04656
+
+python -m jssl.main --config=configs/future.py             in time: clips of a moving digit, generated, on a laptop
+python -m jssl.main --config=configs/future.py:small       in space: patches of CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.main --config=configs/future.py:cifar10     in space: ResNet-18 on CIFAR-10 (TFDS)
+python -m jssl.main --config=configs/future.py:imagenet    in space: ResNet-50, 7 x 7 patches of 64 pixels
+python -m jssl.main --config=configs/future.py:folder --config.data.name=FOLDER   your own images, in space
+
+No label is used. Of clips --config.data.name=moving_digits/2 has two digits; clips of your own are images whose channels
+are frames. In time encoder.per_frame shows the encoder one frame at a time.
+
+preset    hardware            time               result
+digits    2 shared CPU cores  15 epochs, 658 s   linear 68.1 % (untrained 49.4, pixels 21.9), kNN 24.9 % (44.9, 23.8)
+small     not measured        not measured       not measured
+cifar10   not measured        not measured       not measured
+imagenet  not measured        not measured       not measured
+folder    not measured        not measured       depends on your images
+
+digits, 2026-11-27: of 384 candidates the right one is picked for 38, 28 and 19 % of the test clips one, two and three
+frames ahead; the features seen last pick it for 9, 1 and 1 %. kNN falls, for the features know where the digit is: a
+linear map of one frame's features explains 98 % of the variance of its place (untrained 20 %), and neighbours are clips
+of like places.
+imagenet differs from CPC: one direction, ResNet-50, a GRU for the masked convolutions, no augmentation of patches by
+themselves (v2); its optimiser and length are no paper's.
 """
 
 from __future__ import annotations

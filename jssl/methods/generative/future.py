@@ -101,8 +101,8 @@ class Future(EncoderWithHeads):
 
     def plan(self, length: int) -> Plan:
         """What is predicted from where, in a sequence of so many times."""
-        last = length - self.skip - 1  # that anything can be predicted from, and the first without that
-        contexts = [last - self.steps] if self.mode == "time" else range(last)
+        end = length - self.skip - 1  # from there on nothing is left to be predicted
+        contexts = [end - self.steps] if self.mode == "time" else range(end)
         found = [
             (time, step, time + self.skip + step)
             for time in contexts
