@@ -111,7 +111,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -193,11 +193,13 @@ class Encoder(Section):
       name: name of the network, such as resnet50 or vit_s.
       head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
       sobel: whether it sees image gradients instead of colours (DeepCluster).
+      per_frame: whether it sees one channel at a time, the frames of a clip; features are their mean.
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
     head_layers: tuple[int, ...] = ()
     sobel: bool = False
+    per_frame: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -176,11 +176,13 @@ class Network:
         Returns:
           float32[B, h, w, D] by name, in order of depth (`jax.jit` sorts the names): 'block1', ... of a ConvNet and a
           ViT, 'stem' and the stages 'block1', ... of a residual network, see the modules. A module of your own gives
-          what it records, see `models.record`; `{}` for nothing.
+          what it records, see `models.record`; `{}` for nothing. Of an encoder of frames they are means over frames.
         """
         variables = {"params": params, STATS: stats}
         _, sown = self.module.apply(variables, *inputs, False, mutable=[LAYER_MAPS])
-        return {path[-1]: layer for path, layer in flatten_dict(sown.get(LAYER_MAPS, {})).items()}
+        layers = {path[-1]: layer for path, layer in flatten_dict(sown.get(LAYER_MAPS, {})).items()}
+        rows = len(inputs[0])
+        return {name: jnp.mean(x.reshape(rows, -1, *x.shape[1:]), axis=1) for name, x in layers.items()}
 
     def attention(self, params: Params, stats: State, x: Array) -> Array | None:
         """Attention weights of the last block, in evaluation mode.
