@@ -27,20 +27,24 @@ from jssl.configs import recipes
 
 
 def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(defaults("context", tile=3, jitter=0, proj_hidden_dim=128))
+    config = recipes.digits(defaults("context", tile=3, jitter=0, shrink_prob=0.0, proj_hidden_dim=128))
     config.data.unlabeled.views = {"weak": view(12, noise_std=0.05)}
     return config
 
 
 def small() -> ml_collections.ConfigDict:
-    config = recipes.small(defaults("context", tile=8, jitter=1, colour="", proj_hidden_dim=512))
+    config = recipes.small(
+        defaults("context", tile=8, jitter=1, colour="", shrink_prob=0.0, proj_hidden_dim=512)
+    )
     config.data.unlabeled.views = {"weak": view(32, flip_prob=0.5)}
     return config
 
 
 def cifar10() -> ml_collections.ConfigDict:
     """No paper's recipe: the schedule is RotNet's. So small pictures have no chromatic aberration."""
-    config = recipes.cifar10(defaults("context", tile=8, jitter=1, colour="", proj_hidden_dim=1024))
+    config = recipes.cifar10(
+        defaults("context", tile=8, jitter=1, colour="", shrink_prob=0.0, proj_hidden_dim=1024)
+    )
     config.data.unlabeled.views = {"weak": view(32, flip_prob=0.5)}
     config.data.unlabeled.batch_size = 128
     config.total_epochs = 200.0

@@ -10,12 +10,12 @@ python -m jssl.main --config=configs/split_brain.py:folder --config.data.name=FO
 No label is used. Each half of the encoder sees what the other one predicts, and evaluators see both: whoever loads it
 or begins with it takes data.color_space='lab' and encoder.split_brain=True. The paper's network is AlexNet, halved.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
-cifar10   not measured   not measured   not measured
-imagenet  not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
+preset    hardware                 time                     result (untrained encoder), one seed
+digits    1 of 2 shared CPU cores  30 of 100 epochs, 431 s  kNN 95.6 % (87.2), linear 94.4 % (92.8); 2026-11-27
+small     1 of 2 shared CPU cores  2 of 5 epochs, 1329 s    kNN 42.0 % (34.0), linear 46.0 % (38.6); 2026-11-27
+cifar10   not measured             not measured             not measured
+imagenet  not measured             not measured             not measured
+folder    not measured             not measured             depends on your images
 """
 
 from __future__ import annotations

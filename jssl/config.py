@@ -112,7 +112,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, colored_digits, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -198,6 +198,7 @@ class Encoder(Section):
       sobel: whether it sees image gradients instead of colours (DeepCluster).
       channels: the channels of an image that it sees, () for all: (0,) is the lightness of Lab (Colorization).
       split_brain: two encoders side by side, one of the first channel and one of the others (split-brain autoencoders).
+      per_frame: whether it sees one channel at a time, the frames of a clip; features are their mean.
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
@@ -205,6 +206,7 @@ class Encoder(Section):
     sobel: bool = False
     channels: tuple[int, ...] = ()
     split_brain: bool = False
+    per_frame: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,6 +133,11 @@ def _check(
         raise ValueError(f"init has shape {np.shape(init)}, and {k} centroids have {(k, x.shape[1])}")
     elif not np.isfinite(init).all():
         raise ValueError("init has centroids that are not finite (NaN or infinity)")
+    for name, number in (("iterations", iterations), ("restarts", restarts), ("seed", seed)):
+        if not isinstance(number, int | np.integer) or isinstance(number, bool):
+            raise ValueError(f"{name}={number!r} must be a whole number")
+    if not math.isfinite(tolerance):
+        raise ValueError(f"tolerance={tolerance} must be a number of at least 0")
     if min(iterations, restarts) < 1 or min(seed, batch_size, tolerance) < 0:
         raise ValueError(
             f"iterations={iterations} and restarts={restarts} must be at least 1, seed={seed}, "

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jssl import parallel
 from jssl.data.sources import Source
 from jssl.errors import UserError
+from jssl.train.progress import counting
 from jssl.train.signals import Interrupted
 from jssl.types import Array
 
@@ -61,24 +62,26 @@ def extract(
 
     count, most = 0, len(batches.source)
     x, labels, index = np.zeros((0, 0), np.float32), np.empty(most, np.int32), np.empty(most, np.int32)
-    for host_batch in read_ahead(batches, workers=workers, threads=threads):
-        if stop():
-            raise Interrupted
-        bad_images.note(host_batch.pop("bad"))
-        batch = parallel.global_batch(host_batch, mesh)
-        rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
-        keep = rows["mask"]
-        found = np.asarray(apply(batch["image"]), np.float32)[keep]
-        if not np.isfinite(found).all():
-            raise UserError(
-                f"features of {batches.source.name} are not finite: the parameters diverged; take an earlier "
-                "checkpoint (--step), or a smaller optim.lr"
-            )
-        if not count:  # one array for all: theirs may be much of the memory
-            x = np.empty((most, found.shape[1]), np.float32)
-        place = slice(count, count + len(found))
-        x[place], labels[place], index[place] = found, rows["label"][keep], rows["index"][keep]
-        count += len(found)
+    with counting(f"features of {batches.source.name}", most) as done:
+        for host_batch in read_ahead(batches, workers=workers, threads=threads):
+            if stop():
+                raise Interrupted
+            bad_images.note(host_batch.pop("bad"))
+            batch = parallel.global_batch(host_batch, mesh)
+            rows = parallel.whole({name: batch[name] for name in ("mask", "label", "index")}, mesh)
+            keep = rows["mask"]
+            found = np.asarray(apply(batch["image"]), np.float32)[keep]
+            if not np.isfinite(found).all():
+                raise UserError(
+                    f"features of {batches.source.name} are not finite: the parameters diverged; take an earlier "
+                    "checkpoint (--step), or a smaller optim.lr"
+                )
+            if not count:  # one array for all: theirs may be much of the memory
+                x = np.empty((most, found.shape[1]), np.float32)
+            place = slice(count, count + len(found))
+            x[place], labels[place], index[place] = found, rows["label"][keep], rows["index"][keep]
+            count += len(found)
+            done(count)
     if not count:
         raise UserError(f"no image of {batches.source.name} is readable")
     return Features(x[:count], labels[:count], index[:count])

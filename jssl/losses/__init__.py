@@ -17,6 +17,7 @@ from jssl.losses.contrastive import (
     nt_xent,
 )
 from jssl.losses.distillation import dino_cross_entropy, normalized_mse, sharpened
+from jssl.losses.predictive import predictive_info_nce, predictive_top1
 from jssl.losses.pseudo import (
     PseudoLabels,
     distribution_alignment,
@@ -75,6 +76,8 @@ __all__ = [
     "normalized_mse",
     "nt_xent",
     "patch_moments",
+    "predictive_info_nce",
+    "predictive_top1",
     "pseudo_labels",
     "pseudo_labels_of",
     "psnr",

@@ -30,6 +30,7 @@ from jssl.methods.distillation.dino import DINO
 from jssl.methods.distillation.simsiam import SimSiam
 from jssl.methods.generative.autoencoder import Autoencoder
 from jssl.methods.generative.colorization import Colorization
+from jssl.methods.generative.future import Future
 from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
@@ -73,6 +74,7 @@ METHODS: dict[str, type[Method]] = {
     "flexmatch": FlexMatch,
     "freematch": FreeMatch,
     "inpainting": Inpainting,
+    "future": Future,
     "instdisc": InstDisc,
     "jigsaw": Jigsaw,
     "mae": MAE,

@@ -22,8 +22,10 @@ from jssl.models.convnet import ConvNet
 from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, PatchDecoder
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
+from jssl.models.frames import Frames
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
+from jssl.models.recurrent import ConvGRU
 from jssl.models.resnet import ResNet
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
@@ -32,6 +34,7 @@ __all__ = [
     "ENCODERS",
     "Network",
     "code",
+    "conv_gru",
     "convnet",
     "discriminator",
     "encoder",
@@ -63,7 +66,8 @@ OWN_KEYS = (
     "sobel",
     "channels",
     "split_brain",
-)  # of the section, beside those of families
+    "per_frame",
+)  # beside those of families
 FAMILIES: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "vit": ViT,
@@ -110,7 +114,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
       config: `{'name': 'resnet18', 'resnet': {...}, 'vit': {...}, 'convnet': {...}}`; the sub-dict of
         the name's family holds the options, and an option that it lacks keeps its default. 'head_layers' adds layers
         of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, 'channels' some channels,
-        'split_brain' makes two of it that see one part each, see `filters`.
+        'split_brain' makes two of it that see one part each, see `filters`;
+        'per_frame' shows it one channel at a time, the frames of a clip, see `frames.Frames`.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -137,7 +142,14 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     outside = {**fixed, "dtype": _dtype(dtype), "parent": None, "name": None}
     built = settings.make(module, given, f"encoder.{family}", **outside)
-    own = {"head_layers": (), "sobel": False, "channels": (), "split_brain": False, **config}
+    own = {
+        "head_layers": (),
+        "sobel": False,
+        "channels": (),
+        "split_brain": False,
+        "per_frame": False,
+        **config,
+    }
     sizes = tuple(own["head_layers"])
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
@@ -151,6 +163,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         raise UserError(f"encoder.channels must be a tuple of whole numbers of at least 0, not {channels!r}")
     if channels:
         built = Channels(built, channels)
+    if own["per_frame"]:
+        built = Frames(built)
     if not sizes:
         return Network(built)
     return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
@@ -329,6 +343,24 @@ def code(size: int, activation: str = "none", dtype: str = "float32") -> Network
     """
     given = {"size": size, "activation": activation}
     return Network(settings.make(Code, given, "code", dtype=_dtype(dtype)))
+
+
+def conv_gru(features: int, kernel: int = 1, dtype: str = "float32") -> Network:
+    """Builds a convolutional GRU, [B, T, *places, D] to float32 [B, T, *places, features]; see `recurrent.ConvGRU`.
+
+    Raises:
+      UserError: for sizes less than 1, or an unknown dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> context, clips = models.conv_gru(16), jax.numpy.ones((2, 5, 3, 3, 8))
+      >>> states, _ = context.apply(*context.init(jax.random.key(0), clips), clips, train=True)
+      >>> states.shape  # one for every frame, at each place
+      (2, 5, 3, 3, 16)
+    """
+    given = {"features": features, "kernel": kernel}
+    return Network(settings.make(ConvGRU, given, "conv_gru", dtype=_dtype(dtype)))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Layers that the networks share: batch normalisation and drop-path."""
+"""Layers that the networks share: normalisation and drop-path."""
 
 from __future__ import annotations
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -76,6 +78,45 @@ class BatchNorm(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         return y.reshape(shape).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation: every sample by itself, over all axes but the first; it takes the place of `BatchNorm`.
+
+    Args:
+      epsilon: added to the variance.
+      scale_init: initialiser of the factor of each channel; zeros silence a residual branch.
+      dtype: of the output.
+
+    References:
+      Ba et al., Layer Normalization, 2016. https://arxiv.org/abs/1607.06450
+    """
+
+    epsilon: float = 1e-5
+    scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        del train
+        x = x.astype(jnp.float32)
+        axes = tuple(range(1, x.ndim))
+        centred = x - jnp.mean(x, axes, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axes, keepdims=True)
+        scale = self.param("scale", self.scale_init, x.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        return (centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
+
+
+Norm = functools.partial[BatchNorm] | functools.partial[LayerNorm]
+NORMS = ("batch", "layer")
+
+
+def normalization(name: str, groups: int, momentum: float, dtype: Dtype) -> Norm:
+    """The class of normalisation by its name, with its options filled in; `groups` and `momentum` are `BatchNorm`'s."""
+    if name == "layer":
+        return functools.partial(LayerNorm, dtype=dtype)
+    return functools.partial(BatchNorm, groups=groups, momentum=momentum, dtype=dtype)
 
 
 def _moments(x: Array, axes: tuple[int, ...], shift: Array, in_one_pass: bool) -> tuple[Array, Array]:

@@ -176,14 +176,16 @@ class Network:
         Returns:
           float32[B, h, w, D] by name, in order of depth (`jax.jit` sorts the names): 'block1', ... of a ConvNet and a
           ViT, 'stem' and the stages 'block1', ... of a residual network, see the modules. A module of your own gives
-          what it records, see `models.record`; `{}` for nothing. Layers of one name, as in two encoders side by side,
-          are concatenated.
+          what it records, see `models.record`; `{}` for nothing. Of an encoder of frames they are means over frames, of
+          two encoders side by side they are concatenated.
         """
         variables = {"params": params, STATS: stats}
         _, sown = self.module.apply(variables, *inputs, False, mutable=[LAYER_MAPS])
+        rows = len(inputs[0])
         found: dict[str, list[Array]] = {}
         for path, layer in flatten_dict(sown.get(LAYER_MAPS, {})).items():
-            found.setdefault(path[-1], []).append(layer)
+            of_images = jnp.mean(layer.reshape(rows, -1, *layer.shape[1:]), axis=1)
+            found.setdefault(path[-1], []).append(of_images)
         return {name: jnp.concatenate(layers, axis=-1) for name, layers in found.items()}
 
     def attention(self, params: Params, stats: State, x: Array) -> Array | None:

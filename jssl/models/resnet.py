@@ -11,7 +11,7 @@ from flax.typing import Dtype
 
 from jssl import settings
 from jssl.models.conv import Conv, Implementation, kaiming_fan_out
-from jssl.models.layers import BatchNorm
+from jssl.models.layers import NORMS, Norm, normalization
 from jssl.models.network import record
 from jssl.types import Array
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
       zero_init_residual: start the branch at zero: the scale of its last batch norm in version 1, its
         last kernel in version 2.
       conv: convolution class with implementation and dtype filled in.
-      norm: batch norm class with options filled in.
+      norm: class of normalisation with options filled in.
       slope: of the activation below zero in version 2.
     """
 
@@ -41,7 +41,7 @@ class Block(nn.Module):
     version: int
     zero_init_residual: bool
     conv: functools.partial[Conv]
-    norm: functools.partial[BatchNorm]
+    norm: Norm
     slope: float = 0.0
 
     @nn.compact
@@ -97,6 +97,7 @@ class ResNet(nn.Module):
       width: multiplies the channels (1.0 is 64 in the first stage).
       stem: 'imagenet' is 7x7 stride 2 and a 3x3 max-pool of stride 2; 'cifar' is 3x3 stride 1.
       zero_init_residual: each block starts as its shortcut, see `Block`.
+      norm: 'batch' or 'layer': see `layers.BatchNorm` and `layers.LayerNorm`.
       batch_norm_groups: see `BatchNorm`.
       bn_momentum: see `BatchNorm`.
       remat: recompute each block in the backward pass, for memory.
@@ -114,6 +115,7 @@ class ResNet(nn.Module):
     width: float = settings.within(1.0, 1e-3, 1e3)
     stem: str = settings.choice("imagenet", ("imagenet", "cifar"))
     zero_init_residual: bool = False
+    norm: str = settings.choice("batch", NORMS)
     batch_norm_groups: int = settings.size(1)
     bn_momentum: float = settings.fraction(0.9)
     remat: bool = False
@@ -124,12 +126,7 @@ class ResNet(nn.Module):
     def feature_map(self, x: Array, train: bool) -> Array:
         """The last layer before pooling, float32 [B, h, w, D]."""
         conv = functools.partial(Conv, implementation=self.conv, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm,
-            groups=self.batch_norm_groups,
-            momentum=self.bn_momentum,
-            dtype=self.dtype,
-        )
+        norm = normalization(self.norm, self.batch_norm_groups, self.bn_momentum, self.dtype)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         base = max(1, round(64 * self.width))
 

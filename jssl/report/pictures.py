@@ -267,6 +267,7 @@ def neighbours(
     count: int = 7,
     labels: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
+    title: str = "Nearest neighbours in feature space, with their cosine",
 ) -> None:
     """The nearest neighbours (by cosine) of some images among the others.
 
@@ -278,6 +279,7 @@ def neighbours(
       count: neighbours of each.
       labels: int[N], of which a neighbour's is green where it is the image's and red where not; None without.
       class_names: by label.
+      title: of the figure.
     """
     known = labels is not None and class_names is not None
     directions = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -301,7 +303,7 @@ def neighbours(
                 for spine in axes.spines.values():
                     spine.set(color="tab:green" if right else "tab:red", linewidth=2)
     of_class = "; green: of its class, red: of another" if known else ""
-    figure.suptitle(f"Nearest neighbours in feature space, with their cosine{of_class}", fontsize=9, y=1.0)
+    figure.suptitle(f"{title}{of_class}", fontsize=9, y=1.0)
     figure.set_layout_engine("tight", pad=0.3, h_pad=0.8)
     save(figure, path)
 

@@ -17,6 +17,7 @@ from jssl.data.sources import Source
 from jssl.data.streams import augmented
 from jssl.evaluation.extract import Features, extract_source
 from jssl.train.program import Program
+from jssl.train.progress import counting
 from jssl.types import Array, Batch, Params, State
 
 
@@ -62,12 +63,14 @@ class UnlabeledExtract:
         reads = DeviceIterator(batches, prog.mesh, self._bad_images, options.workers, options.threads)
         found, seen = np.empty((0, 0), np.float32), np.zeros(count, bool)
         compiled = self._compiled(function)
-        for step, batch in enumerate(reads):
-            own = rng.derive(key, "batch", step)
-            rows = np.asarray(compiled(params, state, {"unlabeled": batch}, own), np.float32)
-            index = parallel.whole(batch["index"], prog.mesh)
-            found = found if step else np.empty((count, rows.shape[1]), np.float32)
-            found[index], seen[index] = rows, True
+        with counting(f"features of {source.name} in training mode", count) as done:
+            for step, batch in enumerate(reads):
+                own = rng.derive(key, "batch", step)
+                rows = np.asarray(compiled(params, state, {"unlabeled": batch}, own), np.float32)
+                index = parallel.whole(batch["index"], prog.mesh)
+                found = found if step else np.empty((count, rows.shape[1]), np.float32)
+                found[index], seen[index] = rows, True
+                done(int(seen.sum()))
         (index,) = np.nonzero(seen)
         return Features(found[index], self.labels[index], index.astype(np.int32))
 

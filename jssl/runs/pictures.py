@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PICTURED = 512  # images on the feature map
 CLUSTERED = 2048  # images among which the most typical ones of a cluster are looked for
+PATCHED = 128  # images among whose patches near ones are looked for
 MIN_DRAWN = 3  # images that a map and neighbours make sense of
 SHOWN = 8  # rows of the grids
 ORIGINAL = 128  # pixels a side at which images are drawn beside their views
@@ -156,33 +157,70 @@ def draw_clusters(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 
 def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Draws some test images, what is hidden of them, and what the method fills in; nothing for methods that do not."""
-    prog, source = evaluator.program, evaluator.query
-    shapes = output_shapes(prog.method, state.params, state.method_state, prog.views)
-    if not prog.config.log.pictures or "reconstruction" not in shapes:
-        return
-    count = min(SHOWN, len(source))
-    some = source.take(np.arange(count) * len(source) // count)
-    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
-    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
-    images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
-    arrays = (state.params, state.method_state)
-    found = {name: np.asarray(prog.output(name)(*arrays, images)) for name in ("masked", "reconstruction")}
-    if not parallel.is_main_process() or not len(images):
+    images = some_images(evaluator, SHOWN)
+    found = predicted(evaluator.program, state, images, ("masked", "reconstruction"))
+    if found is None or not parallel.is_main_process() or not len(images):
         return
     from jssl.report import pictures
 
+    prog = evaluator.program
     seen = augment.to_float(
         augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
     )
-    shown = {name: np.asarray(prog.main.to_pixels(jnp.asarray(x))) for name, x in found.items()}
-    columns = {"input": shown["masked"], "prediction": shown["reconstruction"]}
+    columns = {
+        "input": displayed(prog, found["masked"]),
+        "prediction": displayed(prog, found["reconstruction"]),
+    }
     with drawing("reconstruction.png"):
         pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
 
 
+def draw_patches(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Draws the nearest patches of some patches of test images; nothing for methods that see no patches alone."""
+    images = some_images(evaluator, PATCHED)
+    found = predicted(evaluator.program, state, images, ("patches", "patch_features"))
+    if found is None or not parallel.is_main_process() or len(images) < MIN_DRAWN:
+        return
+    from jssl.report import pictures
+
+    patches, x = (
+        value.reshape(-1, *value.shape[2:]) for value in (found["patches"], found["patch_features"])
+    )
+    pixels = (255 * np.clip(displayed(evaluator.program, patches), 0, 1)).astype(np.uint8)
+    title = "Nearest patches in feature space, with their cosine"
+    with drawing("patches.png"):
+        pictures.neighbours(folder / "patches.png", x, pixels, SHOWN, title=title)
+
+
+def some_images(evaluator: suite.Suite, count: int) -> Array:
+    """So many images of the test set, spread over it, whole on every device: as they are read."""
+    prog, source = evaluator.program, evaluator.query
+    count = min(count, len(source))
+    some = source.take(np.arange(count) * len(source) // count)
+    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
+    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
+    return parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+
+
+def predicted(
+    prog: Program, state: TrainState, images: Array, names: tuple[str, ...]
+) -> dict[str, np.ndarray] | None:
+    """Outputs of a method, for pictures; None if they are not asked for or the method has not all of them."""
+    shapes = output_shapes(prog.method, state.params, state.method_state, prog.views)
+    if not prog.config.log.pictures or not set(names) <= set(shapes):
+        return None
+    arrays = (state.params, state.method_state)
+    return {name: np.asarray(prog.output(name)(*arrays, images)) for name in names}
+
+
+def displayed(prog: Program, images: np.ndarray) -> np.ndarray:
+    """Images as networks see them, float[..., C], as they are shown, in [0, 1]."""
+    return np.asarray(prog.main.to_pixels(jnp.asarray(images)))
+
+
 def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
     """Draws the attention of the class token in the last block, head by head; nothing for encoders that have none."""
-    prog, source = evaluator.program, evaluator.query
+    prog = evaluator.program
     size, main, encoder = prog.size, prog.main, prog.method.encoder
     chosen = prog.method.eval_encoder(state.params, state.method_state)
     channels = prog.info.channels
@@ -192,16 +230,12 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - 1)
     if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
         return  # a class token stands beside a square of patches
-    count = min(SHOWN, len(source))
-    some = source.take(np.arange(count) * len(source) // count)
-    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
-    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
         seen = augment.center_resize(images, size, fraction=prog.config.evals.crop_fraction)
         return seen, encoder.attention(params, stats, main.to_float(seen))
 
-    images = parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+    images = some_images(evaluator, SHOWN)
     shown, weights = jax.jit(look, out_shardings=parallel.replicated(prog.mesh))(*chosen, images)
     if parallel.is_main_process() and len(shown):
         from jssl.report import pictures

@@ -28,6 +28,7 @@ from jssl.runs.pictures import (
     draw_curves,
     draw_features,
     draw_figures,
+    draw_patches,
     draw_reconstruction,
     draw_views,
 )
@@ -168,6 +169,7 @@ def _finish(
         draw_attention(evaluator, trained.state, folder)
         draw_clusters(evaluator, trained.state, folder)
         draw_reconstruction(evaluator, trained.state, folder)
+        draw_patches(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

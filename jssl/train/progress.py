@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tqdm
 
@@ -58,9 +59,36 @@ def announced(enabled: bool) -> Iterator[None]:
         _announcer.stop()
 
 
+@contextlib.contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """As `doing`, of so many images: what it gives is called with how many are done, and lines say how fast."""
+    with _announcer.at(what, total) as task:
+        yield task.done
+
+
 def at_step(step: int, total: int, left: float | None) -> None:
     """Notes how far training is, for the lines, and how many seconds are left, if that can be told."""
     _announcer.base = f"step {step}/{total}" + ("" if left is None else f", {in_words(left)} left")
+
+
+@dataclasses.dataclass
+class _Task:
+    """Something that takes long: since when, and how many of how many images it has done, if it counts them."""
+
+    what: str
+    since: float
+    total: int = 0
+    count: int = 0
+
+    def done(self, count: int) -> None:
+        self.count = count
+
+    def line(self, now: float) -> str:
+        passed = now - self.since
+        if not self.count:
+            return f"{self.what}: {in_words(passed)} so far"
+        rate = self.count / max(passed, 1e-9)
+        return f"{self.what}: {self.count:,} of {self.total:,} images, {rate:,.0f} images/s"
 
 
 class _Announcer:
@@ -69,7 +97,7 @@ class _Announcer:
     def __init__(self) -> None:
         self.base = ""
         self.running = False
-        self._doing: list[tuple[str, float]] = []
+        self._doing: list[_Task] = []
         self._last = 0.0
         self._end = threading.Event()
 
@@ -85,17 +113,17 @@ class _Announcer:
         self._last = time.monotonic()
 
     @contextlib.contextmanager
-    def at(self, what: str) -> Iterator[None]:
-        self._doing.append((what, time.monotonic()))
+    def at(self, what: str, total: int = 0) -> Iterator[_Task]:
+        self._doing.append(_Task(what, time.monotonic(), total))
         try:
-            yield
+            yield self._doing[-1]
         finally:
             self._doing.pop()
 
     def line(self, now: float) -> str:
         """What to say: the innermost thing that is being done, else the step."""
-        for what, since in reversed(self._doing):
-            return f"{what}: {in_words(now - since)} so far"
+        for task in reversed(self._doing):
+            return task.line(now)
         return self.base
 
     def _run(self, end: threading.Event) -> None:

@@ -18,9 +18,13 @@ from tests.conftest import METHODS, SMALL_SIZES
 CONVNET = {"name": "convnet", "convnet": {"width": 8, "strides": (2,)}}
 ENCODER = models.encoder(CONVNET)
 VIT = models.encoder({"name": "vit_mini", "vit": {"patch_size": 4, "image_size": 8, "heads": 2}})
+FRAMES = models.encoder(
+    {"name": "convnet", "convnet": {"width": 8, "strides": (2,), "norm": "layer"}, "per_frame": True}
+)
 ENCODERS = {  # where a ConvNet that sees everything does not do
     "mae": VIT,
     "simmim": VIT,
+    "future": FRAMES,
     "colorization": models.encoder({**CONVNET, "channels": (0,)}),
     "split_brain": models.encoder({**CONVNET, "split_brain": True}),
 }
@@ -33,9 +37,11 @@ VARIANTS = {
     "moco symmetric": {"symmetric": True, "version": 1},
     "instdisc all": {"negatives": 0},
     "byol alone": {"predictor": False},
+    "future": {"steps": 1},  # the views have three channels
+    "future space": {"mode": "space", "steps": 1, "skip": 1, "patch": 4, "stride": 2},
 }
 NOT_SYMMETRIC = ("moco", "moco end_to_end")
-SIDES = {"context": 12}  # of views, where 8 pixels are too few
+SIDES = {"context": 12, "future space": 10}  # of views, where 8 pixels are too few
 ROUNDING = {"rtol": 1e-3, "atol": 5e-5}  # of single precision, through batch statistics of 16 rows
 KEY = jax.random.key(0)
 CONTEXT = Context(jax.random.key(1), jnp.zeros((), jnp.int32), jnp.zeros(()))

@@ -40,6 +40,32 @@ def unpatchify(patches: Array, size: int, height: int, width: int) -> Array:
     return x.reshape(len(patches), height, width, -1)
 
 
+def overlapping(images: Array, size: int, stride: int) -> Array:
+    """Cuts images into a grid of patches that may overlap; what is left at the lower and the right border is dropped.
+
+    Args:
+      images: float[B, H, W, C].
+      size: side of a patch in pixels, at most H and W.
+      stride: from one patch to the next, in pixels.
+
+    Returns:
+      float[B, rows, columns, size, size, C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data.augment import patches
+      >>> image = jnp.arange(9).reshape(1, 3, 3, 1)
+      >>> found = patches.overlapping(image, size=2, stride=1)
+      >>> found.shape, found[0, 0, 1].ravel().tolist()
+      ((1, 2, 2, 2, 2, 1), [1, 2, 4, 5])
+    """
+    rows, columns = (
+        stride * jnp.arange((side - size) // stride + 1)[:, None] + jnp.arange(size)
+        for side in images.shape[1:3]
+    )
+    return images[:, rows][:, :, :, columns].transpose(0, 1, 3, 2, 4, 5)
+
+
 class Masking(NamedTuple):
     """Which patches of every image are hidden; as many of each.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 
 from jssl import rng
 from jssl.types import Array
 
 COLOURS = ("", "drop", "project")
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # the axis along which lenses shift colours, in RGB
+SMALLEST = 10  # pixels a side to which tiles are shrunk at most
 DROPPED_NOISE = 0.01  # standard deviation of what replaces a channel, over that of the one that stays
 
 
@@ -26,6 +29,7 @@ class Tiles(NamedTuple):
         the others by noise, 'project' takes the green-magenta axis out; '' for neither, as for images not of three
         channels.
       standardize: whether every tile has mean 0 and deviation 1.
+      shrink_prob: part of the tiles that are shrunk, to between 10 pixels and their size, and enlarged again.
     """
 
     grid: int
@@ -33,6 +37,7 @@ class Tiles(NamedTuple):
     jitter: int = 0
     colour: str = ""
     standardize: bool = True
+    shrink_prob: float = 0.0
 
     @property
     def per_image(self) -> int:
@@ -83,10 +88,32 @@ def _cut(key: Array, image: Array, tiles: Tiles) -> Array:
     shape = (tiles.size, tiles.size, image.shape[-1])
     corners = cells * sides + shifts
     found = jax.vmap(lambda corner: jax.lax.dynamic_slice(image, (*corner, 0), shape))(corners)
+    if tiles.shrink_prob:
+        keys = jax.random.split(rng.derive(key, "shrink"), tiles.per_image)
+        found = jax.vmap(functools.partial(coarser, probability=tiles.shrink_prob))(keys, found)
     if tiles.colour and image.shape[-1] == 3:
         keys = jax.random.split(rng.derive(key, "colour"), tiles.per_image)
         found = jax.vmap(drop_channels)(keys, found) if tiles.colour == "drop" else project_colours(found)
     return jax.vmap(standardize)(found) if tiles.standardize else found
+
+
+def coarser(key: Array, image: Array, probability: float) -> Array:
+    """An image, float[S, S, C], with a probability shrunk to a random side of 10 pixels to S and enlarged again."""
+    side = image.shape[0]
+    chance, size = jax.random.uniform(key, (2,))
+    small = min(SMALLEST, side)
+    scale = jnp.where(chance < probability, (small + (side - small) * size) / side, 1.0)
+    shrunk = jax.image.scale_and_translate(
+        image, image.shape, (0, 1), jnp.stack([scale, scale]), jnp.zeros(2), "linear", antialias=True
+    )
+    last = jnp.maximum(jnp.floor(scale * side) - 1, 0)
+    places = jnp.clip((jnp.arange(side) + 0.5) * scale - 0.5, 0, last)
+    rows, columns = jnp.meshgrid(places, places, indexing="ij")
+
+    def enlarge(channel: Array) -> Array:
+        return map_coordinates(channel, [rows, columns], order=1)
+
+    return jax.vmap(enlarge, in_axes=-1, out_axes=-1)(shrunk)
 
 
 def drop_channels(key: Array, image: Array) -> Array:
@@ -106,5 +133,4 @@ def project_colours(image: Array) -> Array:
 
 def standardize(image: Array) -> Array:
     """An image of mean 0 and deviation 1 over all of its numbers; a flat one becomes 0."""
-    floor = 1 / jnp.sqrt(image.size)
-    return (image - jnp.mean(image)) / jnp.maximum(jnp.std(image), floor)
+    return (image - jnp.mean(image)) / jnp.sqrt(jnp.maximum(jnp.var(image), 1 / image.size))

@@ -2,6 +2,7 @@
 
   digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
   colored_digits       the same, coloured by a rule, for methods that learn from colours
+  moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
@@ -25,6 +26,8 @@ from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
 from jssl.data.sources.digits import EMBEDDED
 from jssl.data.sources.images import Path
+from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
+from jssl.data.sources.moving_digits import moving_digits
 from jssl.errors import UserError, unknown
 
 
@@ -39,6 +42,8 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
     path = located(name)
     if name in EMBEDDED:
         return sliced(EMBEDDED[name](), split)
+    if re.fullmatch(MOVING_DIGITS, name):
+        return sliced(moving_digits(name), split)
     if path.suffix.lower() in arrays.SUFFIXES:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():

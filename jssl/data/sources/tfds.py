@@ -100,7 +100,9 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except Exception as error:  # tfds raises many kinds for a name it does not know
         near = unknown(
-            "data set", name.partition("/")[0], ["digits", *tfds.list_builders(with_community_datasets=False)]
+            "data set",
+            name.partition("/")[0],
+            ["digits", "moving_digits", *tfds.list_builders(with_community_datasets=False)],
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
         hint = (

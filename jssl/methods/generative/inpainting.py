@@ -32,7 +32,7 @@ class Inpainting(EncoderDecoder):
       mask_ratio: part of the pixels that is hidden.
       border: width in pixels of the border that is predicted too.
       border_weight: weight of a pixel of it, beside 1 of a hidden one.
-      adversarial_weight: weight of the adversarial loss, in [0, 1]; the squared error has the rest. 0 is without one.
+      adversarial_weight: weight of the adversarial loss; the squared error has the rest of 1. 0 is without one.
       discriminator_dim: channels of the discriminator's first layer; each further one has twice as many.
 
     References:

@@ -36,6 +36,7 @@ class ContextPrediction(TileTask):
     tile: int = settings.size(96)
     jitter: int = settings.count(7)
     colour: str = settings.choice("drop", COLOURS)
+    shrink_prob: float = settings.part(0.33)
     proj_hidden_dim: int = settings.size(4096)
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from jssl import settings
-from jssl.data.augment.tiles import COLOURS, Tiles
+import jax
+
+from jssl import rng, settings
+from jssl.data.augment.tiles import COLOURS, Tiles, cut
 from jssl.errors import UserError
 from jssl.methods.base import ViewRef, get_view
 from jssl.methods.view_task import TermInputs, ViewTask, streams_of
-from jssl.types import Array, Batch
+from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,8 @@ class TileTask(ViewTask):
       jitter: largest shift of a tile from the middle of its cell, in pixels.
       colour: against chromatic aberration: 'drop', 'project' or '', see `augment.tiles.Tiles`.
       standardize: whether every tile has mean 0 and deviation 1.
+      shrink_prob: part of the tiles that are shrunk to between 10 pixels and their size and enlarged again, so that the
+        sharpness of pixels tells nothing.
     """
 
     view: str = "weak"
@@ -35,6 +39,7 @@ class TileTask(ViewTask):
     jitter: int = settings.count(10)
     colour: str = settings.choice("", COLOURS)
     standardize: bool = True
+    shrink_prob: float = settings.part(0.0)
 
     @property
     def uses_classifier(self) -> bool:
@@ -44,10 +49,14 @@ class TileTask(ViewTask):
         streams = ("unlabeled", *streams_of(batch, self.on_labeled))
         return dict.fromkeys(streams, (self.view,))
 
+    @property
+    def tiles(self) -> Tiles:
+        """The tiles of an image in training."""
+        return Tiles(self.grid, self.tile, self.jitter, self.colour, self.standardize, self.shrink_prob)
+
     def tiles_of(self, stream: str) -> ViewRef:
         """A reference to the tiles of a stream's images."""
-        tiles = Tiles(self.grid, self.tile, self.jitter, self.colour, self.standardize)
-        return ViewRef(stream, self.view, tiles=tiles)
+        return ViewRef(stream, self.view, tiles=self.tiles)
 
     def requested_views(self, batch: Batch) -> tuple[ViewRef, ...]:
         return tuple(map(self.tiles_of, streams_of(batch, self.on_labeled)))
@@ -56,6 +65,25 @@ class TileTask(ViewTask):
         """Features of the tiles of a stream's images, float32[B, tiles, D]."""
         features = inputs.predictions[self.tiles_of(stream)].features
         return features.reshape(-1, self.grid**2, features.shape[-1])
+
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        """Besides features 'patches', float32[B, tiles, S, S, C], cut at rest, and 'patch_features' [B, tiles, D]."""
+        found = super().outputs(params, state, inputs, modality)
+        plain = self.tiles._replace(jitter=0, colour="", standardize=False, shrink_prob=0.0)
+        seen = plain._replace(standardize=self.standardize)
+        keys = jax.random.split(rng.root(0), len(inputs))
+        features = self.encoder.apply(
+            *self.eval_encoder(params, state), cut(keys, inputs, seen), train=False
+        )[0]
+        patches = cut(keys, inputs, plain)
+        shape = (len(inputs), self.grid**2)
+        return {
+            **found,
+            "patches": patches.reshape(*shape, *patches.shape[1:]),
+            "patch_features": features.reshape(*shape, -1),
+        }
 
     def check(self, batch: Batch) -> None:
         super().check(batch)

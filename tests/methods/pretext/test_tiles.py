@@ -196,3 +196,24 @@ def test_what_cannot_be_is_said_before_training():
         Jigsaw(ENCODER, tile=9, jitter=1).check(rows_of(noise(32)))
     with pytest.raises(UserError, match="eight neighbours"):
         ContextPrediction(ENCODER, grid=2)
+
+
+def test_some_tiles_are_shrunk_and_enlarged_and_flat_ones_stay_flat():
+    keys = jax.random.split(jax.random.key(0), 60)
+    flat = jnp.ones((60, 24, 24, 3))
+    found = jax.vmap(lambda key, image: tiles.coarser(key, image, 1.0))(keys, flat)
+    np.testing.assert_allclose(found, flat, atol=1e-5)
+    sharp = jnp.asarray(np.random.default_rng(0).normal(size=(60, 24, 24, 3)), jnp.float32)
+    found = np.asarray(jax.vmap(lambda key, image: tiles.coarser(key, image, 0.5))(keys, sharp))
+    same = np.abs(found - sharp).max((1, 2, 3)) < 1e-5
+    assert 15 < same.sum() < 45
+    detail = np.abs(np.diff(found, axis=1)).mean((1, 2, 3))
+    assert detail[~same].max() < 0.9 * detail[same].min()  # what is left is smoother
+    ramp = jnp.broadcast_to(jnp.arange(24.0)[:, None, None], (24, 24, 3))
+    found = np.asarray(jax.vmap(lambda key: tiles.coarser(key, ramp, 1.0))(keys))
+    assert np.abs(found - ramp)[:, 3:-3].max() < 0.6  # and lies where it was
+
+
+def test_a_flat_tile_has_a_gradient():
+    grad = jax.grad(lambda image: jnp.sum(tiles.standardize(image) * image))(jnp.ones((4, 4, 1)))
+    assert np.isfinite(grad).all()
