@@ -48,6 +48,10 @@ RUNS = {  # row of the table: config, and what differs from its preset
     "Sparse autoencoder": ("autoencoder.py:small", ["--config.method.sparsity=top_k"]),
     "Inpainting": ("inpainting.py:small", []),
     "MAE": ("mae.py:small", []),
+    "SimMIM": ("simmim.py:small", []),
+    "Colorization": ("colorization.py:small", []),
+    "Split-brain": ("split_brain.py:small", []),
+    "Future prediction": ("future.py:small", []),
 }
 COLUMNS = {
     "kNN": ("knn/top1", 100),
