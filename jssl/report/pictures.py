@@ -26,6 +26,10 @@ THUMBNAIL = 0.09  # side of an image on the map, as a part of it
 MAX_ROWS = 8  # images in the figure of the attention
 UNLABELLED = ("health/features/rank_me", "health/features/uniformity")  # curves of runs without labels
 
+CELL = 1.1  # inches of a cell of a grid
+ROOM = 0.22  # above an image, for its title, as a part of a cell
+GAP = 0.06  # between images without
+
 Limits = tuple[float, float]
 
 
@@ -39,28 +43,61 @@ def save(figure: Figure, path: epath.Path) -> None:
     storage.write_whole(path, buffer.getvalue())
 
 
-def show(
-    axes: Axes,
-    image: np.ndarray,
-    title: str = "",
-    limits: Limits = (0.0, 1.0),
-    extent: tuple[float, float, float, float] | None = None,
-) -> None:
-    """One image, integers or float in [0, 1]; grey or colour as it is, of other channels the first or the first three.
+class Grid:
+    """Images in rows and columns of one size, on one axes: an axes for each takes ten times as long to draw.
 
     Args:
-      axes: where to.
-      image: [H, W, C]; two channels are shown as the first, more than three as the first three.
-      title: above it.
+      rows, columns: how many.
       limits: what black and white are, in [0, 1]; see `contrast`.
-      extent: left, right, bottom and top of it on the axes; None for its pixels.
+      titles: whether rows have titles; else there is room above the first alone.
+    """
+
+    def __init__(self, rows: int, columns: int, limits: Limits = (0.0, 1.0), titles: bool = False):
+        self.limits, self._room = limits, ROOM if titles else GAP
+        self._shape = columns, ROOM + rows + (rows - 1) * self._room
+        self.figure = Figure(figsize=(CELL * self._shape[0], CELL * self._shape[1]))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+
+    def show(self, row: int, column: int, image: np.ndarray, title: str = "", frame: str = "") -> None:
+        """Puts an image [H, W, C], see `pixels`, into a cell, with a title above and a frame of a colour around it."""
+        self.draw(row, column, pixels(image, self.limits), title, frame, cmap="gray", vmin=0, vmax=1)
+
+    def draw(
+        self, row: int, column: int, image: np.ndarray, title: str = "", frame: str = "", **options: Any
+    ) -> None:
+        """As `show`, of what `imshow` takes with its options."""
+        height, width = (side / max(image.shape[:2]) * (1 - GAP) for side in image.shape[:2])
+        left, top = column + (1 - width) / 2, ROOM + row * (1 + self._room) + (1 - height) / 2
+        extent = (left, left + width, top + height, top)
+        self.axes.imshow(image, extent=extent, aspect="auto", **options)
+        if title:
+            above = ROOM + row * (1 + self._room) - 0.01
+            self.axes.text(column + 0.5, above, title, fontsize=8, ha="center", va="bottom")
+        if frame:
+            box = Rectangle((left, top), width, height, fill=False, linewidth=2, edgecolor=frame)
+            self.axes.add_patch(box)
+
+    def save(self, path: epath.Path, title: str) -> None:
+        """Writes the figure with a title."""
+        columns, rows = self._shape
+        self.axes.set(xlim=(0, columns), ylim=(rows, 0))
+        self.axes.set_axis_off()
+        self.figure.suptitle(title, fontsize=9, y=1.0, va="bottom")
+        save(self.figure, path)
+
+
+def pixels(image: np.ndarray, limits: Limits = (0.0, 1.0)) -> np.ndarray:
+    """An image as it is drawn, float[H, W] or [H, W, 3] in [0, 1].
+
+    Args:
+      image: [H, W, C], integers or float in [0, 1]; of two channels the first is shown, of more than three the first
+        three.
+      limits: what black and white are; of 8 bits they are 0 and 1.
     """
     flat = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
-    if flat.dtype != np.uint8:
-        flat = np.clip((unit(flat) - limits[0]) / (limits[1] - limits[0]), 0, 1)
-    axes.imshow(flat, cmap="gray", vmin=0, vmax=255 if flat.dtype == np.uint8 else 1, extent=extent)
-    axes.set_title(title, fontsize=8)
-    axes.set_axis_off()
+    low, high = (0.0, 1.0) if flat.dtype == np.uint8 else limits
+    shown: np.ndarray = np.clip((unit(flat) - low) / (high - low), 0, 1)
+    return shown
 
 
 def unit(images: np.ndarray) -> np.ndarray:
@@ -116,14 +153,11 @@ def reconstructions(path: epath.Path, columns: Mapping[str, np.ndarray]) -> None
 def _columns(path: epath.Path, columns: Mapping[str, np.ndarray], title: str, limits: Limits) -> None:
     """A grid of images: a column by title, a row an image."""
     rows = len(next(iter(columns.values())))
-    figure = Figure(figsize=(1.3 * len(columns), 1.3 * rows))
-    grid = figure.subplots(rows, len(columns), squeeze=False)
+    grid = Grid(rows, len(columns), limits)
     for column, (name, images) in enumerate(columns.items()):
         for row in range(rows):
-            show(grid[row, column], images[row], name if row == 0 else "", limits)
-    figure.suptitle(title, fontsize=9, y=1.0)
-    figure.set_layout_engine("tight", pad=0.3)
-    save(figure, path)
+            grid.show(row, column, images[row], name if row == 0 else "")
+    grid.save(path, title)
 
 
 def curves(
@@ -249,11 +283,11 @@ def _thumbnails(axes: Axes, place: np.ndarray, images: np.ndarray, colours: np.n
             continue
         drawn = np.concatenate([drawn, place[index][None]])
         (left, bottom), (right, top) = place[index] - 0.92 * half, place[index] + 0.92 * half
-        show(axes, images[index], limits=limits, extent=(left, right, bottom, top))
+        shown = pixels(images[index], limits)
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=(left, right, bottom, top))
         frame = Rectangle((left, bottom), right - left, top - bottom, fill=False, linewidth=1.5)
         frame.set_edgecolor(colours[index])
         axes.add_patch(frame)
-    axes.set_axis_on()
     axes.set(
         xlim=(low[0] - half[0], high[0] + half[0]), ylim=(low[1] - half[1], high[1] + half[1]), aspect="auto"
     )
@@ -287,25 +321,17 @@ def neighbours(
     similarity = directions[asked] @ directions.T
     similarity[np.arange(len(asked)), asked] = -np.inf
     nearest = np.argsort(-similarity, axis=1)[:, : min(count, len(x) - 1)]
-    width, limits = nearest.shape[1] + 1, contrast([images], images.dtype.name)
-    figure = Figure(figsize=(1.1 * width, 1.35 * len(asked)))
-    grid = figure.subplots(len(asked), width, squeeze=False)
+    grid = Grid(len(asked), nearest.shape[1] + 1, contrast([images], images.dtype.name), titles=True)
     for row, query in enumerate(asked):
         name = class_names[labels[query]][:12] if known else ("image" if row == 0 else "")  # type: ignore[index]
-        show(grid[row, 0], images[query], name, limits)
+        grid.show(row, 0, images[query], name)
         for column, index in enumerate(nearest[row], 1):
-            axes = grid[row, column]
-            show(axes, images[index], f"{similarity[row, index]:.2f}", limits)
+            frame = ""
             if known:
-                right = labels[index] == labels[query]  # type: ignore[index]
-                axes.set_axis_on()
-                axes.set(xticks=[], yticks=[])
-                for spine in axes.spines.values():
-                    spine.set(color="tab:green" if right else "tab:red", linewidth=2)
+                frame = "tab:green" if labels[index] == labels[query] else "tab:red"  # type: ignore[index]
+            grid.show(row, column, images[index], f"{similarity[row, index]:.2f}", frame)
     of_class = "; green: of its class, red: of another" if known else ""
-    figure.suptitle(f"{title}{of_class}", fontsize=9, y=1.0)
-    figure.set_layout_engine("tight", pad=0.3, h_pad=0.8)
-    save(figure, path)
+    grid.save(path, f"{title}{of_class}")
 
 
 def clusters(path: epath.Path, p: np.ndarray, images: np.ndarray, rows: int, count: int = 10) -> None:
@@ -323,20 +349,15 @@ def clusters(path: epath.Path, p: np.ndarray, images: np.ndarray, rows: int, cou
     by_size = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
     largest, rest = by_size[: rows // 2], by_size[rows // 2 :]
     others = np.random.default_rng(0).permutation(rest)[: rows - len(largest)]
-    chosen, limits = [*largest, *others], contrast([images], images.dtype.name)
-    figure = Figure(figsize=(1.1 * count, 1.35 * len(chosen)))
-    grid = figure.subplots(len(chosen), count, squeeze=False)
+    chosen = [*largest, *others]
+    grid = Grid(len(chosen), count, contrast([images], images.dtype.name), titles=True)
     for row, cluster in enumerate(chosen):
         members = np.flatnonzero(labels == cluster)
         typical = members[np.argsort(-p[members, cluster], kind="stable")]
-        for axes in grid[row]:
-            axes.set_axis_off()
         for column, index in enumerate(typical[:count]):
-            show(grid[row, column], images[index], f"{sizes[cluster]} images" if column == 0 else "", limits)
+            grid.show(row, column, images[index], f"{sizes[cluster]} images" if column == 0 else "")
     text = f"The most typical of {len(images)} images in the largest clusters and in others, drawn at random"
-    figure.suptitle(f"{text}; {len(by_size)} of {p.shape[1]} clusters are not empty", fontsize=9, y=1.0)
-    figure.set_layout_engine("tight", pad=0.3, h_pad=0.8)
-    save(figure, path)
+    grid.save(path, f"{text}; {len(by_size)} of {p.shape[1]} clusters are not empty")
 
 
 def _spread(labels: np.ndarray | None, length: int, rows: int) -> np.ndarray:
@@ -357,17 +378,10 @@ def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
       maps: attention to the patches, float[n, heads, rows, cols].
     """
     images, maps = images[:MAX_ROWS], maps[:MAX_ROWS]
-    height, width = images.shape[1:3]
-    shape, limits = (len(images), 1 + maps.shape[1]), contrast([images], images.dtype.name)
-    figure = Figure(figsize=(1.3 * shape[1], 1.3 * shape[0]))
-    grid = figure.subplots(*shape, squeeze=False)
+    grid = Grid(len(images), 1 + maps.shape[1], contrast([images], images.dtype.name))
     for row, image in enumerate(images):
-        show(grid[row, 0], image, "image" if row == 0 else "", limits)
+        grid.show(row, 0, image, "image" if row == 0 else "")
         for head, weights in enumerate(maps[row], 1):
-            axes = grid[row, head]
-            axes.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-            axes.set_title(f"head {head}" if row == 0 else "", fontsize=8)
-            axes.set_axis_off()
-    figure.suptitle("What the class token attends to in the last block", fontsize=9, y=1.0)
-    figure.set_layout_engine("tight", pad=0.3)
-    save(figure, path)
+            title = f"head {head}" if row == 0 else ""
+            grid.draw(row, head, weights, title, interpolation="nearest")
+    grid.save(path, "What the class token attends to in the last block")

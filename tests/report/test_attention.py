@@ -92,8 +92,10 @@ def test_the_picture_has_a_row_an_image_and_a_map_a_head(tmp_path, monkeypatch):
     figures, save = [], pictures.save
     monkeypatch.setattr(pictures, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
     pictures.attention(epath.Path(tmp_path) / "attention.png", images, maps)
-    axes = np.reshape(figures[0].axes, (8, 4))
-    np.testing.assert_array_equal(axes[7, 0].images[0].get_array(), images[7])
-    np.testing.assert_array_equal(axes[7, 2].images[0].get_array(), maps[7, 1])
-    assert axes[7, 2].images[0].get_extent() == [-0.5, 11.5, 7.5, -0.5] == axes[7, 0].images[0].get_extent()
+    grid = np.reshape(figures[0].axes[0].images, (8, 4))
+    image, attended = grid[7, 0], grid[7, 2]
+    np.testing.assert_allclose(image.get_array(), images[7] / 255)
+    np.testing.assert_array_equal(attended.get_array(), maps[7, 1])
+    places = np.array([image.get_extent(), attended.get_extent()])
+    np.testing.assert_allclose(places[1] - places[0], [2, 2, 0, 0], atol=1e-6)  # two cells to the right
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
