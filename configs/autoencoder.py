@@ -10,12 +10,12 @@ No label is used. --config.method.corruption=masking (or salt_and_pepper, gaussi
 --config.method.sparsity=top_k (or l1; or kl with --config.method.code_activation=sigmoid) the sparse one, and
 --config.encoder.name=flat_mlp makes it one of dense layers. reconstruction.png shows inputs and outputs.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
-cifar10   not measured   not measured   not measured
-imagenet  not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
+preset    hardware           time                result
+digits    2 busy CPU cores   100 epochs, 536 s   kNN 98.3 %, linear 96.1 % (untrained 96.7, 96.1; 2026-11-27)
+small     1 busy CPU core    3 epochs            kNN 39.2 %, linear 41.1 % (untrained 31.0, 35.5; 2026-11-27)
+cifar10   not measured       not measured        not measured
+imagenet  not measured       not measured        not measured
+folder    not measured       not measured        depends on your images
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ rate of its own; --config.method.adversarial_weight=0 --config.optim.groups.disc
 the paper does for features. The border around blocks weighs no more than they do: it is larger than them.
 reconstruction.png shows holes and what is filled in.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
-cifar10   not measured   not measured   not measured
-imagenet  not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
+preset    hardware           time                result
+digits    2 busy CPU cores   100 epochs, 256 s   kNN 96.7 %, linear 96.4 % (untrained 96.7, 96.1; 2026-11-27)
+small     not measured       not measured        not measured
+cifar10   not measured       not measured        not measured
+imagenet  not measured       not measured        not measured
+folder    not measured       not measured        depends on your images
 """
 
 from __future__ import annotations
