@@ -78,3 +78,14 @@ def test_how_many_evaluations_are_left(every, step, left):
     timer._total, timer._eval = 10, every
     assert timer.evaluations_left(step) == left
     assert left == 1 + sum(timer.evaluates(later) for later in range(step + 1, 11))
+
+
+def test_of_many_images_it_is_said_how_many_and_how_fast(clock):
+    with progress._announcer.at("features of digits", 1000) as task:
+        clock[0] += 4
+        assert progress._announcer.line(clock[0]) == "features of digits: 4 s so far"
+        task.done(200)
+        assert progress._announcer.line(clock[0]) == "features of digits: 200 of 1,000 images, 50 images/s"
+    with progress.counting("features", 3) as done:
+        done(3)
+        assert progress._announcer.line(clock[0]).startswith("features: 3 of 3 images")
