@@ -17,6 +17,7 @@ from jssl.losses.contrastive import (
     nt_xent,
 )
 from jssl.losses.distillation import dino_cross_entropy, normalized_mse, sharpened
+from jssl.losses.multimodal import clip, siglip
 from jssl.losses.predictive import predictive_info_nce, predictive_top1
 from jssl.losses.pseudo import (
     PseudoLabels,
@@ -57,6 +58,7 @@ __all__ = [
     "annealed_mean",
     "barlow_twins",
     "batch_hard_triplet",
+    "clip",
     "contrastive_accuracy",
     "cross_entropy",
     "decoupled_contrastive",
@@ -85,6 +87,7 @@ __all__ = [
     "self_adaptive_fairness",
     "sharpen",
     "sharpened",
+    "siglip",
     "sinkhorn",
     "soft_encode",
     "softmatch_weights",

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jssl.errors import unknown
 from jssl.losses import similarity
-from jssl.losses.similarity import DENSE, Blockwise, Similarity
+from jssl.losses.similarity import DENSE, LOG_SUM_EXP, SUM_SOFTPLUS, Blockwise, Reduction, Similarity
 from jssl.parallel import DATA_AXIS
 from jssl.types import Array, PyTree
 
@@ -25,8 +25,8 @@ LARGE = 2**28  # bytes of similarities on a device above which 'auto' does not h
 class Ring:
     """`losses.Similarity` over a mesh: O(N M / P^2) of the matrix and O((N + M) D / P) of rows on each of P devices.
 
-    Every device holds its rows of a; those of b visit it one after the other, and an online log-sum-exp adds them up.
-    In the backward pass they go round again, each with the gradient that it collects on its way home.
+    Every device holds its rows of a; those of b visit it one after the other, and what they add to a row's sum is
+    joined to it. In the backward pass they go round again, each with the gradient that it collects on its way home.
 
     Attributes:
       mesh: of one axis; the rows of a and b must divide by its size.
@@ -49,7 +49,11 @@ class Ring:
 
     def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
         """As `losses.Similarity` says."""
-        return _log_sum_exp(a, b, self, exclude_self)
+        return _reduce(a, b, self, LOG_SUM_EXP, exclude_self)
+
+    def sum_softplus(self, a: Array, b: Array) -> Array:
+        """As `losses.Similarity` says."""
+        return _reduce(a, b, self, SUM_SOFTPLUS, False)
 
     def largest_other(self, a: Array, b: Array) -> Array:
         """As `losses.Similarity` says."""
@@ -79,33 +83,35 @@ class Ring:
         return jax.lax.fori_loop(1, self.mesh.size, hop, (travelling, staying))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _log_sum_exp(a: Array, b: Array, ring: Ring, exclude_self: bool) -> Array:
-    return _forward(a, b, ring, exclude_self)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _reduce(a: Array, b: Array, ring: Ring, reduction: Reduction, exclude_self: bool) -> Array:
+    return _forward(a, b, ring, reduction, exclude_self)[0]
 
 
-def _forward(a: Array, b: Array, ring: Ring, exclude_self: bool) -> tuple[Array, tuple[Array, Array, Array]]:
+def _forward(
+    a: Array, b: Array, ring: Ring, reduction: Reduction, exclude_self: bool
+) -> tuple[Array, tuple[Array, Array, Array]]:
     def local(a: Array, b: Array) -> Array:
-        lse = similarity.log_sum_exp(a, b, exclude_self, ring.size)
+        found = similarity.reduce(a, b, reduction, exclude_self, ring.size)
 
-        def visit(b: Array, lse: Array) -> tuple[Array, Array]:
-            return b, jnp.logaddexp(lse, similarity.log_sum_exp(a, b, False, ring.size))
+        def visit(b: Array, found: Array) -> tuple[Array, Array]:
+            return b, reduction.join(found, similarity.reduce(a, b, reduction, False, ring.size))
 
-        return ring._round(visit, b, lse)[1]
+        return ring._round(visit, b, found)[1]
 
-    lse = ring._on_devices(local)(a, b)
-    return lse, (a, b, lse)
+    found = ring._on_devices(local)(a, b)
+    return found, (a, b, found)
 
 
 def _backward(
-    ring: Ring, exclude_self: bool, residuals: tuple[Array, Array, Array], g: Array
+    ring: Ring, reduction: Reduction, exclude_self: bool, residuals: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array]:
-    def local(a: Array, b: Array, lse: Array, g: Array) -> tuple[Array, Array]:
-        da, db = similarity.gradients(a, b, exclude_self, lse, g, ring.size)
+    def local(a: Array, b: Array, found: Array, g: Array) -> tuple[Array, Array]:
+        da, db = similarity.gradients(a, b, reduction, exclude_self, found, g, ring.size)
 
         def visit(travelling: tuple[Array, Array], da: Array) -> tuple[tuple[Array, Array], Array]:
             b, db = travelling
-            more_a, more_b = similarity.gradients(a, b, False, lse, g, ring.size)
+            more_a, more_b = similarity.gradients(a, b, reduction, False, found, g, ring.size)
             return (b, db + more_b), da + more_a
 
         (_, db), da = ring._round(visit, (b, db), da)
@@ -114,7 +120,7 @@ def _backward(
     return ring._on_devices(local)(*residuals, g)
 
 
-_log_sum_exp.defvjp(_forward, _backward)
+_reduce.defvjp(_forward, _backward)
 
 
 def choose(form: str, rows: int, columns: int, size: int, mesh: Mesh | None) -> Similarity:

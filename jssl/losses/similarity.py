@@ -1,4 +1,4 @@
-"""Comparing every row with every other: the log-sum-exp in all contrastive losses, in forms that differ in memory.
+"""Comparing every row with every other: what contrastive losses sum over pairs, in forms that differ in memory.
 
 A loss takes one as `similarity`. `Dense` holds the whole matrix of similarities (under a mesh: a device's rows of it),
 `Blockwise` some rows at a time; `ring.Ring` passes the columns from device to device. Values and gradients are equal.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,28 @@ from jssl.losses.checks import check_positive
 from jssl.types import Array
 
 PRECISION = jax.lax.Precision.HIGHEST  # TPUs would multiply float32 in bfloat16
+
+
+class Reduction(NamedTuple):
+    """A sum over the similarities of a row, and what it takes to compute it part by part.
+
+    Attributes:
+      of: similarities float32[n, M] to float32[n].
+      join: the reductions of two parts of the columns to that of both.
+      weights: its derivative by the similarities, from these and from the reduction over all columns.
+    """
+
+    of: Callable[[Array], Array]
+    join: Callable[[Array, Array], Array]
+    weights: Callable[[Array, Array], Array]
+
+
+LOG_SUM_EXP = Reduction(
+    functools.partial(jax.nn.logsumexp, axis=-1), jnp.logaddexp, lambda s, lse: jnp.exp(s - lse[:, None])
+)
+SUM_SOFTPLUS = Reduction(
+    lambda s: jnp.sum(jax.nn.softplus(s), axis=-1), jnp.add, lambda s, _: jax.nn.sigmoid(s)
+)
 
 
 class Similarity(Protocol):
@@ -34,6 +56,10 @@ class Similarity(Protocol):
 
     def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
         """log sum_j exp <a_i, b_j>, float32[N]; with `exclude_self` (then N = M) without j = i."""
+        ...
+
+    def sum_softplus(self, a: Array, b: Array) -> Array:
+        """sum_j log(1 + exp <a_i, b_j>), float32[N]."""
         ...
 
     def largest_other(self, a: Array, b: Array) -> Array:
@@ -53,7 +79,10 @@ class Dense:
     """
 
     def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
-        return jax.nn.logsumexp(similarities(a, b, exclude_self), axis=-1)
+        return LOG_SUM_EXP.of(similarities(a, b, exclude_self))
+
+    def sum_softplus(self, a: Array, b: Array) -> Array:
+        return SUM_SOFTPLUS.of(similarities(a, b, False))
 
     def largest_other(self, a: Array, b: Array) -> Array:
         return jnp.max(similarities(*jax.lax.stop_gradient((a, b)), True), axis=-1)
@@ -77,7 +106,10 @@ class Blockwise:
         check_positive(size=self.size)
 
     def log_sum_exp(self, a: Array, b: Array, exclude_self: bool = False) -> Array:
-        return _log_sum_exp(a, b, exclude_self, self.size)
+        return _reduce(a, b, LOG_SUM_EXP, exclude_self, self.size)
+
+    def sum_softplus(self, a: Array, b: Array) -> Array:
+        return _reduce(a, b, SUM_SOFTPLUS, False, self.size)
 
     def largest_other(self, a: Array, b: Array) -> Array:
         return largest(*jax.lax.stop_gradient((a, b)), True, self.size)
@@ -86,24 +118,26 @@ class Blockwise:
 DENSE = Dense()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _log_sum_exp(a: Array, b: Array, exclude_self: bool, size: int) -> Array:
-    return log_sum_exp(a, b, exclude_self, size)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _reduce(a: Array, b: Array, reduction: Reduction, exclude_self: bool, size: int) -> Array:
+    return reduce(a, b, reduction, exclude_self, size)
 
 
-def _forward(a: Array, b: Array, exclude_self: bool, size: int) -> tuple[Array, tuple[Array, Array, Array]]:
-    lse = log_sum_exp(a, b, exclude_self, size)
-    return lse, (a, b, lse)
+def _forward(
+    a: Array, b: Array, reduction: Reduction, exclude_self: bool, size: int
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    found = reduce(a, b, reduction, exclude_self, size)
+    return found, (a, b, found)
 
 
 def _backward(
-    exclude_self: bool, size: int, residuals: tuple[Array, Array, Array], g: Array
+    reduction: Reduction, exclude_self: bool, size: int, residuals: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array]:
-    a, b, lse = residuals
-    return gradients(a, b, exclude_self, lse, g, size)
+    a, b, found = residuals
+    return gradients(a, b, reduction, exclude_self, found, g, size)
 
 
-_log_sum_exp.defvjp(_forward, _backward)
+_reduce.defvjp(_forward, _backward)
 
 
 def similarities(a: Array, b: Array, exclude_self: bool | Array, index: Array | None = None) -> Array:
@@ -116,11 +150,13 @@ def similarities(a: Array, b: Array, exclude_self: bool | Array, index: Array | 
     return jnp.where(own & exclude_self, -jnp.inf, s)
 
 
-def log_sum_exp(a: Array, b: Array, exclude_self: bool | Array, size: int | None = None) -> Array:
-    """`Similarity.log_sum_exp`, `size` rows at a time; no gradient of its own."""
+def reduce(
+    a: Array, b: Array, reduction: Reduction, exclude_self: bool | Array, size: int | None = None
+) -> Array:
+    """A reduction of the similarities of every row of `a`, `size` rows at a time; no gradient of its own."""
 
     def rows(a: Array, index: Array) -> Array:
-        return jax.nn.logsumexp(similarities(a, b, exclude_self, index), axis=-1)
+        return reduction.of(similarities(a, b, exclude_self, index))
 
     return by_rows(rows, size, a)
 
@@ -133,20 +169,20 @@ def largest(a: Array, b: Array, exclude_self: bool | Array, size: int | None = N
 def gradients(
     a: Array,
     b: Array,
+    reduction: Reduction,
     exclude_self: bool | Array,
-    lse: Array,
+    found: Array,
     g: Array,
     size: int | None = None,
 ) -> tuple[Array, Array]:
-    """The gradients of a and b of sum_i g_i sum_j exp(<a_i, b_j> - lse_i), lse held constant.
+    """The gradients of a and b of sum_i g_i times a reduction of row i, whose value over all columns is `found`.
 
-    With lse the log-sum-exp over these columns that is the gradient of it; with that over more columns, the part
-    that these have in it.
+    Where b are some of the columns it is the part that these have in it.
     """
 
     def rows(total: Array, block: tuple[Array, ...]) -> tuple[Array, Array]:
-        a, index, lse, g = block
-        weights = g[:, None] * jnp.exp(similarities(a, b, exclude_self, index) - lse[:, None])
+        a, index, found, g = block
+        weights = g[:, None] * reduction.weights(similarities(a, b, exclude_self, index), found)
         total = total + jnp.matmul(weights.T, a, precision=PRECISION)
         return total, jnp.matmul(weights, b, precision=PRECISION)
 
@@ -155,7 +191,7 @@ def gradients(
     # Rows of zeros with g = 0 fill the last block.
     blocks = (
         jnp.pad(x, [(0, -n % size)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, size, *x.shape[1:])
-        for x in (a, jnp.arange(n), lse, g)
+        for x in (a, jnp.arange(n), found, g)
     )
     db, da = jax.lax.scan(rows, jnp.zeros_like(b), tuple(blocks))
     return da.reshape(-1, a.shape[1])[:n], db

@@ -32,6 +32,10 @@ def info_nce(pairs):
     return lambda q, k: losses.info_nce(q, k, None, 0.2, pairs)
 
 
+def siglip(pairs):
+    return lambda x, y: losses.siglip(x, y, 10.0, -2.0, pairs)
+
+
 def value_and_gradients(loss, mesh, *z):
     rows = parallel.batch_sharding(mesh)
     z = [jax.device_put(x, rows) for x in z]
@@ -44,7 +48,7 @@ def dense(loss):
     return jax.jit(jax.value_and_grad(loss(losses.DENSE), argnums=(0, 1)))(*embeddings())
 
 
-@pytest.mark.parametrize("loss", [nt_xent, info_nce])
+@pytest.mark.parametrize("loss", [nt_xent, info_nce, siglip])
 @pytest.mark.parametrize("count", [1, 2, 8])
 @pytest.mark.parametrize("form", ["dense", "ring", "ring in blocks", "blockwise"])
 def test_every_form_gives_the_dense_value_and_gradients(loss, count, form):
