@@ -111,6 +111,16 @@ def test_semi_supervised(tmp_path):
     assert pictures == 2
 
 
+def test_pretext_and_generative(tmp_path):
+    text, _, (knn,) = executed(
+        "06", tmp_path, '[run["knn/top1"] for runs in (puzzles, gaps, colours) for run in runs.values()]'
+    )
+    assert len(knn) == 3
+    assert min(knn) > 0.5
+    for row in ("Jigsaw", "Inpainting", "Colorization", "3"):
+        assert re.search(rf"^\| {row} \| \d+", text, re.MULTILINE), row
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
     assert path.stat().st_size < LARGEST
@@ -126,4 +136,4 @@ def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
 def test_all_begin_alike():
     first = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
     assert len(first) == 1
-    assert len(NOTEBOOKS) == 5
+    assert len(NOTEBOOKS) == 6

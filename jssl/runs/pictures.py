@@ -187,9 +187,11 @@ def draw_patches(evaluator: suite.Suite, state: TrainState, folder: epath.Path) 
         value.reshape(-1, *value.shape[2:]) for value in (found["patches"], found["patch_features"])
     )
     pixels = (255 * np.clip(displayed(evaluator.program, patches), 0, 1)).astype(np.uint8)
+    contrast = pixels.std(axis=(1, 2, 3))
+    told = contrast >= np.median(contrast)  # flat ones are all alike
     title = "Nearest patches in feature space, with their cosine"
     with drawing("patches.png"):
-        pictures.neighbours(folder / "patches.png", x, pixels, SHOWN, title=title)
+        pictures.neighbours(folder / "patches.png", x[told], pixels[told], SHOWN, title=title)
 
 
 def some_images(evaluator: suite.Suite, count: int) -> Array:

@@ -38,7 +38,9 @@ def test_near_patches_are_those_of_tiles(drawn, tmp_path):
     config.log.pictures = True
     jssl.run(config, tmp_path / "run")
     features, patches, rows = drawn["patches.png"]
-    assert patches.shape == (128 * 4, 3, 3, 1)
+    assert 128 * 2 <= len(patches) <= 128 * 4  # the flatter half is left out
+    assert patches.shape[1:] == (3, 3, 1)
+    assert patches.std(axis=(1, 2, 3)).min() > 0
     assert patches.dtype == np.uint8
     assert len(features) == len(patches)
     assert rows == 8
