@@ -59,7 +59,10 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official code's loss and optimiser at 128 pixels; the encoder is a ResNet-50 and not its own."""
+    """The official code's hole, weights and optimiser at 128 pixels; the encoder is a ResNet-50 and not its own.
+
+    Here the squared error is divided by the sum of its weights.
+    """
     config = recipes.imagenet(defaults("inpainting"), batch_size=64, epochs=100.0)
     config.data.unlabeled.views = {"first": view(128, crop_area_min=0.2, flip_prob=0.5)}
     recipes.adamw(config, 2e-3, weight_decay=0.0)

@@ -21,6 +21,7 @@ others    not measured   not measured     not measured
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import ml_collections
@@ -88,6 +89,8 @@ def get_config(preset: str = "rotation") -> ml_collections.ConfigDict:
 
 def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
     """S4L with a method of this library as its term; its views are added to the weak one."""
+    if METHODS[name].__module__.startswith("jssl.methods.generative."):
+        return of_generative(name, scale)
     options: dict[str, Any] = {
         "views": ("first",) if name in ("instdisc", "exemplar_cnn") else ("first", "second")
     }
@@ -101,6 +104,19 @@ def of_method(name: str, scale: str) -> ml_collections.ConfigDict:
         else recipes.pair(32, "weak")
     )
     config.data.unlabeled.views.update({view: pair[view] for view in options["views"]})
+    return semi.sixteen_pixels(config) if scale == "tiny" else config
+
+
+def of_generative(name: str, scale: str) -> ml_collections.ConfigDict:
+    """S4L with a generative method as its term: encoder, data, view and settings are those of its own preset."""
+    preset = scale if scale in ("digits", "cifar10") else "small"
+    own = importlib.import_module(f"jssl.configs.{name}").get_config(preset)
+    settings = {key: value for key, value in own.method.items() if key != "name"}
+    config = semi.build(f"s4l_{name}", scale, {name: semi.term(name, **settings)})
+    config.encoder = own.encoder
+    config.data.update({key: own.data[key] for key in ("name", "mean", "std", "color_space")})
+    config.data.unlabeled.views = own.data.unlabeled.views
+    config.data.labeled.views.weak = own.data.unlabeled.views.first
     return semi.sixteen_pixels(config) if scale == "tiny" else config
 
 

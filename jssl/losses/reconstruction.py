@@ -159,8 +159,7 @@ def top_k_units(units: Array, k: int) -> Array:
       [[3.0, 0.0, 2.0]]
     """
     _, best = jax.lax.top_k(units, k)
-    rows = jnp.arange(len(units))[:, None]
-    return units * jnp.zeros_like(units).at[rows, best].set(1)
+    return units * jnp.sum(jax.nn.one_hot(best, units.shape[1], dtype=units.dtype), axis=1)
 
 
 def non_saturating_gan(real: Array, fake: Array, generator: Array) -> tuple[Array, Array]:
@@ -207,4 +206,4 @@ def psnr(predicted: Array, target: Array, where: Array) -> Array:
     """
     error = weighted_mse(predicted, target, where.astype(jnp.float32))
     peak = jnp.max(target) - jnp.min(target)
-    return 10 * jnp.log10(peak**2 / jnp.maximum(error, 1e-12))
+    return 10 * jnp.log10(jnp.maximum(peak**2, 1e-12) / jnp.maximum(error, 1e-12))

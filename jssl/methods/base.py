@@ -149,7 +149,7 @@ class Method(abc.ABC):
 
     @property
     def auxiliary(self) -> tuple[str, ...]:
-        """Top-level entries of the parameters that are players of their own (a probe, a discriminator).
+        """Entries of the parameters, by their paths, that are players of their own (a probe, a discriminator).
 
         Their gradients count neither for clipping by the global norm nor for the logged `grad_norm`.
         """

@@ -20,6 +20,12 @@ def check_pair(name: str, views: Sequence[Array], keys: str) -> None:
         )
 
 
+def check_one(name: str, views: Sequence[Array]) -> None:
+    """Raises UserError unless there is one view."""
+    if len(views) != 1:
+        raise UserError(f"{name} takes one view of every image: name one in method.views, with one copy")
+
+
 def check_queue(size: int, rows: int, what: str, hint: str = "") -> None:
     """Raises UserError unless a queue holds whole batches of so many rows."""
     if size % rows:

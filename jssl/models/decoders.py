@@ -142,11 +142,15 @@ class MapDecoder(nn.Module):
         if x.ndim == 2:
             x = nn.Dense(math.prod(self.grid), use_bias=False, dtype=self.dtype, name="spread")(x)
             x = nn.relu(BatchNorm(dtype=self.dtype, name="bn")(x, train)).reshape(-1, *self.grid)
-        for left in reversed(range(doublings(self.grid[:2], self.size))):
+        times = doublings(self.grid[:2], self.size)
+        for left in reversed(range(times)):
             width, name = self.features * 2**left, f"up{left}"
             x = ConvTranspose(width, dtype=self.dtype, name=name)(x)
             x = nn.relu(BatchNorm(dtype=self.dtype, name=f"bn{left}")(x, train))
-        x = fit(x, self.size)
+        rounded = all(
+            -(-side // 2**times) == cells and side % cells for side, cells in zip(self.size, self.grid)
+        )
+        x = fit(x, self.size, rounded)
         kernel = (self.kernel, self.kernel)
         return nn.Conv(self.outputs, kernel, dtype=self.dtype, name="pixels")(x).astype(jnp.float32)
 
@@ -156,11 +160,11 @@ def doublings(grid: tuple[int, ...], size: tuple[int, ...]) -> int:
     return max(math.ceil(math.log2(side / cells)) for side, cells in zip(size, grid))
 
 
-def fit(x: Array, size: tuple[int, int]) -> Array:
+def fit(x: Array, size: tuple[int, int], rounded: bool) -> Array:
     """A map [B, h, w, D] of the image's sides: cut where halves were rounded up, resized where it covers the same."""
     if x.shape[1:3] == size:
         return x
-    if all(side <= cells < side + side // 2 for side, cells in zip(size, x.shape[1:3])):
+    if rounded:
         return x[:, : size[0], : size[1]]
     return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear")
 

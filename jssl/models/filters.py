@@ -60,11 +60,6 @@ class Channels(nn.Module):
             )
         return jnp.stack([x[..., channel] for channel in self.channels], axis=-1)
 
-    @property
-    def pool(self) -> str:
-        """How a ViT makes features of its tokens; '' for other encoders."""
-        return getattr(self.base, "pool", "")
-
 
 class SplitBrain(nn.Module):
     """Two encoders side by side, of the first channel and of the others; their features and maps are concatenated.
@@ -89,11 +84,6 @@ class SplitBrain(nn.Module):
         first, others = parts(x)
         maps = [self.first.feature_map(first, train), self.others.feature_map(others, train)]
         return jnp.concatenate(maps, axis=-1)
-
-    @property
-    def pool(self) -> str:
-        """How a ViT makes features of its tokens; '' for other encoders."""
-        return getattr(self.first, "pool", "")
 
 
 def parts(x: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import operator
 import re
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import flax.linen as nn
 import jax
@@ -60,12 +60,18 @@ class Network:
     @property
     def batch_norm_groups(self) -> int:
         """Runs of samples that batch normalisation treats as batches of their own, see `layers.BatchNorm`."""
-        return getattr(self.module, "batch_norm_groups", 1)
+        found: int = _setting(self.module, "batch_norm_groups", 1)
+        return found
+
+    @property
+    def pool(self) -> str:
+        """How a transformer makes features of its tokens: 'cls' or 'gap'; '' for other networks."""
+        found: str = _setting(self.module, "pool", "")
+        return found
 
     def without_drop_path(self) -> Network:
         """A copy, with the same parameters, that drops no paths in training, as targets must not."""
-        dropping = getattr(self.module, "drop_path", 0.0)
-        return dataclasses.replace(self, module=self.module.clone(drop_path=0.0)) if dropping else self
+        return dataclasses.replace(self, module=_without_drop_path(self.module))
 
     def init(self, key: Array, *inputs: Array) -> tuple[Params, State]:
         """Draws the parameters for inputs like these.
@@ -195,13 +201,37 @@ class Network:
           params, stats, x: as in `apply`.
 
         Returns:
-          float32[B, heads, N, N]: how much each token (row) attends to every token; None if nothing attends.
+          float32[B, heads, N, N]: how much each token (row) attends to every token; None if nothing attends, or
+          more than one token sequence an image does. Of two encoders side by side it is that of one.
         """
         variables = {"params": params, STATS: stats}
         _, sown = self.module.apply(variables, x, False, mutable=[INTERMEDIATES])
         paths = flatten_dict(sown.get(INTERMEDIATES, {}))
         maps = {_numbers(path): weights for path, weights in paths.items() if path[-1] == "attention"}
-        return cast(Array, maps[max(maps)][-1]) if maps else None
+        found = cast(Array, maps[max(maps)][-1]) if maps else None
+        return found if found is not None and len(found) == len(x) else None  # not of the frames of clips
+
+
+def _inner(module: nn.Module) -> dict[str, nn.Module]:
+    """The networks that a module wraps, see `filters`, `frames` and `heads.Topped`."""
+    found = {name: getattr(module, name, None) for name in ("base", "first", "others")}
+    return {name: inner for name, inner in found.items() if isinstance(inner, nn.Module)}
+
+
+def _setting(module: nn.Module, name: str, default: Any) -> Any:
+    """A setting of a module, or of what it wraps."""
+    if hasattr(module, name):
+        return getattr(module, name)
+    inner = _inner(module)
+    return _setting(next(iter(inner.values())), name, default) if inner else default
+
+
+def _without_drop_path(module: nn.Module) -> nn.Module:
+    """A module that drops no paths, nor does what it wraps."""
+    changes: dict[str, Any] = {name: _without_drop_path(each) for name, each in _inner(module).items()}
+    if getattr(module, "drop_path", 0.0):
+        changes["drop_path"] = 0.0
+    return module.clone(**changes) if changes else module
 
 
 def record(module: nn.Module, name: str, x: Array, grid: tuple[int, int] | None = None) -> None:

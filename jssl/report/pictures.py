@@ -138,16 +138,16 @@ def views_grid(
     _columns(path, columns, "What the augmentation does to the first batch", limits)
 
 
-def reconstructions(path: epath.Path, columns: Mapping[str, np.ndarray]) -> None:
+def reconstructions(path: epath.Path, columns: Mapping[str, np.ndarray], dtype: str = "uint8") -> None:
     """One row an image: what a method sees of it, what it fills in, and the truth.
 
     Args:
       path: PNG to write.
       columns: by title float[n, S, S, C] in [0, 1].
+      dtype: 'uint8' or 'uint16', of the pixels before.
     """
-    _columns(
-        path, columns, "What a method predicts of test images", contrast(list(columns.values()), "uint8")
-    )
+    limits = contrast(list(columns.values()), dtype)
+    _columns(path, columns, "What a method predicts of test images", limits)
 
 
 def _columns(path: epath.Path, columns: Mapping[str, np.ndarray], title: str, limits: Limits) -> None:

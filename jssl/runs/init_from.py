@@ -16,6 +16,8 @@ from jssl.train.program import Program
 from jssl.train.state import TrainState
 from jssl.types import Params, State
 
+# Keys of the config that say what an encoder sees of an image.
+SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame")}
 PARTS = ("encoder", "classifier")
 
 
@@ -46,6 +48,8 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
 def check(folder: str, parts: Sequence[str], prog: Program) -> None:
     """Raises UserError if `begin_with` would; it looks at shapes only."""
     other = _open(folder)
+    if "encoder" in parts:
+        check_input(folder, other, prog)
     given, params = _given(other, other.abstract_state(), prog), prog.abstract_state().params
     for part in parts:
         if part not in PARTS:
@@ -57,6 +61,17 @@ def check(folder: str, parts: Sequence[str], prog: Program) -> None:
             raise UserError(
                 f"init_from={folder}: its {part} has other shapes; give both runs the same encoder"
             )
+
+
+def check_input(folder: str, other: Program, prog: Program) -> None:
+    """Raises UserError if the encoders of two runs see other things of an image."""
+    for section, keys in SEEN.items():
+        for key in keys:
+            theirs, ours = (getattr(each.config, section)[key] for each in (other, prog))
+            if theirs != ours:
+                raise UserError(
+                    f"init_from={folder}: its encoder sees {section}.{key}={theirs!r}, this run's {ours!r}: set it so"
+                )
 
 
 def _open(folder: str) -> Program:

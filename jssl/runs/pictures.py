@@ -172,7 +172,8 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
         "prediction": displayed(prog, found["reconstruction"]),
     }
     with drawing("reconstruction.png"):
-        pictures.reconstructions(folder / "reconstruction.png", {**columns, "truth": np.asarray(seen)})
+        columns = {**columns, "truth": np.asarray(seen)}
+        pictures.reconstructions(folder / "reconstruction.png", columns, prog.info.dtype)
 
 
 def draw_patches(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -186,7 +187,9 @@ def draw_patches(evaluator: suite.Suite, state: TrainState, folder: epath.Path) 
     patches, x = (
         value.reshape(-1, *value.shape[2:]) for value in (found["patches"], found["patch_features"])
     )
-    pixels = (255 * np.clip(displayed(evaluator.program, patches), 0, 1)).astype(np.uint8)
+    dtype = np.dtype(evaluator.program.info.dtype)
+    shown = np.clip(displayed(evaluator.program, patches), 0, 1)
+    pixels = np.rint(np.iinfo(dtype).max * shown).astype(dtype)
     contrast = pixels.std(axis=(1, 2, 3))
     told = contrast >= np.median(contrast)  # flat ones are all alike
     title = "Nearest patches in feature space, with their cosine"

@@ -103,9 +103,14 @@ def is_matrix(params: Params) -> PyTree:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def without(tree: dict[str, PyTree], names: Sequence[str]) -> dict[str, PyTree]:
-    """The entries of other names."""
-    return {name: part for name, part in tree.items() if name not in names}
+def without(tree: Params, names: Sequence[str]) -> list[Array]:
+    """The leaves of other entries; a name is the path of one, such as 'probe' or 'terms/inpainting/discriminator'."""
+    paths = jax.tree.leaves(path_names(tree))
+    return [leaf for path, leaf in zip(paths, jax.tree.leaves(tree)) if not _is_within(path, names)]
+
+
+def _is_within(path: str, names: Sequence[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}/") for name in names)
 
 
 def reset(opt_state: PyTree, fresh: PyTree, params: Params, names: Sequence[str]) -> PyTree:
@@ -223,7 +228,7 @@ def make_optimizer(
     of = lengths(config, clock) if given is None else given
     schedule, freeze = make_schedule(config, clock, of), of["freeze"]
     clip = optax.clip_by_global_norm(config.clip_norm)
-    clipped = {name: jax.tree.map(lambda _: name not in auxiliary, part) for name, part in params.items()}  # noqa: B023
+    clipped = jax.tree.map(lambda path: not _is_within(path, auxiliary), path_names(params))
     parts = [optax.masked(clip, clipped)] if config.clip_norm else []
     if config.clip_each_norm:
         parts.append(clip_each(config.clip_each_norm))
@@ -312,7 +317,7 @@ def layer_factors(params: Params, decay: float) -> PyTree:
     names = path_names(params)
 
     def module(path: str) -> str:
-        return path.removeprefix("encoder/").removeprefix("base/").partition("/")[0]
+        return re.sub(r"^encoder/((base|first|others)/)*", "", path).partition("/")[0]
 
     def place(path: str) -> tuple[int, ...]:
         return tuple(map(int, re.findall(r"\d+", module(path))))

@@ -1,6 +1,7 @@
 """What an encoder sees: Sobel filters, some channels, two encoders a part each."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -8,6 +9,7 @@ from scipy import ndimage
 from jssl import models
 from jssl.errors import UserError
 from jssl.models import filters
+from jssl.train import optim
 
 
 def test_the_filters_are_scipys_but_at_the_border():
@@ -77,3 +79,22 @@ def test_channels_that_there_are_not_are_said():
         models.encoder({**SMALL, "split_brain": True}).init(jax.random.key(0), noise(1))
     with pytest.raises(UserError, match="must be a tuple of whole numbers of at least 0"):
         models.encoder({**SMALL, "channels": (-1,)})
+
+
+@pytest.mark.parametrize(
+    "wrapper", [{"sobel": True}, {"channels": (0,)}, {"split_brain": True}, {"per_frame": True}]
+)
+def test_what_wraps_an_encoder_has_its_settings(wrapper):
+    vit = {"patch_size": 4, "image_size": 8, "heads": 2, "drop_path": 0.3}
+    encoder = models.encoder({"name": "vit_mini", "vit": vit, **wrapper})
+    assert encoder.pool == "cls"
+    images = jnp.ones((2, 8, 8, 3))
+    params, stats = jax.eval_shape(encoder.init, jax.random.key(0), images)
+    with pytest.raises(Exception, match="drop-path needs a random key"):
+        jax.eval_shape(lambda p, s: encoder.apply(p, s, images, train=True)[0], params, stats)
+    still = encoder.without_drop_path()
+    jax.eval_shape(lambda p, s: still.apply(p, s, images, train=True)[0], params, stats)
+    grouped = models.encoder({"name": "convnet", "convnet": {"batch_norm_groups": 2}, **wrapper})
+    assert grouped.batch_norm_groups == 2
+    factors = optim.layer_factors({"encoder": params}, 0.5)
+    assert len(set(jax.tree.leaves(factors))) == 6  # four blocks, what comes before, and the last norm

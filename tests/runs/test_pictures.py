@@ -16,7 +16,9 @@ def drawn(monkeypatch):
     found = {}
     for name in ("draw_views", "draw_features", "draw_curves"):
         monkeypatch.setattr(runs, name, lambda *args, **kwargs: None)
-    monkeypatch.setattr(pictures, "reconstructions", lambda path, columns: found.update({path.name: columns}))
+    monkeypatch.setattr(
+        pictures, "reconstructions", lambda path, columns, dtype: found.update({path.name: columns})
+    )
     monkeypatch.setattr(pictures, "neighbours", lambda path, *args, **more: found.update({path.name: args}))
     return found
 

@@ -213,7 +213,13 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path, monkeypatch):
     equal(begun.method_state["average"]["encoder"], encoder)
     equal(begun.params["classifier"], trained.method_state["average"]["classifier"])
 
-    config.encoder.convnet.width = 8
+    config.encoder.channels = (0,)
+    prog = program.make_program(config, open_data(config).info)
+    with pytest.raises(
+        UserError, match=r"its encoder sees encoder.channels=\(\), this run's \(0,\): set it so"
+    ):
+        init_from.check(config.init_from, config.init_parts, prog)
+    config.encoder.channels, config.encoder.convnet.width = (), 8
     prog = program.make_program(config, open_data(config).info)
     with pytest.raises(UserError, match="has other shapes"):
         init_from.check(config.init_from, config.init_parts, prog)

@@ -293,3 +293,20 @@ def test_a_warm_up_that_fills_the_run_takes_a_tenth_of_it(caplog):
         in caplog.text
     )
     np.testing.assert_allclose([schedule(t) for t in range(6)], [0.1, 0.2, 0.3, 0.4, 0.5, 0.5], rtol=1e-2)
+
+
+def test_players_of_their_own_are_outside_clipping_wherever_they_are():
+    params = {
+        "encoder": jnp.ones(2),
+        "terms": {"inpainting": {"discriminator": jnp.ones(2), "decoder": jnp.ones(2)}},
+    }
+    name = "terms/inpainting/discriminator"
+    left = optim.without(params, (name,))
+    assert len(left) == 2
+    settings = config(clip_norm=1.0, momentum=0.0, weight_decay=0.0, lr=1.0, **duration("warmup"))
+    optimizer, _ = optim.make_optimizer(settings, CLOCK, params, (name,))
+    grads = jax.tree.map(lambda x: 100.0 * x, params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["terms"]["inpainting"]["discriminator"], -100.0)
+    rest = [updates["encoder"], updates["terms"]["inpainting"]["decoder"]]
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate(rest)), 1.0, rtol=1e-5)

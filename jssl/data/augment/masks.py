@@ -23,7 +23,8 @@ def holes(keys: Array, size: tuple[int, ...], kind: str, ratio: float) -> Array:
       size: (H, W).
       kind: 'center' is one rectangle in the middle; 'blocks' are four squares anywhere, which may overlap; 'free_form'
         are the places where smooth noise is greatest.
-      ratio: part of the pixels that is hidden, in (0, 1); of 'blocks' it is at most that.
+      ratio: part of the pixels that is hidden, in (0, 1): of 'center' up to rounding, never all; of 'blocks', which
+        overlap, at most that, and at least a pixel each.
 
     Returns:
       bool[B, H, W], True where a pixel is hidden.
@@ -49,7 +50,7 @@ def center_box(size: tuple[int, ...], ratio: float) -> tuple[slice, slice]:
       >>> masks.center_box((8, 8), 0.25)
       (slice(2, 6, None), slice(2, 6, None))
     """
-    holes = [max(1, round(side * math.sqrt(ratio))) for side in size]
+    holes = [min(max(1, round(side * math.sqrt(ratio))), side - 1) for side in size]
     rows, columns = (slice((side - hole) // 2, (side + hole) // 2) for side, hole in zip(size, holes))
     return rows, columns
 
@@ -105,8 +106,8 @@ def corrupt(keys: Array, images: Array, kind: str, strength: float) -> Array:
     Args:
       keys: a random key for every image, [B].
       images: float[B, H, W, C], normalised.
-      kind: 'masking' sets pixels to 0, which is the mean colour; 'salt_and_pepper' sets them to the image's least or
-        greatest value, each as often; 'gaussian' adds noise to all; 'none' does nothing.
+      kind: 'masking' sets pixels to 0, the mean colour where images are normalised by it; 'salt_and_pepper' sets them
+        to the image's least or greatest value, each as often; 'gaussian' adds noise to all; 'none' does nothing.
       strength: part of the pixels, in [0, 1], or the deviation of the noise.
 
     References:

@@ -24,7 +24,7 @@ class Autoencoder(EncoderDecoder):
     The loss is the mean squared error of all pixels of the clean image.
 
     Attributes:
-      corruption: what is done to the encoder's input: 'none', 'masking' (pixels become the mean colour),
+      corruption: what is done to the encoder's input: 'none', 'masking' (pixels become 0, after normalisation),
         'salt_and_pepper', 'gaussian'.
       corruption_strength: part of the pixels that is changed, or the deviation of Gaussian noise, after normalisation.
       code_activation: of the code: 'none', 'relu', 'sigmoid'.
@@ -55,7 +55,7 @@ class Autoencoder(EncoderDecoder):
 
     def check(self, batch: Batch) -> None:
         super().check(batch)
-        if self.corruption != "gaussian" and self.corruption_strength > 1:
+        if self.corruption not in ("gaussian", "none") and self.corruption_strength > 1:
             raise UserError(
                 f"method.corruption_strength={self.corruption_strength} must be at most 1: of {self.corruption!r} "
                 "it is a part of the pixels"

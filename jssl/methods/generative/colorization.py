@@ -93,7 +93,7 @@ class Colorization(LabPrediction):
         if not (isinstance(module, Channels) and module.channels == (0,)):
             raise UserError(
                 "Colorization predicts colours from the lightness, and its encoder must not see them: "
-                "set encoder.channels=(0,)"
+                "set encoder.channels=(0,) and encoder.head_layers=()"
             )
         super().check(batch)
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from jssl import models, rng, settings
 from jssl.errors import UserError
-from jssl.methods.base import Method, Output, image_keys
+from jssl.methods.base import Method, Output
 from jssl.methods.networks import EncoderWithHeads, health
+from jssl.methods.validation import check_one
 from jssl.models import Network
 from jssl.types import Array, Batch, Metrics, Params, State
 
@@ -63,10 +64,9 @@ class EncoderDecoder(EncoderWithHeads):
                 f"{name} decodes a feature map, and {type(module).__name__} has none: "
                 "set encoder.head_layers=() or another encoder.name"
             )
-        if getattr(module, "pool", "") == "cls":
+        if self.encoder.pool == "cls":
             raise UserError(f"{name} decodes the patches, not the class token: set encoder.vit.pool='gap'")
-        if len(self.get_views(batch)) != 1:
-            raise UserError(f"{name} takes one view of every image: name one in method.views, with one copy")
+        check_one(name, self.get_views(batch))
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         images = self.get_views(batch)[0]
@@ -99,10 +99,6 @@ class EncoderDecoder(EncoderWithHeads):
         decoder = self.decoder(images)
         out, own = decoder.apply(params["decoder"], stats["decoder"], code, train=train)
         return out, {**stats, "decoder": own}
-
-    def keys(self, key: Array, batch: Batch) -> Array:
-        """A random key for every image of the batch."""
-        return image_keys(rng.derive(key, "images"), batch["unlabeled"])
 
     def decoded(
         self, state: State, batch: Batch, x: Array, code: Array, metrics: Metrics | None = None

@@ -14,6 +14,7 @@ from jssl.errors import UserError
 from jssl.methods.base import Context, Method, Output
 from jssl.methods.networks import EncoderWithHeads, health
 from jssl.models import Network
+from jssl.models.flat import FlatMLP
 from jssl.types import Array, Batch, Metrics, Params, State
 
 MODES = ("time", "space")
@@ -127,7 +128,11 @@ class Future(EncoderWithHeads):
         if not hasattr(module, "frames"):
             raise UserError(
                 f"Future predicts frames, and {type(module).__name__} sees all of them at once: set "
-                "encoder.per_frame=True"
+                "encoder.per_frame=True and encoder.head_layers=()"
+            )
+        if self.dense and self.encoder.pool == "cls":
+            raise UserError(
+                "Future: dense=True trains patches, not the class token: set encoder.vit.pool='gap'"
             )
         if self.dense and not hasattr(module.base, "feature_map"):
             raise UserError(
@@ -140,6 +145,11 @@ class Future(EncoderWithHeads):
         if hasattr(self.encoder.module, "frames"):
             raise UserError(
                 "Future: of patches encoder.per_frame sees one channel at a time: set it to False"
+            )
+        if isinstance(self.encoder.module, FlatMLP):
+            raise UserError(
+                "Future: evaluators see whole images and flat_mlp takes one size alone, that of a patch: set "
+                "encoder.name='convnet'"
             )
         if self.patch > side:
             raise UserError(

@@ -19,10 +19,11 @@ from jssl.types import Array, Batch, Params, State
 class Inpainting(EncoderDecoder):
     """Context encoder: an image with a hole is encoded, and the hole is decoded.
 
-    The encoder sees the mean colour in the hole. The loss is the squared error within the hole, and in a visible border
-    around it, which weighs more so that the filling fits. With `adversarial_weight` a discriminator learns beside it to
-    tell what was filled in from what was there: `params['discriminator']`, for which `optim.groups` may set a rate of
-    its own. Of a hole in the centre it sees the hole alone, otherwise the whole image.
+    The encoder sees 0 in the hole: after normalisation the mean colour, where `data.mean` is that of the data. The loss
+    is the squared error within the hole, and in a visible border around it, which weighs more so that the filling fits.
+    With `adversarial_weight` a discriminator learns beside it to tell what was filled in from what was there:
+    `params['discriminator']`, for which `optim.groups` may set a rate of its own. Of a hole in the centre it sees the
+    hole alone, otherwise the whole image.
 
     params  {'encoder', 'decoder', 'code' and 'discriminator' where there are any}
     state   {'stats': {the same names}}

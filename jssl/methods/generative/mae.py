@@ -14,6 +14,7 @@ from jssl.data.augment import patches
 from jssl.errors import UserError
 from jssl.methods.base import Context, Method, Output, image_keys
 from jssl.methods.networks import EncoderWithHeads, health
+from jssl.methods.validation import check_one
 from jssl.models import Network
 from jssl.types import Array, Batch, Params, State
 
@@ -67,11 +68,12 @@ class MaskedImages(EncoderWithHeads):
         if not hasattr(self.encoder.module, "visible"):
             raise UserError(
                 f"{name} takes a ViT, of which it sees some patches; {type(self.encoder.module).__name__} has none: "
-                "set encoder.name='vit_s' (or vit_mini on CPUs)"
+                "set encoder.name='vit_s' (or vit_mini on CPUs) and encoder.head_layers=()"
             )
-        if len(self.get_views(batch)) != 1:
-            raise UserError(f"{name} takes one view of every image: name one in method.views, with one copy")
-        side = self.get_views(batch)[0].shape[1]
+        check_one(name, self.get_views(batch))
+        height, side = self.get_views(batch)[0].shape[1:3]
+        if height != side:
+            raise UserError(f"{name} takes square views, not {height} x {side} pixels")
         if side % self.patch_size:
             raise UserError(f"{name}: views of {side} pixels do not divide into patches of {self.patch_size}")
         if side == self.patch_size:

@@ -39,7 +39,10 @@ class SplitBrain(LabPrediction):
 
     def check(self, batch: Batch) -> None:
         if not isinstance(self.encoder.module, TwoEncoders):
-            raise UserError("SplitBrain takes an encoder of two halves: set encoder.split_brain=True")
+            raise UserError(
+                "SplitBrain takes an encoder of two halves alone: set encoder.split_brain=True, "
+                "encoder.channels=() and encoder.head_layers=()"
+            )
         super().check(batch)
 
     def decoders(self, images: Array) -> dict[str, Network]:

@@ -40,7 +40,7 @@ class Term:
 
     Attributes:
       method: over the shared encoder and, if it has one, the shared classifier.
-      weight: factor in the sum.
+      weight: factor in the sum, of players of their own (a discriminator), too.
       ramp: part of training in which the weight grows linearly from 0.
     """
 
@@ -109,7 +109,9 @@ class SemiSupervised(Method):
 
     @property
     def auxiliary(self) -> tuple[str, ...]:
-        return tuple(name for term in self.terms.values() for name in term.method.auxiliary)
+        return tuple(
+            f"terms/{name}/{part}" for name, term in self.terms.items() for part in term.method.auxiliary
+        )
 
     def collapse_causes(self) -> tuple[str, ...]:
         return tuple(cause for term in self.terms.values() for cause in term.method.collapse_causes())

@@ -1,6 +1,7 @@
 """Autoencoders: the loss, sparse codes, what is corrupted, and PCA's subspace."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -176,6 +177,22 @@ def test_decoders_of_sides_that_are_no_power_of_two(grid, side):
     assert jax.eval_shape(lambda: decoder.apply(*decoder.init(KEY, maps), maps, train=True)[0]).shape == (
         2, side, side, 3,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("grid", "side"), [(4, 14), (4, 24), (3, 18), (3, 9), (5, 18)])
+def test_a_place_of_the_map_is_decoded_where_it_lies(grid, side):
+    """Patches of 3.5, 6 and 6 pixels, and halves that were rounded up: the last place reaches the last pixel."""
+    decoder = models.map_decoder(1, (side, side), (grid, grid, 2), 2)
+    maps = jnp.asarray(np.random.default_rng(0).normal(size=(1, grid, grid, 2)), jnp.float32)
+    params, stats = decoder.init(KEY, maps)
+    run = jax.jit(lambda maps: decoder.apply(params, stats, maps, train=False)[0][0, ..., 0])
+    place = grid // 2
+    changed = np.abs(run(maps.at[0, place, place].add(5.0)) - run(maps))
+    weight = changed.sum(axis=1) / changed.sum()
+    middle = (weight * np.arange(side)).sum()
+    cell = side / grid if side % grid == 0 or side == 14 else 2 ** math.ceil(math.log2(side / grid))
+    assert abs(middle - (cell * (place + 0.5) - 0.5)) < 0.3 * cell
+    assert np.abs(run(maps.at[0, -1, -1].add(5.0)) - run(maps))[-1, -1] > 0
 
 
 @pytest.mark.parametrize(

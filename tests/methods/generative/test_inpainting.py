@@ -185,3 +185,11 @@ def test_holes_depend_on_step_and_image():
     other, _ = loss_of(METHOD, params, state, rows, context(seed=2))
     assert first == again
     assert first != other
+
+
+def test_a_hole_never_takes_all_and_a_flat_batch_has_a_signal_to_noise_ratio():
+    assert (
+        not np.asarray(masks.holes(jax.random.split(KEY, 2), (8, 8), "center", 0.99)).all(axis=(1, 2)).any()
+    )
+    flat = jnp.ones((2, 4, 4, 1))
+    assert np.isfinite(losses.psnr(flat, flat + 0.1, jnp.ones((2, 4, 4), bool)))

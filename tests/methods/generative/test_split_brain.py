@@ -69,7 +69,7 @@ def test_bins_of_lightness_are_read_at_their_middles():
 
 
 def test_what_cannot_be_is_said_before_training():
-    with pytest.raises(UserError, match=r"an encoder of two halves: set encoder.split_brain=True"):
+    with pytest.raises(UserError, match=r"an encoder of two halves alone: set encoder.split_brain=True"):
         dataclasses.replace(METHOD, encoder=models.encoder(CONVNET)).check(rows_of(images()))
     with pytest.raises(UserError, match=r"set data.color_space='lab'"):
         dataclasses.replace(METHOD, color_space="rgb").check(rows_of(images()))

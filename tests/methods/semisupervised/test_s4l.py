@@ -11,6 +11,7 @@ import pytest
 from jssl import parallel
 from jssl.config import view
 from jssl.configs import s4l, semi
+from jssl.data import sources
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.train import program
@@ -270,6 +271,18 @@ def test_the_imagenet_presets_make_programs(name, rows, mesh8):
     prog = program.make_program(config, DataInfo(1281167, None, 3, 1000, 128000), mesh8)
     assert prog.clock.total_steps == 200 * 128000 // rows
     assert prog.streams["labeled"].views["weak"].copies == (8 if name == "exemplar" else 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["autoencoder", "inpainting", "mae", "simmim", "colorization", "split_brain", "future"]
+)
+def test_a_generative_method_becomes_a_term_with_the_encoder_and_data_of_its_own_preset(name, mesh1):
+    config = s4l.get_config(name)
+    shape = sources.load(config.data.name, "train").image_shape
+    prog = program.make_program(config, DataInfo(1437, shape, shape[-1], 10, 20), mesh1)
+    params = prog.abstract_state().params
+    assert set(params) == {"encoder", "classifier", "terms"}
+    assert prog.method.auxiliary == (("terms/inpainting/discriminator",) if name == "inpainting" else ())
 
 
 @pytest.mark.parametrize("name", ["dino", "swav", "barlow_twins", "moco", "nnclr", "instdisc"])
