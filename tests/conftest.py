@@ -9,7 +9,7 @@ if "JSSL_TESTS" not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix="jssl_tests_")
     os.environ["JSSL_TESTS"] = _folder.name
 
-from tests.commands import DIGITS, QUICK
+from tests.commands import DIGITS, QUICK, leave_garbage
 
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -132,7 +132,5 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What is there now, stays: the garbage collector needs not look through it again and again."""
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    leave_garbage()
