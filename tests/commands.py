@@ -31,6 +31,7 @@ TINY = (
     "--config.optim.warmup_steps=2",
     "--config.evals.every_percent=0",
     "--config.evals.per_class=()",
+    "--config.evals.knn.k=20",
     "--config.evals.linear.enabled=False",
     "--config.evals.health.enabled=False",
     "--config.evals.baselines=False",

@@ -73,6 +73,7 @@ def tiny(config):
     config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
     config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
     config.evals.health.enabled = config.evals.baselines = False
+    config.evals.knn.k = 20  # 0, which looks for the best, searches all of train
     config.checkpoint.update({"every_percent": 0.0, "every_steps": 2})
     config.log.update({"every_steps": 2, "pictures": False, "progress": False})
     return config

@@ -301,7 +301,7 @@ def test_networks_are_hashable_and_equal_when_built_alike():
 
 def test_defaults_are_plain_and_build_from_a_config_dict():
     defaults = models.encoder_defaults()
-    assert set(defaults) == {"resnet", "vit", "convnet", "wrn"}
+    assert set(defaults) == {"resnet", "vit", "convnet", "wrn", "flat"}
     assert defaults["resnet"]["stem"] == "imagenet"
     assert defaults["vit"]["patch_size"] == 16
     leaves = [value for options in defaults.values() for value in options.values()]
