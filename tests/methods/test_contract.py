@@ -148,7 +148,8 @@ def test_shapes_are_known_before_anything_is_computed(started):
 
 
 def test_the_loss_is_finite_and_reaches_every_parameter_and_no_target(started):
-    value, output, grads, moved, after = started.step(started.params, started.state, started.batch(), CONTEXT)
+    found = started.step(started.params, started.state, started.batch(), CONTEXT)
+    value, output, grads, moved, after = jax.device_get(found)
     assert value.shape == ()
     assert np.isfinite(value)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
@@ -167,7 +168,7 @@ def test_the_loss_is_finite_and_reaches_every_parameter_and_no_target(started):
         decay = started.method.momentum
         expected = jax.tree.map(
             lambda t, p: decay * t + (1 - decay) * p,
-            started.state["target"]["params"],
+            jax.device_get(started.state["target"]["params"]),
             {name: moved[name] for name in started.method.averaged},
         )
         close(after["target"]["params"], expected, atol=1e-7)
@@ -186,7 +187,7 @@ def test_it_is_a_pure_function_compiled_once(started):
 
 def test_the_order_of_the_batch_does_not_matter(started):
     order = np.random.default_rng(0).permutation(ROWS)
-    shuffled = jax.tree.map(lambda x: x[order], started.batch())
+    shuffled = jax.tree.map(lambda x: np.asarray(x)[order], started.batch())
     value, _, grads, _, _ = started.step(started.params, started.state, started.batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, shuffled, CONTEXT)
     np.testing.assert_allclose(other, value, rtol=1e-5)
@@ -258,7 +259,7 @@ def test_a_probe_beside_it_changes_nothing(started):
         assert getattr(OnlineProbe, name) is not getattr(methods.Method, name)
     params, state = started.params, started.state
     probed = OnlineProbe(started.method.encoder, started.method, 3)
-    with_probe, same_state = probed.init(KEY, started.batch())
+    with_probe, same_state = jax.jit(probed.init)(KEY, started.batch())
     close({k: with_probe[k] for k in params}, params, 0, 0)
     close(same_state, state, 0, 0)
     step = one_step(probed)
@@ -267,13 +268,13 @@ def test_a_probe_beside_it_changes_nothing(started):
     np.testing.assert_allclose(value - alone, np.log(3), rtol=1e-4)  # zero-initialised: uniform over classes
     assert 0 <= output.metrics["online/top1"] <= 1
     close({k: grads[k] for k in params}, expected)
-    assert all(np.any(g != 0) for g in jax.tree.leaves(grads["probe"]))
+    assert all(np.any(g != 0) for g in jax.tree.leaves(jax.device_get(grads["probe"])))
     assert probed.auxiliary == (*started.method.auxiliary, "probe")
     assert "logits" in jax.eval_shape(
         probed.outputs, with_probe, state, jax.tree.leaves(started.batch()["unlabeled"]["views"])[0]
     )
     hidden = started.batch()
-    hidden["unlabeled"]["label"] = jnp.full(ROWS, -1)
+    hidden["unlabeled"]["label"] = jnp.full(ROWS, -1, jnp.int32)
     silent = step(with_probe, state, hidden, CONTEXT)[0]
     np.testing.assert_allclose(silent, alone, rtol=1e-5)  # without labels it has nothing to say
 

@@ -182,7 +182,7 @@ def test_it_is_a_term_of_a_semi_supervised_loss():
     parts = output.metrics["class/loss"], output.metrics["mae/loss"]
     np.testing.assert_allclose(value, parts[0] + 0.5 * parts[1], rtol=1e-5)
     assert set(grads["terms"]["mae"]) == {"decoder"}
-    assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
+    assert all(np.any(g != 0) for g in jax.tree.leaves(jax.device_get(grads)))
 
 
 def test_what_cannot_be_is_said_before_training():
