@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -30,6 +31,7 @@ TINY = (
     "--config.optim.warmup_steps=2",
     "--config.evals.every_percent=0",
     "--config.evals.per_class=()",
+    "--config.evals.knn.k=20",
     "--config.evals.linear.enabled=False",
     "--config.evals.health.enabled=False",
     "--config.evals.baselines=False",
@@ -62,8 +64,15 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["jssl.runs.stages", "jssl.train.planner", "jssl.configs.simclr"])
 
 
+def leave_garbage():
+    """What is there now, stays: the garbage collector needs not look through it again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
 def run_module(module, arguments, cwd, variables, holds, out, err):
     """What a child does: `python -m MODULE ARGUMENTS`, which stops at some points (tests/holds.py)."""
+    leave_garbage()
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.clear()

@@ -9,7 +9,7 @@ if "JSSL_TESTS" not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix="jssl_tests_")
     os.environ["JSSL_TESTS"] = _folder.name
 
-from tests.commands import DIGITS, QUICK
+from tests.commands import DIGITS, QUICK, leave_garbage
 
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -73,6 +73,7 @@ def tiny(config):
     config.optim.warmup_percent, config.optim.warmup_steps = 0.0, 2
     config.evals.update({"every_percent": 0.0, "per_class": (), "linear": {"l2": (1e-2,)}})
     config.evals.health.enabled = config.evals.baselines = False
+    config.evals.knn.k = 20  # 0, which looks for the best, searches all of train
     config.checkpoint.update({"every_percent": 0.0, "every_steps": 2})
     config.log.update({"every_steps": 2, "pictures": False, "progress": False})
     return config
@@ -132,7 +133,5 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What is there now, stays: the garbage collector needs not look through it again and again."""
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    leave_garbage()

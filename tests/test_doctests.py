@@ -1,13 +1,18 @@
 """The examples of all docstrings, run as a user would who copies one; and who must have one."""
 
+import contextlib
 import doctest
+import functools
 import importlib
 import inspect
 import pathlib
+import sys
 
+import jax
 import pytest
 
 import jssl
+from jssl.models import Network
 
 ROOMS = ("losses", "metrics", "clustering", "models", "data.augment", "evaluation")
 MODULES = (
@@ -42,10 +47,52 @@ def examples_of(module):
     return [test for test in tests if test.examples]
 
 
+JITTED = ("jssl.losses", "jssl.data.augment")  # whose public functions give arrays of arrays
+ALONE = ("to_float", "vicreg")  # but for an example of all bits, and one of the order of a dictionary
+
+
+def jitted(function):
+    """As one program of its arrays, in the place of one for each of its operations."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+
+        def run(arrays):
+            given = dict(zip(places, arrays))
+            args, kwargs = tree.unflatten([given.get(place, leaf) for place, leaf in enumerate(leaves)])
+            return function(*args, **kwargs)
+
+        if places:
+            with contextlib.suppress(Exception):  # the function alone raises it as a user sees it
+                return jax.jit(run)([leaves[place] for place in places])
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """Networks and the functions of some rooms run jitted."""
+    apply = jax.jit(Network.apply, static_argnums=0, static_argnames=("train", "method"))
+    monkeypatch.setattr(Network, "apply", apply)
+
+    def everywhere():
+        for room in [module for name, module in sys.modules.items() if name.startswith("jssl")]:
+            for name, value in list(vars(room).items()):
+                public = inspect.isfunction(value) and name not in ALONE and not name.startswith("_")
+                if public and value.__module__.startswith(JITTED):
+                    monkeypatch.setattr(room, name, jitted(value))
+
+    return everywhere
+
+
 @pytest.mark.parametrize("module", MODULES_WITH_EXAMPLES)
-def test_examples(module):
+def test_examples(module, quickly):
     tests = examples_of(module)
     assert tests, "there are examples, but in no docstring"
+    quickly()
     for test in tests:
         report = []
         doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(test, out=report.append)

@@ -41,6 +41,14 @@ PASSING_WORDS = (
 # Of what orbax cannot do we hear by its exceptions; its log tells it again, with tracebacks.
 logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
 
+# Hosts share the writing of what is whole on all of them, but only of large arrays: to cut one takes a program.
+SHARED_BYTES = 1 << 20
+ocp.type_handlers.register_type_handler(
+    jax.Array,
+    ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SHARED_BYTES),
+    override=True,
+)
+
 
 class Checkpointer:
     """Saves checkpoints without stopping the training; the last k, the best and every n-th stay.
@@ -81,7 +89,6 @@ class Checkpointer:
             read_only=read_only,
         )
         self._open()
-        self._fingerprint = jax.jit(lambda state: (fingerprint(state), is_finite(state)))
 
     def _open(self) -> None:
         self._manager = ocp.CheckpointManager(self._workdir / FOLDER, options=self._options)
@@ -97,7 +104,7 @@ class Checkpointer:
           NotFinite: if something in the state is not: it is not saved, and what was saved before stays.
           UserError: if this or the save before it failed, for want of disk space, say.
         """
-        found, finite = self._fingerprint(state)
+        found, finite = verified(state)
         if not finite:
             raise NotFinite(
                 f"the state of step {step} holds numbers that are not finite, and is not saved; last intact "
@@ -208,8 +215,9 @@ class Checkpointer:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         )
         # Copied because the step donates its state, and orbax may share one buffer among equal leaves.
-        state = jax.tree.map(jnp.copy, restored.state)
-        found, finite = self._fingerprint(state)
+        shardings = jax.tree.map(lambda x: x.sharding, restored.state)
+        state = jax.jit(_copied, out_shardings=shardings)(restored.state)
+        found, finite = verified(state)
         if int(found) != extra["fingerprint"]:
             raise ValueError(f"fingerprint {found} differs from the saved {extra['fingerprint']}")
         if not finite:
@@ -260,6 +268,16 @@ def is_finite(tree: PyTree) -> Array:
     """Whether no number of a pytree is NaN or infinite, bool[]."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats] or [True]))
+
+
+@jax.jit
+def verified(state: PyTree) -> tuple[Array, Array]:
+    """Its fingerprint and whether it is finite; one program for all checkpoints of a process."""
+    return fingerprint(state), is_finite(state)
+
+
+def _copied(state: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, state)
 
 
 def structure(tree: PyTree) -> int:

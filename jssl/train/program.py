@@ -45,6 +45,7 @@ class Program:
     streams: dict[str, Stream]
     views: Batch  # shapes of a batch after augmentation
     method: Method
+    draw: Callable[[Array, Batch], tuple[Params, State]]  # jitted, so that `method.init` is traced once
     optimizer_of: Callable[[optim.Lengths], Optimizer]
     lengths: optim.Lengths
 
@@ -138,7 +139,7 @@ class Program:
     def init_method(self, constants: dict[str, Any] | None = None) -> tuple[Params, State]:
         """Fresh parameters and method state; a pure function of the seed and of shapes."""
         key = rng.root_of((self.constants if constants is None else constants)["seed"])
-        return self.method.init(rng.derive(key, "init"), zeros_like(self.views))
+        return self.draw(rng.derive(key, "init"), zeros_like(self.views))
 
     @functools.cached_property
     def step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
@@ -387,7 +388,8 @@ def make_program(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
     check_all_used(method, views)
-    params, state = jax.eval_shape(method.init, rng.root(0), views)
+    draw = jax.jit(lambda key, views: method.init(key, views))
+    params, state = jax.eval_shape(draw, rng.root(0), jax.eval_shape(lambda: zeros_like(views)))
     outputs = output_shapes(method, params, state, views)
     if "features" not in outputs or outputs["features"].ndim != 2:
         raise UserError(f"{type(method).__name__}.outputs must have 'features', float32[B, D]")
@@ -407,7 +409,7 @@ def make_program(
             separate=bool(method.refresh_every),
         )
         optimizer_of(lengths)  # which checks it
-    return Program(config, info, mesh, clock, streams, views, method, optimizer_of, lengths)
+    return Program(config, info, mesh, clock, streams, views, method, draw, optimizer_of, lengths)
 
 
 def fixed(

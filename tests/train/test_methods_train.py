@@ -1,5 +1,6 @@
 """Every method in the real train step, from its own config: compiled once, resumed exactly, on any mesh."""
 
+import functools
 import importlib
 
 import jax
@@ -21,7 +22,14 @@ def shrunk(name):
     config = tiny(importlib.import_module(f"jssl.configs.{name}").get_config("digits"))
     for view in config.data.unlabeled.views.values():
         view.update(full_view(8, copies=view.copies, flip_prob=0.5))
+    config.method.update({"prototypes": 168} if "prototypes" in config.method else {})
     return config
+
+
+@functools.cache
+def on_one_device(name):
+    """The program of a method, which several tests train with."""
+    return program.make_program(shrunk(name), INFO, program.parallel.make_mesh(jax.devices()[:1]))
 
 
 def batch(number, mesh):
@@ -49,7 +57,7 @@ STATEFUL = ("dino", "instdisc", "moco", "swav")  # the others have the parts of 
 
 @pytest.mark.parametrize("name", STATEFUL)
 def test_a_resumed_run_is_the_run(name, mesh1, tmp_path):
-    prog = program.make_program(shrunk(name), INFO, mesh1)
+    prog = on_one_device(name)
     states = [prog.init()]
     for number in range(4):
         before = jax.tree.map(np.array, states[-1])
@@ -78,19 +86,18 @@ LARGE = {
 def test_what_is_large_is_split_over_devices_never_whole_on_one_and_moves_to_other_meshes(
     name, mesh1, mesh8, tmp_path
 ):
-    config = shrunk(name)
-    config.method.update({"prototypes": 168} if "prototypes" in config.method else {})
-    one, eight = (program.make_program(config, INFO, mesh) for mesh in (mesh1, mesh8))
+    one, eight = on_one_device(name), program.make_program(shrunk(name), INFO, mesh8)
     state = saved_and_restored(tmp_path, one, one.init(), eight)
     large = state.params if "prototypes" in LARGE[name] else state.method_state
     for key in LARGE[name]:
         large = large[key]
     large = large.rows if name == "moco" else large
     assert large.addressable_shards[0].data.size == large.size // 8
-    text = eight.compile().as_text()
+    compiled = eight.compile()
+    text = compiled.as_text()
     for shape in (large.shape, large.shape[::-1]):
         assert "f32[{},{}]".format(*shape) not in text, "a device holds all of it"
-    state, metrics = eight.step(state, batch(0, mesh8))
+    state, metrics = compiled(state, batch(0, mesh8))
     expected, expected_metrics = one.step(one.init(), batch(0, mesh1))
     np.testing.assert_allclose(metrics["loss"], expected_metrics["loss"], rtol=1e-5)
     for x, y in zip(jax.tree.leaves(state.method_state), jax.tree.leaves(expected.method_state)):

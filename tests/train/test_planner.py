@@ -140,12 +140,27 @@ def test_operations_are_those_of_products_and_convolutions():
         assert flops.count(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel)) == 3 * forward
 
 
-def test_the_step_of_a_resnet_50_has_the_operations_of_the_textbook(mesh1):
-    """4.1 billion multiplications and additions an image and pass, three passes, two views."""
+@pytest.fixture(scope="module")
+def resnet_50(mesh8):
+    """SimCLR's ImageNet preset, of ten epochs, built from shapes."""
     config = simclr.get_config("imagenet")
-    config.encoder.resnet.conv = "xla"
-    prog = program.make_program(config, planner.data_info(config), mesh1)
+    config.encoder.resnet.conv = "xla"  # there is less to trace
+    config.total_epochs, config.evals.every_epochs = 10.0, 1.0
+    return program.make_program(config, planner.data_info(config), mesh8)
+
+
+def test_the_imagenet_preset_is_built_from_shapes_and_its_step_has_the_operations_of_the_textbook(resnet_50):
+    """4.1 billion multiplications and additions an image and pass, three passes, two views."""
+    prog = resnet_50
     assert prog.clock.num_examples == 1_281_167 - 12_812
+    assert prog.clock.total_steps == 3097  # ceil(10 * 1268355 / 4096)
+    assert prog.traced.out_info[1]["loss"].shape == ()
+    images = prog.abstract_batch()["unlabeled"]["image"]
+    assert jax.tree.map(lambda x: x.shape, images) == dict.fromkeys(
+        ("first", "second"), ((4096, 224, 224, 3),)
+    )
+    encoder = sum(x.size for x in jax.tree.leaves(prog.abstract_state().params["encoder"]))
+    assert encoder == 25_557_032 - 2_049_000
     np.testing.assert_allclose(prog.flops, 3 * 2 * 4.1e9 * 2 * 4096, rtol=0.02)
 
 
@@ -169,7 +184,7 @@ def test_split_state_takes_a_device_its_part(mesh8):
     for fsdp in (False, True):
         config = dino.get_config("small")
         config.encoder.name = "vit_ti"
-        config.encoder.vit.update({"patch_size": 8, "image_size": 32})
+        config.encoder.vit.update({"patch_size": 8, "image_size": 32, "scan": True})
         config.mesh.update({"fsdp": fsdp, "fsdp_min_size": 1024})
         programs.append(program.make_program(config, DataInfo(50_000, (32, 32, 3), 3, 10), mesh8))
     whole, split = map(planner.state_memory, programs)
@@ -246,18 +261,16 @@ def test_how_a_slice_is_rented(topology, devices, name, hosts):
     assert (rented and rented.accelerator_type, rented and rented.hosts) == (name, hosts)
 
 
-def test_evaluations_are_passes_of_the_encoder(mesh1):
+def test_evaluations_are_passes_of_the_encoder(resnet_50):
     """A ResNet-50 has 4.1 billion multiplications and additions an image; no SGD probe without its section."""
-    config = simclr.get_config("imagenet")
-    config.total_epochs, config.evals.every_epochs, config.evals.sgd.enabled = 10.0, 1.0, False
-    info = planner.data_info(config)
-    prog = program.make_program(config, info, mesh1)
-    once = info.num_labeled * 2 * 4.1e9
+    config = resnet_50.config
+    once = resnet_50.info.num_labeled * 2 * 4.1e9
     untrained = "untrained" in config.evals.knn.baselines
-    assert planner.evaluation_flops(prog) == pytest.approx((10 + untrained) * once, rel=0.02)
+    config.evals.sgd.enabled = False
+    assert planner.evaluation_flops(resnet_50) == pytest.approx((10 + untrained) * once, rel=0.02)
     config.evals.sgd.enabled = True
     epochs = config.evals.sgd.epochs * (1 + ("untrained" in config.evals.sgd.baselines))
-    assert planner.evaluation_flops(prog) == pytest.approx((10 + untrained + epochs) * once, rel=0.02)
+    assert planner.evaluation_flops(resnet_50) == pytest.approx((10 + untrained + epochs) * once, rel=0.02)
 
 
 def test_what_the_compiler_says_of_memory_is_understood():

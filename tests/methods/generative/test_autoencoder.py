@@ -106,7 +106,7 @@ def test_a_sparse_code_costs_what_it_should(changes, expected):
     penalty = value - output.metrics["reconstruction/mse"]
     np.testing.assert_allclose(penalty, 0.5 * expected(code), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(output.metrics["code/activation"], code.mean(), rtol=1e-5)
-    assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
+    assert all(np.any(g != 0) for g in jax.tree.leaves(jax.device_get(grads)))
     if method.sparsity == "top_k":
         assert (np.count_nonzero(code, axis=1) == 2).all()
 

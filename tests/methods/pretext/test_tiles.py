@@ -1,6 +1,7 @@
 """Jigsaw puzzles and context prediction: their losses, their answers, and the shortcuts that gaps and grey stop."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -20,6 +21,7 @@ from tests.methods.reference import start
 from tests.methods.test_contract import ENCODER
 
 KEY = jax.random.key(0)
+encode = jax.jit(functools.partial(ENCODER.apply, train=True))
 
 
 def rows_of(images):
@@ -61,15 +63,11 @@ def test_the_jigsaw_loss_is_that_of_the_permuted_tiles():
     cells = [images[:, a : a + 3, b : b + 3] for a, b in ((0, 0), (0, 4), (4, 0), (4, 4))]
     cells = [(x - x.mean((1, 2, 3), keepdims=True)) / x.std((1, 2, 3), keepdims=True) for x in cells]
     stats = state["stats"]["encoder"]
-    h, _ = ENCODER.apply(params["encoder"], stats, jnp.asarray(np.concatenate(cells)), train=True)
+    h, _ = encode(params["encoder"], stats, jnp.asarray(np.concatenate(cells)))
     h = np.asarray(h).reshape(4, len(images), -1).transpose(1, 0, 2)
     table = jigsaw.permutation_set(4, 5)
-    logits = np.stack(
-        [
-            np.asarray(method.head.apply(params["head"], {}, h[:, order].reshape(len(h), -1), train=True)[0])
-            for order in table
-        ]
-    )
+    head = jax.jit(lambda h: method.head.apply(params["head"], {}, h, train=True)[0])
+    logits = np.stack([np.asarray(head(h[:, order].reshape(len(h), -1))) for order in table])
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     each = -log_p[np.arange(5), :, np.arange(5)]  # [answer, image]: the loss if this were its permutation
     assert each.min(0).mean() <= value <= each.max(0).mean()
@@ -85,15 +83,15 @@ def test_the_context_loss_is_that_of_eight_directions_both_ways():
     value, _ = jax.jit(method.loss)(params, state, rows, context_of())
     images = np.asarray(rows["unlabeled"]["views"]["weak"][0])
     cells = [images[:, 2 * a : 2 * a + 2, 2 * b : 2 * b + 2] for a in range(3) for b in range(3)]
-    h, _ = ENCODER.apply(params["encoder"], state["stats"]["encoder"], np.concatenate(cells), train=True)
+    h, _ = encode(params["encoder"], state["stats"]["encoder"], np.concatenate(cells))
     h = np.asarray(h).reshape(9, 8, -1)
-    losses = []
+    head, losses = jax.jit(lambda h: method.head.apply(params["head"], {}, h, train=True)[0]), []
     for label, cell in enumerate(NEIGHBOURS):
         row, column = cell // 3 - 1, cell % 3 - 1
         mirrored = NEIGHBOURS.index(4 - 3 * row - column)  # where the centre is, seen from there
         for pair, answer in (((4, cell), label), ((cell, 4), mirrored)):
             x = np.concatenate([h[pair[0]], h[pair[1]]], -1)
-            logits = np.asarray(method.head.apply(params["head"], {}, x, train=True)[0], np.float64)
+            logits = np.asarray(head(x), np.float64)
             losses.append(np.log(np.exp(logits).sum(-1)) - logits[:, answer])
     np.testing.assert_allclose(value, np.mean(losses), rtol=1e-4)
 
@@ -110,7 +108,7 @@ def learned(method, images, steps):
         updates, opt_state = optimizer.update(grads, opt_state)
         return optax.apply_updates(params, updates), output.state, opt_state, output.metrics["top1"]
 
-    rng, opt_state = np.random.default_rng(0), optimizer.init(params)
+    rng, opt_state = np.random.default_rng(0), jax.jit(optimizer.init)(params)
     train, test = images[:-256], jnp.asarray(images[-256:])
     for number in range(steps):
         batch = train[rng.choice(len(train), 128, replace=False)]
@@ -147,12 +145,14 @@ def test_dropping_colours_stops_a_net_from_telling_where_a_patch_was():
 
     def accuracy(colour):
         keys = jax.random.split(KEY, len(images))
-        cut = tiles.cut(keys, images, tiles.Tiles(3, 8, colour=colour))
+        cut = jax.jit(lambda keys, images: tiles.cut(keys, images, tiles.Tiles(3, 8, colour=colour)))(
+            keys, images
+        )
         patches = cut.reshape(len(images), 9, *cut.shape[1:])[np.arange(len(images)), cells]
         params, stats = net.init(KEY, patches[:2])
         own = {"net": params, "head": head.init(KEY, jnp.zeros((2, 16)))[0]}
         optimizer = optax.adam(1e-2)
-        opt_state = optimizer.init(own)
+        opt_state = jax.jit(optimizer.init)(own)
         answer = jnp.asarray(cells)
 
         @jax.jit

@@ -53,7 +53,7 @@ def test_the_loss_is_finite_and_reaches_every_parameter_and_nothing_else_moves(s
     assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(
         lambda x: (x.shape, x.dtype), (params, state)
     )
-    value, output, grads, _, after = started.step(params, state, batch(), CONTEXT)
+    value, output, grads, _, after = jax.device_get(started.step(params, state, batch(), CONTEXT))
     assert np.isfinite(value)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all(), path
@@ -64,7 +64,7 @@ def test_the_loss_is_finite_and_reaches_every_parameter_and_nothing_else_moves(s
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
-    for name, term in state["terms"].items():  # what a term keeps moves
+    for name, term in jax.device_get(state["terms"]).items():  # what a term keeps moves
         moved = [np.any(a != b) for a, b in zip(jax.tree.leaves(term), jax.tree.leaves(after["terms"][name]))]
         assert any(moved) or not moved, name
 
@@ -74,20 +74,20 @@ def test_every_term_has_a_gradient_of_its_own_in_the_encoder(name):
     method = made("none", terms={name: semi.term(name, **OPTIONS[name])}, supervised_weight=0.0)
     params, state = begun(method)
     grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
-    assert all(np.any(g != 0) for g in jax.tree.leaves(grads["encoder"]))
+    assert all(np.any(g != 0) for g in jax.tree.leaves(jax.device_get(grads["encoder"])))
 
 
 def test_a_term_of_weight_zero_and_no_class_loss_leave_no_gradient():
     method = made("none", terms={"vat": semi.term("vat", weight=0.0)}, supervised_weight=0.0)
     params, state = begun(method)
     grads = jax.jit(jax.grad(lambda p: method.loss(p, state, batch(), CONTEXT)[0]))(params)
-    assert not any(np.any(g != 0) for g in jax.tree.leaves(grads))
+    assert not any(np.any(g != 0) for g in jax.tree.leaves(jax.device_get(grads)))
 
 
 def test_labels_of_the_unlabelled_stream_never_reach_a_loss(started):
     """Poisoned labels change nothing."""
     poisoned = batch()
-    poisoned["unlabeled"]["label"] = jnp.full(UNLABELED, 2)
+    poisoned["unlabeled"]["label"] = jnp.full(UNLABELED, 2, jnp.int32)
     honest = started.step(started.params, started.state, batch(), CONTEXT)
     jax.tree.map(
         np.testing.assert_array_equal, started.step(started.params, started.state, poisoned, CONTEXT), honest
@@ -100,7 +100,7 @@ def test_the_order_of_the_batch_does_not_matter(started):
     rng, shuffled = np.random.default_rng(1), {}
     for name, stream in batch().items():
         order = rng.permutation(len(stream["label"]))
-        shuffled[name] = jax.tree.map(lambda x, order=order: x[order], stream)
+        shuffled[name] = jax.tree.map(lambda x, order=order: np.asarray(x)[order], stream)
     value, _, grads, _, _ = started.step(started.params, started.state, batch(), CONTEXT)
     other, _, other_grads, _, _ = started.step(started.params, started.state, shuffled, CONTEXT)
     np.testing.assert_allclose(other, value, rtol=1e-5)
