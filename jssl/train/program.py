@@ -45,7 +45,6 @@ class Program:
     streams: dict[str, Stream]
     views: Batch  # shapes of a batch after augmentation
     method: Method
-    draw: Callable[[Array, Batch], tuple[Params, State]]  # jitted, so that `method.init` is traced once
     optimizer_of: Callable[[optim.Lengths], Optimizer]
     lengths: optim.Lengths
 
@@ -135,6 +134,11 @@ class Program:
         params, method_state = self.init_method(constants)
         opt_state = self.optimizer.init(params)
         return TrainState(jnp.zeros((), jnp.int32), params, method_state, opt_state, constants)
+
+    @functools.cached_property
+    def draw(self) -> Callable[[Array, Batch], tuple[Params, State]]:
+        """The method's `init`, jitted so that it is traced once."""
+        return drawer(self.method)
 
     def init_method(self, constants: dict[str, Any] | None = None) -> tuple[Params, State]:
         """Fresh parameters and method state; a pure function of the seed and of shapes."""
@@ -388,7 +392,7 @@ def make_program(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), views)
     )
     check_all_used(method, views)
-    draw = jax.jit(lambda key, views: method.init(key, views))
+    draw = drawer(method)
     params, state = jax.eval_shape(draw, rng.root(0), jax.eval_shape(lambda: zeros_like(views)))
     outputs = output_shapes(method, params, state, views)
     if "features" not in outputs or outputs["features"].ndim != 2:
@@ -409,7 +413,14 @@ def make_program(
             separate=bool(method.refresh_every),
         )
         optimizer_of(lengths)  # which checks it
-    return Program(config, info, mesh, clock, streams, views, method, draw, optimizer_of, lengths)
+    prog = Program(config, info, mesh, clock, streams, views, method, optimizer_of, lengths)
+    vars(prog)["draw"] = draw  # it has been traced
+    return prog
+
+
+def drawer(method: Method) -> Callable[[Array, Batch], tuple[Params, State]]:
+    """The `init` of a method, jitted."""
+    return jax.jit(lambda key, views: method.init(key, views))
 
 
 def fixed(
