@@ -157,7 +157,7 @@ def test_train_and_test_images_may_differ_in_size(tmp_path):
     shades = (60 * labels).astype(np.uint8)[:, None, None, None]
     small, large = (rng.integers(0, 120, (48, side, side, 1), dtype=np.uint8) + shades for side in (28, 64))
     data = {"train": (small, labels), "test": (large, labels)}
-    config = tiny_config(evals__baselines=True, data__unlabeled__batch_size=8)
+    config = tiny_config(evals__baselines=True, data__unlabeled__batch_size=8, evals__knn__k=5)
     result = jssl.run(config, tmp_path / "run", data=data)
     assert result["pixels/knn/top1"] > 0.9
     assert np.isfinite(result["knn/top1"])
