@@ -56,7 +56,7 @@ def cifar10() -> ml_collections.ConfigDict:
 
 
 def imagenet() -> ml_collections.ConfigDict:
-    """The official schedule: Adam at 3e-5 with batches of 40, a tenth of it from half of the run on."""
+    """The official schedule: Adam at 3e-5 with batches of 40, a tenth of it from 45 % of the run on."""
     config = recipes.imagenet(defaults("colorization"), batch_size=40, epochs=15.6)
     config.optim.update({"name": "adamw", "lr": 3e-5, "lr_scaling": "none", "b2": 0.99, "weight_decay": 1e-3})
     config.optim.update({"schedule": "step", "step_at": (0.45,), "step_factor": 0.1})

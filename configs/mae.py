@@ -35,6 +35,13 @@ def vit(config: ml_collections.ConfigDict, name: str, size: int, patch: int) -> 
     return config
 
 
+def mini(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The smallest ViT: four heads, the mean of its tokens, and a rate that is not scaled."""
+    config.encoder.vit.update({"heads": 4, "pool": "gap"})
+    config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
+    return config
+
+
 def digits() -> ml_collections.ConfigDict:
     decoder = {
         "decoder_dim": 64,
@@ -46,18 +53,14 @@ def digits() -> ml_collections.ConfigDict:
     config = vit(recipes.digits(defaults("mae", "", **decoder)), "vit_mini", 8, 2)
     config.data.unlabeled.views = {"first": view(8, pad=1)}
     config.data.unlabeled.batch_size = 64
-    config.encoder.vit.update({"heads": 4, "pool": "gap"})
-    config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
-    return config
+    return mini(config)
 
 
 def small() -> ml_collections.ConfigDict:
     decoder = {"decoder_dim": 64, "decoder_layers": 2, "decoder_heads": 4}
     config = vit(recipes.small(defaults("mae", "", **decoder)), "vit_mini", 32, 4)
     config.data.unlabeled.views = {"first": view(32, crop_area_min=0.2, flip_prob=0.5)}
-    config.encoder.vit.update({"heads": 4, "pool": "gap"})
-    config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
-    return config
+    return mini(config)
 
 
 def cifar10() -> ml_collections.ConfigDict:

@@ -25,24 +25,20 @@ import ml_collections
 
 from jssl.config import defaults, duration, presets, view
 from jssl.configs import recipes
-from jssl.configs.mae import vit
+from jssl.configs.mae import mini, vit
 
 
 def digits() -> ml_collections.ConfigDict:
     config = vit(recipes.digits(defaults("simmim", mask_unit=1, mask_ratio=0.5)), "vit_mini", 8, 2)
     config.data.unlabeled.views = {"first": view(8, pad=1)}
     config.data.unlabeled.batch_size = 64
-    config.encoder.vit.update({"heads": 4, "pool": "gap"})
-    config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
-    return config
+    return mini(config)
 
 
 def small() -> ml_collections.ConfigDict:
     config = vit(recipes.small(defaults("simmim")), "vit_mini", 32, 4)
     config.data.unlabeled.views = {"first": view(32, crop_area_min=0.2, flip_prob=0.5)}
-    config.encoder.vit.update({"heads": 4, "pool": "gap"})
-    config.optim.update({"lr": 1e-3, "lr_scaling": "none"})
-    return config
+    return mini(config)
 
 
 def cifar10() -> ml_collections.ConfigDict:

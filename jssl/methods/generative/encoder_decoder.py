@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 
 import jax
@@ -117,6 +118,6 @@ class EncoderDecoder(EncoderWithHeads):
         found = {"features": features, "embedding": code.reshape(len(code), -1)}
         return found | self.pictures(params, state, inputs)
 
+    @abc.abstractmethod
     def pictures(self, params: Params, state: State, images: Array) -> dict[str, Array]:
         """What is shown of images: 'masked', what the encoder sees of them in training, and 'reconstruction'."""
-        raise NotImplementedError
