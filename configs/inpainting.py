@@ -12,7 +12,7 @@ the paper does for features. The border around blocks weighs no more than they d
 reconstruction.png shows holes and what is filled in.
 
 preset    hardware           time                result
-digits    2 busy CPU cores   100 epochs, 256 s   kNN 96.7 %, linear 96.4 % (untrained 96.7, 96.1; 2026-11-27)
+digits    1 CPU core         100 epochs, 90 s    kNN 96.9 %, linear 96.1 % (untrained 96.7, 96.1; 2026-11-27)
 small     not measured       not measured        not measured
 cifar10   not measured       not measured        not measured
 imagenet  not measured       not measured        not measured
