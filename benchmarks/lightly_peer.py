@@ -62,7 +62,9 @@ class Lightly:
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         encoder, features = make_encoder(task)
-        head = heads.SimCLRProjectionHead(features, task["hidden"], task["out"], batch_norm=False)
+        head = heads.SimCLRProjectionHead(
+            features, task["proj_hidden_dim"], task["proj_dim"], batch_norm=False
+        )
         self.model = torch.nn.Sequential(encoder, head).to(self.device, memory_format=self.layout).train()
         self.criterion = loss.NTXentLoss(task["temperature"])
         self.optimizer = torch.optim.SGD(

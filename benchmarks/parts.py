@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jssl
 from benchmarks import timing
 from benchmarks.timing import Work
 from jssl import losses, rng
-from jssl.configs import simclr
 from jssl.data import augment, pipeline, sources, streams
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.train import program
@@ -32,19 +32,22 @@ TEMPERATURE = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An encoder, the batch that its machine can take, and the side of its views."""
+    """An encoder, the batch that its machine can take, the side of its views, and the config it is trained by."""
 
     encoder: str
     batch: int
     width: float = 1.0
     size: int = 32
+    config: str = "simclr:cifar10"
 
 
 PRESETS = {
     "convnet": Preset("convnet", 256),
     "resnet18": Preset("resnet18", 64),
     "resnet18_w16": Preset("resnet18", 64, width=0.25),
-    "resnet50": Preset("resnet50", 256, size=224),
+    "resnet50": Preset("resnet50", 256, size=224, config="simclr:imagenet"),
+    "vit_s": Preset("vit_s", 256, size=224, config="barlow_twins:imagenet"),
+    "mae_vit_b": Preset("vit_b", 256, size=224, config="mae:imagenet"),
 }
 
 
@@ -77,9 +80,9 @@ class Settings:
         return timing.measure(work, self.repeats, self.seconds)
 
     def config(self) -> Any:
-        """The config of the preset: SimCLR on CIFAR-10, or on ImageNet for views larger than 32."""
+        """The config of the preset."""
         preset = PRESETS[self.preset]
-        config = simclr.get_config("cifar10" if preset.size == 32 else "imagenet")
+        config = jssl.get_config(preset.config)
         config.encoder.name = preset.encoder
         config.encoder.resnet.width = preset.width
         config.data.unlabeled.batch_size = self.batch
@@ -151,6 +154,7 @@ class Training:
       program: what is trained.
       step: its compiled update.
       compile_seconds: tracing and compiling it.
+      bytes_of_step: memory of the device that it needs, its state and its batch included.
       waited: share of the time spent waiting for data, once an end-to-end call.
     """
 
@@ -161,6 +165,10 @@ class Training:
         start = time.perf_counter()
         self.step = self.program.compile()
         self.compile_seconds = time.perf_counter() - start
+        memory = self.step.memory_analysis()
+        kinds = ("argument", "output", "temp")
+        sizes = [] if memory is None else [getattr(memory, f"{kind}_size_in_bytes") for kind in kinds]
+        self.bytes_of_step = sum(sizes) - (memory.alias_size_in_bytes if memory else 0)
         self.waited: list[float] = []
         self._state = self.program.init()
         self._views = jax.jit(
@@ -192,6 +200,14 @@ class Training:
         seconds = timing.timed(lambda: self._steps(count, lambda: next(self._data)))
         self.waited.append((self._data.seconds_waiting - before) / seconds)
         return seconds
+
+    def profile(self, folder: str, count: int = 3) -> None:
+        """Writes a profile of some steps, without what Python does; open it in Perfetto or TensorBoard."""
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0
+        self.stepping(2)
+        with jax.profiler.trace(folder, profiler_options=options):
+            self.stepping(count)
 
     def _steps(self, count: int, next_batch: Callable[[], Batch]) -> None:
         """As jssl/train/loop.py does: never more than IN_FLIGHT steps ahead of the devices."""

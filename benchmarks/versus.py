@@ -96,9 +96,7 @@ def task_of(settings: Settings, **more: Any) -> dict[str, Any]:
             config.encoder.convnet.width * 2**i for i in range(len(config.encoder.convnet.strides))
         ],
         "convnet_strides": list(config.encoder.convnet.strides),
-        "proj_hidden_dim": config.method.proj_hidden_dim,
-        "proj_dim": config.method.proj_dim,
-        "temperature": config.method.temperature,
+        **{key: config.method[key] for key in ("proj_hidden_dim", "proj_dim", "temperature")},
         "batch": settings.batch,
         "size": view.size,
         "area_min": view.crop_area_min,

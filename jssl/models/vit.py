@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jssl import settings
 from jssl.errors import UserError
+from jssl.models.attention import IMPLEMENTATIONS, attend, averaged, weights
 from jssl.models.layers import DropPath
 from jssl.models.network import DROP_PATH, record
 from jssl.types import Array, NdArray, Params
@@ -74,6 +75,7 @@ class Attention(nn.Module):
     heads: int
     dtype: Dtype = jnp.float32
     weight_init: str = "xavier"
+    implementation: str = "xla"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -82,11 +84,12 @@ class Attention(nn.Module):
         qkv = nn.Dense(3 * features, kernel_init=qkv_init, dtype=self.dtype, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        q = q * (features // self.heads) ** -0.5
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits, axis=-1)
-        self.sow("intermediates", "attention", weights)
-        out = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), v)
+        if self.is_mutable_collection("intermediates"):
+            shares = weights(q, k)
+            self.sow("intermediates", "attention", shares)
+            out = averaged(shares, v)
+        else:
+            out = attend(q, k, v, self.implementation)
         out = out.reshape(batch, tokens, features)
         return nn.Dense(features, kernel_init=out_init, dtype=self.dtype, name="out")(out)
 
@@ -101,11 +104,12 @@ class Block(nn.Module):
     drop_path: float | Array = 0.0
     dtype: Dtype = jnp.float32
     weight_init: str = "xavier"
+    implementation: str = "xla"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln0")(x)
-        y = Attention(self.heads, self.dtype, self.weight_init, name="attention")(y)
+        y = Attention(self.heads, self.dtype, self.weight_init, self.implementation, name="attention")(y)
         x = x + DropPath(self.drop_path, name="drop0")(y, train)
         y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln1")(x)
         dense_init = _INITS[self.weight_init][2]
@@ -137,6 +141,7 @@ class ViT(nn.Module):
       weight_init: of the matrices: 'xavier' uniform, as MoCo v3 and MAE; 'normal' of standard deviation 0.02, as DINO
         (whose truncation at 2 is at 100 of them), with torch's default for the patches.
       cls_std: standard deviation of the class token at first.
+      attention: how it is computed: 'xla' holds its weights, 'cudnn' does not (NVIDIA GPUs from Ampere on, bfloat16).
       image_size: side in pixels of the grid that learned positions are stored for.
       dtype: of the matmuls; parameters, the residual stream, norm statistics, softmax and features are float32.
 
@@ -159,6 +164,7 @@ class ViT(nn.Module):
     scan: bool = False
     weight_init: str = settings.choice("xavier", tuple(_INITS))
     cls_std: float = settings.weight(0.02)
+    attention: str = settings.choice("xla", IMPLEMENTATIONS)
     image_size: int = settings.size(224)
     dtype: Dtype = jnp.float32
 
@@ -179,7 +185,9 @@ class ViT(nn.Module):
         # Remat changes what is stored for the backward pass, and neither names nor values.
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         self.rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
-        self.blocks = [block(heads, rate, self.dtype, self.weight_init) for rate in self.rates]
+        self.blocks = [
+            block(heads, rate, self.dtype, self.weight_init, self.attention) for rate in self.rates
+        ]
         self.norm = nn.LayerNorm(epsilon=1e-6)
 
     def embed(self, x: Array, hidden: Array | None = None, token: Array | None = None) -> Array:
@@ -224,7 +232,8 @@ class ViT(nn.Module):
 
         def run(tokens: Array, own: tuple[Params, Array | None, Array | None]) -> tuple[Array, None]:
             params, rate, key = own
-            block = Block(self.blocks[0].heads, 0.0 if rate is None else rate, self.dtype, parent=None)
+            heads, drop = self.blocks[0].heads, 0.0 if rate is None else rate
+            block = Block(heads, drop, self.dtype, implementation=self.attention, parent=None)
             rngs = None if key is None else {DROP_PATH: key}
             return block.apply({"params": params}, tokens, True, rngs=rngs), None  # type: ignore[return-value]
 
