@@ -112,7 +112,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, colored_digits, digit_pairs, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -149,6 +149,21 @@ class Data(Section):
     workers: int = settings.count(0)
     threads: int = settings.size(2)
     epochs_of: str = settings.choice("unlabeled", STREAMS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Section):
+    """Captions, of which a method of images and text sees one an image and epoch.
+
+    Attributes:
+      context: tokens of a caption, start and end included, longer ones are cut; 0: captions are not read.
+      tokenizer: a tokenizer.json; '' for one that is learnt from the captions and kept with the run.
+      vocabulary: most tokens of one that is learnt; at least 260.
+    """
+
+    context: int = settings.count(0)
+    tokenizer: str = ""
+    vocabulary: int = settings.size(8192)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,6 +378,7 @@ SECTIONS: dict[str, type[Section]] = {
     "pseudo_labels": PseudoLabels,
     "outliers": Outliers,
     "data": Data,
+    "data.text": Text,
     "data.unlabeled": Unlabeled,
     "data.labeled": Labeled,
     "encoder": Encoder,
@@ -486,7 +502,7 @@ def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False,
 def _children(path: str) -> tuple[str, ...]:
     """Sections within a section."""
     return {
-        "data": STREAMS,
+        "data": (*STREAMS, "text"),
         "data.unlabeled": ("views",),
         "data.labeled": ("views",),
         "encoder": tuple(models.encoder_defaults()),

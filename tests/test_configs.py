@@ -118,6 +118,8 @@ DIGITS = {  # images of the digits preset that are clips, or in colour
     "future": (20, 20, 8),
     "colorization": (8, 8, 3),
     "split_brain": (8, 8, 3),
+    "clip": (16, 16, 1),
+    "siglip": (16, 16, 1),
 }
 
 
@@ -133,8 +135,8 @@ def built(config, info, mesh):
 def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8):
     """One key makes a run short; warm-up and waiting groups shrink along."""
     module = importlib.import_module(f"jssl.configs.{name}")
-    presets = ["digits", "small", "cifar10", "imagenet", "folder"]
-    for preset in presets + [p for p in ("imagenet_vit",) if hasattr(module, p)]:
+    presets = ("digits", "small", "cifar10", "imagenet", "imagenet_vit", "folder", "large")
+    for preset in [preset for preset in presets if hasattr(module, preset)]:
         config = module.get_config(preset)
         assert config.name == f"{name}_{preset}"
         config.total_epochs = 2.0
@@ -143,7 +145,8 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
         shape = {"digits": DIGITS.get(name, (8, 8, 1)), "small": (32, 32, 3), "cifar10": (32, 32, 3)}.get(
             preset
         )
-        info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10)
+        text = {"text_context": config.data.text.context, "text_vocabulary": 300, "text_end": 2}
+        info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10, **text)
         if preset == "imagenet_vit":
             config.encoder.name = "vit_ti"
         assert built(config, info, mesh8).clock.total_steps == 20

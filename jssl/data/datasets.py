@@ -19,6 +19,7 @@ from jssl.data.pseudo_labels import PseudoLabels, Rows, Targets, read_inliers
 from jssl.data.pseudo_labels import read as read_pseudo_labels
 from jssl.data.sources import Source, corrupted
 from jssl.data.streams import DataInfo
+from jssl.data.text import Captions, Tokenizer, open_tokenizer
 from jssl.errors import UserError
 
 GIB = 2**30
@@ -59,6 +60,7 @@ class Data:
       mean, std: of train's pixels, per channel in [0, 1], where the config asks for an estimate.
       value_range, stored_dtype: of train's pixels as they are stored, see `normalization.value_range`.
       read_labels: of the split that train and val were cut from, where records were read for them; int32[N] or None.
+      tokenizer: of the captions, where they are read.
     """
 
     train: Source
@@ -75,6 +77,7 @@ class Data:
     value_range: tuple[float, ...] | None = None
     stored_dtype: str = "uint8"
     read_labels: np.ndarray | None = None
+    tokenizer: Tokenizer | None = None
 
     @property
     def num_classes(self) -> int:
@@ -102,6 +105,9 @@ class Data:
             self.std,
             self.value_range,
             self.stored_dtype,
+            *(0, 0, 0)
+            if self.tokenizer is None
+            else (self.tokenizer.context, self.tokenizer.vocabulary, self.tokenizer.end),
         )
 
     @functools.cached_property
@@ -166,6 +172,15 @@ class Data:
             return self.unlabeled_pool, labels
         return self.unlabeled_pool.take(self.inliers), None if labels is None else labels[self.inliers]
 
+    def captions(self, seed: int) -> Captions | None:
+        """The captions of the unlabelled stream as tokens; None where they are not read."""
+        if self.tokenizer is None:
+            return None
+        captions = self.unlabeled()[0].captions()
+        if captions is None:
+            raise UserError("data.unlabeled: images that are added to those with captions need captions too")
+        return Captions.of(captions, self.tokenizer, seed)
+
     def labeled(self) -> tuple[Source, np.ndarray]:
         """Source and labels of the labelled stream: the images of train whose labels may be used."""
         assert self.labeled_indices is not None
@@ -215,6 +230,7 @@ class Data:
             "content": self.train.content_checksum(),
             "test_content": None if self.test is None else self.test.content_checksum(),
             "val_content": None if self.val is None else self.val.content_checksum(),
+            "tokenizer": None if self.tokenizer is None else zlib.crc32(self.tokenizer.description.encode()),
             "read_labels": None if self.read_labels is None else checksum_of(self.read_labels),
             "holdout": self.holdout_indices.tolist(),
             "visible_labels": None if self.labeled_indices is None else self.labeled_indices.tolist(),
@@ -226,6 +242,7 @@ def open_data(
     recorded: DataInfo | None = None,
     own: Mapping[str, Source] | None = None,
     read_labels: np.ndarray | None = None,
+    tokenizer: str | None = None,
 ) -> Data:
     """Opens the sources of a config, cuts the holdout, chooses whose labels may be used.
 
@@ -234,6 +251,7 @@ def open_data(
       own: sources of a user's own by split, in the place of `data.name`.
       recorded: what the run noted of its data when it began; what it estimated stays what it was.
       read_labels: `Data.read_labels` of an earlier session of the run.
+      tokenizer: the tokenizer.json that the run began with.
 
     Raises:
       UserError: whatever is wrong with the data section, in a sentence.
@@ -296,6 +314,7 @@ def open_data(
         value_range=black_and_white,
         stored_dtype=stored.dtype.name,
         read_labels=read_labels,
+        tokenizer=_tokenizer(data, train, tokenizer),
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -309,6 +328,19 @@ def open_data(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def _tokenizer(data: Any, train: Source, recorded: str | None) -> Tokenizer | None:
+    """That of the captions, if they are asked for."""
+    if not data.text.context:
+        return None
+    captions = train.captions()
+    if captions is None:
+        raise UserError(
+            f"data.text.context={data.text.context}: the images of {train.name} have no captions; a folder has them in "
+            "captions.jsonl or captions.csv, lines of file and caption"
+        )
+    return open_tokenizer(data.text, captions, recorded)
 
 
 def _read_labels(source: Source, known: np.ndarray | None) -> np.ndarray:

@@ -32,6 +32,7 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.pseudo_labels import Rows
 from jssl.data.sources import BadImage, Source
 from jssl.data.sources.images import DECODER_ERRORS, why
+from jssl.data.text import Captions
 from jssl.errors import UserError
 from jssl.storage import GrowingFile
 from jssl.types import Batch, HostBatch
@@ -115,8 +116,9 @@ class TrainBatches(_Batches):
 
     An element is a dict: `image` [b, H, W, C] of the source's dtype, or with `crop_specs` by view a [b, S, S, C] for
     every copy of every view; `index` int32[b]; `label` int32[b], -1 where it may not be used or is unknown;
-    `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1; and the
-    rows of `more`, arrays with a row for every example. b is the global batch size over the number of processes.
+    `bad` int64[b], the position of an example that could not be read and was replaced by the next, else -1; `text`
+    int32[b, tokens], a caption, where there are `captions`; and the rows of `more`, arrays with a row for every
+    example. b is the global batch size over the number of processes.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class TrainBatches(_Batches):
         process: int | None = None,
         processes: int | None = None,
         more: Mapping[str, Rows] | None = None,
+        captions: Captions | None = None,
     ):
         super().__init__(source, batch_size, process, processes)
         self.more = dict(more or {})
+        self.captions = captions
         self.seed = seed
         self.steps = steps
         self.labels = labels
@@ -151,7 +155,9 @@ class TrainBatches(_Batches):
         else:
             images, used, bad = self.read(indices, positions)
         labels = np.full(len(used), -1, np.int32) if self.labels is None else self.labels[used]
-        more = {name: rows[used] for name, rows in self.more.items()}
+        more: dict[str, Any] = {name: rows[used] for name, rows in self.more.items()}
+        if self.captions is not None:
+            more["text"] = self.captions.drawn(used, positions)
         return {"image": images, "index": used.astype(np.int32), "label": labels, "bad": bad, **more}
 
     def image(self, handle: Any, index: int, position: int) -> Any:

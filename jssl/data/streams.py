@@ -38,6 +38,9 @@ class DataInfo:
       mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
       value_range: what was black and white in the pixels as they are stored; None for all of their dtype.
       stored_dtype: of these.
+      text_context: tokens of a caption; 0 where captions are not read.
+      text_vocabulary: number of tokens.
+      text_end: the token that ends a caption.
     """
 
     num_examples: int
@@ -51,6 +54,9 @@ class DataInfo:
     std: tuple[float, ...] | None = None
     value_range: tuple[float, ...] | None = None
     stored_dtype: str = "uint8"
+    text_context: int = 0
+    text_vocabulary: int = 0
+    text_end: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +126,8 @@ class Stream:
             assert info.image_shape is not None
             image = struct(info.dtype, *info.image_shape)
         part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
+        if self.name == "unlabeled" and info.text_context:
+            part["text"] = struct(jnp.int32, info.text_context)
         if self.name == "labeled" and info.pseudo_labels:
             part["weight"] = struct(jnp.float32)
         if self.name == "labeled" and info.pseudo_labels == "soft":

@@ -20,7 +20,9 @@ from jssl.evaluation.layers import Layers, pool_map
 from jssl.evaluation.linear import Linear, linear
 from jssl.evaluation.mlp import MLP, mlp
 from jssl.evaluation.pseudo_labels import PseudoLabel, pseudo_label_quality
+from jssl.evaluation.retrieval import Retrieval
 from jssl.evaluation.sgd import SGD
+from jssl.evaluation.zero_shot import ZeroShot, class_embeddings
 
 EVALUATORS: dict[str, type[Evaluator]] = {
     evaluator.name: evaluator
@@ -33,6 +35,8 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         SGD,
         Classifier,
         PseudoLabel,
+        ZeroShot,
+        Retrieval,
     )
 }  # in the order in which they run
 
@@ -44,6 +48,7 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Features",
+    "class_embeddings",
     "classify",
     "defaults",
     "evaluators",

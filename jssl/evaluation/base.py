@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 from jax.sharding import Mesh
 
 from jssl import settings
@@ -58,10 +59,15 @@ class Encode:
 
     Args:
       extract: (source, name of an output) -> its rows, one for every readable image.
+      texts: N texts -> their embeddings, float32[N, D], of models that read.
     """
 
-    def __init__(self, extract: Callable[[Source, str], Features]):
-        self._extract = extract
+    def __init__(
+        self,
+        extract: Callable[[Source, str], Features],
+        texts: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ):
+        self._extract, self._texts = extract, texts
         self._found: dict[tuple[int, str], tuple[Source, Features]] = {}
 
     def __call__(self, source: Source, output: str = "features") -> Features:
@@ -69,16 +75,21 @@ class Encode:
 
         Args:
           source: of images; the same object gives the same rows without another pass.
-          output: 'features', or 'logits' where the method has a classifier. Raw pixels are 'features'.
+          output: 'features', 'embedding', or 'logits' where the method has a classifier. Raw pixels are 'features'.
         """
         key = (id(source), output)
         if key not in self._found:  # with the source, whose id would else be given to another one
             self._found[key] = (source, self._extract(source, output))
         return self._found[key][1]
 
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """The embeddings of texts, float32[N, D], beside those of images."""
+        assert self._texts is not None, "evaluators that need text say so"
+        return self._texts(texts)
+
     def given(self, source: Source, features: Features) -> Encode:
         """A copy that already has the features of one more source."""
-        other = Encode(self._extract)
+        other = Encode(self._extract, self._texts)
         other._found = {**self._found, (id(source), "features"): (source, features)}
         return other
 
@@ -138,7 +149,8 @@ class Evaluator(abc.ABC):
       enabled: whether it runs.
       baselines: the models that are measured beside the run's own, at its end: 'pixels', 'untrained'.
       name: of the section and of the results, 'NAME/...'.
-      needs: what must be there, or it is passed over: 'labels' of images, 'classifier' of the method.
+      needs: what must be there, or it is passed over: 'labels' of images, 'classifier' of the method, 'text': captions
+        and a method that reads.
       during: whether it runs during training, too.
       on_query: whether its values are of `data.query`; if so, their names begin with 'val/' during training.
       few_labels: values that are measured with few labels, too, at the end: mean and standard deviation over

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -19,7 +20,9 @@ from jssl.types import Array
 
 if TYPE_CHECKING:
     from jssl.data.pipeline import BadImages, EvalBatches
+    from jssl.data.text import Tokenizer
     from jssl.train.program import Program
+    from jssl.train.state import TrainState
 
 POOLED_PIXELS = 32  # images larger than this are shrunk before their pixels serve as features
 
@@ -103,6 +106,19 @@ def extract_source(
     if bad_images is None:
         bad_images = BadImages(source, max_fraction=1.0)  # they are left out; training is what they may stop
     return extract(apply, batches, program.mesh, bad_images, data.workers, data.threads, stop)
+
+
+def embed_texts(
+    program: Program, state: TrainState, tokenizer: Tokenizer, texts: Sequence[str]
+) -> np.ndarray:
+    """The embeddings of texts, float32[N, D], in batches of `evals.batch_size`."""
+    arrays, rows = (state.params, state.method_state), program.config.evals.batch_size
+    tokens = tokenizer(texts)
+    found = []
+    for start in range(0, len(tokens), rows):
+        part = parallel.pad_rows(tokens[start : start + rows], rows)
+        found.append(np.asarray(program.text_embedding(*arrays, jnp.asarray(part)), np.float32))
+    return np.concatenate(found)[: len(tokens)]
 
 
 def num_classes(*labels: np.ndarray) -> int:

@@ -18,7 +18,7 @@ from jssl.data.sources import Source
 from jssl.errors import UserError
 from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
-from jssl.evaluation.extract import Features, extract_source, jit_pixels, never
+from jssl.evaluation.extract import Features, embed_texts, extract_source, jit_pixels, never
 from jssl.methods import OnlineProbe
 from jssl.train import progress
 from jssl.train.program import Program, output_shapes
@@ -44,7 +44,8 @@ class Suite:
         shape = (self.config.batch_size, *2 * (program.uncropped_size,), data.info.channels)
         parallel.check_fits(jax.ShapeDtypeStruct(shape, np.float32), "evals.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
-        there = {"labels": self.has_labels, "classifier": has_classifier(program)}
+        reads = data.tokenizer is not None and "text" in program.method.modalities
+        there = {"labels": self.has_labels, "classifier": has_classifier(program), "text": reads}
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
         self.evaluators = [
             evaluator for evaluator in enabled if all(there.get(x, False) for x in evaluator.needs)
@@ -148,8 +149,12 @@ class Suite:
             apply = {
                 "features": functools.partial(program.features, *arrays),
                 "logits": functools.partial(program.logits, *arrays),
+                "embedding": functools.partial(program.output("embedding"), *arrays),
             }
-        return Encode(lambda source, output: extract_source(self.program, apply[output], source, stop))
+        texts = None
+        if state is not None and self.data.tokenizer is not None:
+            texts = functools.partial(embed_texts, self.program, state, self.data.tokenizer)
+        return Encode(lambda source, output: extract_source(self.program, apply[output], source, stop), texts)
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:

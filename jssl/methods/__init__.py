@@ -34,6 +34,7 @@ from jssl.methods.generative.future import Future
 from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
+from jssl.methods.multimodal.clip import CLIP, SigLIP
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -60,6 +61,7 @@ METHODS: dict[str, type[Method]] = {
     "autoencoder": Autoencoder,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "clip": CLIP,
     "colorization": Colorization,
     "context": ContextPrediction,
     "dcl": DCL,
@@ -88,6 +90,7 @@ METHODS: dict[str, type[Method]] = {
     "rotation": Rotation,
     "s4l": SemiSupervised,
     "sela": SeLa,
+    "siglip": SigLIP,
     "simclr": SimCLR,
     "simmim": SimMIM,
     "simsiam": SimSiam,
@@ -129,6 +132,8 @@ class RunInfo:
       mesh: for methods whose losses depend on the devices; None is one device.
       classes: of the data set; 0 if there are no labels.
       color_space: of the images that it sees, 'rgb' or 'lab'.
+      text_vocabulary: number of tokens of captions; 0 where they are not read.
+      text_end: the token that ends a caption.
     """
 
     encoder: Network
@@ -137,6 +142,8 @@ class RunInfo:
     mesh: Mesh | None = None
     classes: int = 0
     color_space: str = "rgb"
+    text_vocabulary: int = 0
+    text_end: int = 0
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))

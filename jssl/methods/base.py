@@ -168,6 +168,15 @@ class Method(abc.ABC):
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         """The scalar to minimise, and the rest."""
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What `outputs` takes: 'image', and 'text' where there is a tower for tokens."""
+        return ("image",)
+
+    def constrained(self, params: Params) -> Params:
+        """The parameters within their bounds, after the optimiser's update."""
+        return params
+
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         """EMA targets and the like, after the optimiser's update."""
         del params, ctx
@@ -195,7 +204,7 @@ class Method(abc.ABC):
 
         Args:
           inputs: a batch, float32[B, H, W, C] for images.
-          modality: which encoder, for methods of several.
+          modality: of the inputs; text is tokens int32[B, N], see `modalities`.
 
         Returns:
           'features' float32[B, D], always; and, where there are any, 'embedding' float32[B, E] (what the loss compares,

@@ -54,6 +54,13 @@ class OnlineProbe(Method):
         metrics = {**output.metrics, **jax.lax.stop_gradient(metrics)}
         return value + probe_loss, output._replace(metrics=metrics)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.inner.modalities
+
+    def constrained(self, params: Params) -> Params:
+        return self.inner.constrained(params)
+
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         return self.inner.after_update(params, state, ctx)
 
@@ -84,6 +91,8 @@ class OnlineProbe(Method):
     ) -> dict[str, Array]:
         """The method's; the probe's `logits` where the method has no classifier of its own."""
         found = self.inner.outputs(params, state, inputs, modality)
+        if modality != "image":
+            return found
         return {"logits": self.probe.apply(params["probe"], {}, found["features"], train=False)[0], **found}
 
     def collapse_causes(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from jssl.metrics.embedding import (
     uniformity,
 )
 from jssl.metrics.ood import auroc
+from jssl.metrics.retrieval import recall_at
 
 __all__ = [
     "accuracy",
@@ -35,6 +36,7 @@ __all__ = [
     "nmi",
     "participation_ratio",
     "rank_me",
+    "recall_at",
     "relative_std",
     "uniformity",
 ]

@@ -27,6 +27,7 @@ from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
 from jssl.models.resnet import ResNet
+from jssl.models.text import TextTransformer
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
 
@@ -51,6 +52,7 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "text_transformer",
     "vit_b",
     "vit_l",
     "vit_mini",
@@ -232,6 +234,32 @@ def linear(
     """
     given = {"features": features, "kernel_init": kernel_init, "bias": bias}
     return Network(settings.make(Linear, given, "linear", dtype=_dtype(dtype)))
+
+
+def text_transformer(
+    vocabulary: int,
+    end: int,
+    *,
+    features: int = 512,
+    layers: int = 12,
+    heads: int = 0,
+    dtype: str = "float32",
+) -> Network:
+    """Builds CLIP's text tower, tokens int32 [B, N] to features float32 [B, features]; see `text.TextTransformer`.
+
+    Raises:
+      UserError: for sizes that are not positive, or features that do not divide into heads.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> tower = models.text_transformer(300, 2, features=64, layers=1)
+      >>> tokens = jax.numpy.array([[1, 7, 2, 0]])
+      >>> tower.apply(*tower.init(jax.random.key(0), tokens), tokens, train=False)[0].shape
+      (1, 64)
+    """
+    given = {"vocabulary": vocabulary, "end": end, "features": features, "layers": layers, "heads": heads}
+    return Network(settings.make(TextTransformer, given, "text", dtype=_dtype(dtype)))
 
 
 def prototypes(count: int, learn_norms: bool = False) -> Network:

@@ -58,10 +58,22 @@ def sincos2d(height: int, width: int, features: int) -> NdArray:
     return both.reshape(height * width, features).astype(np.float32)
 
 
+def _clip_qkv(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+    return jax.random.normal(key, shape, dtype) * shape[0] ** -0.5
+
+
+def _clip(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+    """Narrower for what is added to the residual stream: as for CLIP's 12 blocks."""
+    inputs, outputs = shape
+    std = (2 * inputs) ** -0.5 if outputs > inputs else (24 * outputs) ** -0.5
+    return jax.random.normal(key, shape, dtype) * std
+
+
 # By name: initialisers of the patches, of queries, keys and values, and of the other matrices.
 _INITS = {
     "xavier": (_xavier, _xavier_qkv, _xavier),
     "normal": (_torch_conv, _normal, _normal),
+    "clip": (_torch_conv, _clip_qkv, _clip),
 }
 
 
@@ -76,6 +88,7 @@ class Attention(nn.Module):
     dtype: Dtype = jnp.float32
     weight_init: str = "xavier"
     implementation: str = "xla"
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -85,11 +98,11 @@ class Attention(nn.Module):
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if self.is_mutable_collection("intermediates"):
-            shares = weights(q, k)
+            shares = weights(q, k, self.causal)
             self.sow("intermediates", "attention", shares)
             out = averaged(shares, v)
         else:
-            out = attend(q, k, v, self.implementation)
+            out = attend(q, k, v, self.implementation, self.causal)
         out = out.reshape(batch, tokens, features)
         return nn.Dense(features, kernel_init=out_init, dtype=self.dtype, name="out")(out)
 
@@ -97,7 +110,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block, float32 [B, N, D] to [B, N, D]: attention, then an MLP four times as wide.
 
-    What passes by the branches is float32 whatever the dtype.
+    What passes by the branches is float32 whatever the dtype. A causal one lets tokens see those before them alone.
     """
 
     heads: int
@@ -105,13 +118,18 @@ class Block(nn.Module):
     dtype: Dtype = jnp.float32
     weight_init: str = "xavier"
     implementation: str = "xla"
+    causal: bool = False
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln0")(x)
-        y = Attention(self.heads, self.dtype, self.weight_init, self.implementation, name="attention")(y)
+        y = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="ln0")(x)
+        attention = Attention(
+            self.heads, self.dtype, self.weight_init, self.implementation, self.causal, name="attention"
+        )
+        y = attention(y)
         x = x + DropPath(self.drop_path, name="drop0")(y, train)
-        y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="ln1")(x)
+        y = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="ln1")(x)
         dense_init = _INITS[self.weight_init][2]
         y = nn.Dense(4 * x.shape[-1], kernel_init=dense_init, dtype=self.dtype, name="mlp0")(y)
         y = nn.gelu(y, approximate=False)
@@ -139,7 +157,7 @@ class ViT(nn.Module):
       scan: in training compile one block and run it `layers` times: a program of a twelfth of the size. Values and
         parameters are the same; parameters are copied together for it.
       weight_init: of the matrices: 'xavier' uniform, as MoCo v3 and MAE; 'normal' of standard deviation 0.02, as DINO
-        (whose truncation at 2 is at 100 of them), with torch's default for the patches.
+        (whose truncation at 2 is at 100 of them), with torch's default for the patches; 'clip', normal by their sizes.
       cls_std: standard deviation of the class token at first.
       attention: how it is computed: 'xla' holds its weights, 'cudnn' does not (NVIDIA GPUs from Ampere on, bfloat16).
       image_size: side in pixels of the grid that learned positions are stored for.

@@ -24,7 +24,7 @@ SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [stages(values), _accuracies(values), layers(values)]
+    parts = [stages(values), _accuracies(values), retrieval(values), layers(values)]
     parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
     return "\n".join(part for part in parts if part)
 
@@ -61,6 +61,8 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
+    if not names and any(name.startswith("retrieval/") for name in values):
+        return ""
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
     rows = {
@@ -80,6 +82,28 @@ def _accuracies(values: Mapping[str, Any]) -> str:
             lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
     return "\n".join(
         [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
+    )
+
+
+def retrieval(values: Mapping[str, Any]) -> str:
+    """Recall of captions by images and of images by captions in per cent; '' if it was not measured."""
+    keys = [key for key in values if re.fullmatch(r"retrieval/\w+/r\d+", key)]
+    if not keys:
+        return ""
+    titles = [f"{'text' if 'image_to' in key else 'image'} R@{key.rpartition('/r')[2]}" for key in keys]
+    rows = {
+        label: [_cell(values, prefix + key) for key in keys]
+        for label, prefix in (*BASELINES, RUN)
+        if any(prefix + key in values for key in keys)
+    }
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"  {title:>11}" for title in titles)]
+    lines += [
+        f"{label:<{width}}" + "".join(f"  {cell:>11}" for cell in cells) for label, cells in rows.items()
+    ]
+    chance = values.get("retrieval/chance_r1", 0.0)
+    return "\n".join(
+        ["", f"captions and images found by one another, in %; by chance R@1 is {chance:.1%}", *lines]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ import numpy as np
 
 from jssl import parallel, storage
 from jssl.data import normalization
+from jssl.data.text import Tokenizer
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import make_program, restore
+from jssl.train.program import output_shapes
 
 if TYPE_CHECKING:
     from etils import epath
@@ -26,9 +29,8 @@ if TYPE_CHECKING:
 class Encoder:
     """A trained encoder that takes images of any one size, of the dtype and channels of its run, and gives features."""
 
-    def __init__(self, program: Program, state: TrainState):
-        self._program, self._state = program, state
-        self._call = functools.partial(program.features, state.params, state.method_state)
+    def __init__(self, program: Program, state: TrainState, tokenizer: Tokenizer | None = None):
+        self._program, self._state, self._tokenizer = program, state, tokenizer
 
     @property
     def params(self):  # type: ignore[no-untyped-def]
@@ -48,6 +50,10 @@ class Encoder:
         Raises:
           UserError: if the images are not that.
         """
+        return self._of_images(images, "features")
+
+    def _of_images(self, images: np.ndarray, output: str) -> np.ndarray:
+        """An entry of `Method.outputs` for images, in batches."""
         images = np.asarray(images)
         info = self._program.info
         stored = np.dtype(info.stored_dtype)
@@ -60,13 +66,41 @@ class Encoder:
         if info.value_range is not None:
             low, high = info.value_range
             images = normalization.Spread(low, high, info.dtype)(images, 0)
+        apply = functools.partial(self._program.output(output), self._state.params, self._state.method_state)
         largest = self._program.config.evals.batch_size
         rows = min(largest, 2 ** max(0, len(images) - 1).bit_length())  # few sizes, so few compilations
         parts = [
-            np.asarray(self._call(jnp.asarray(parallel.pad_rows(images[start : start + rows], rows))))
+            np.asarray(apply(jnp.asarray(parallel.pad_rows(images[start : start + rows], rows))))
             for start in range(0, max(1, len(images)), rows)
         ]
         return np.concatenate(parts)[: len(images)]
+
+    def embedding(self, images: np.ndarray) -> np.ndarray:
+        """What the method compares, float32[B, E]: beside `text` of a run with captions. Images as in a call.
+
+        Raises:
+          UserError: if the images are not those, or the method has no embedding.
+        """
+        prog = self._program
+        if "embedding" not in output_shapes(
+            prog.method, self._state.params, self._state.method_state, prog.views
+        ):
+            raise UserError(f"{type(prog.method).__name__} has no embedding, only features")
+        return self._of_images(images, "embedding")
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """The embeddings of texts, float32[N, E], beside those of images.
+
+        Raises:
+          UserError: if the run had no captions.
+        """
+        from jssl.evaluation.extract import embed_texts
+
+        if self._tokenizer is None:
+            raise UserError("this run read no captions, so its encoder does not read: see configs/clip.py")
+        if isinstance(texts, str):
+            raise UserError(f"text takes a list of texts: [{texts!r}]")
+        return embed_texts(self._program, self._state, self._tokenizer, texts)
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.
@@ -80,7 +114,8 @@ class Encoder:
 
         info = self._program.info
         source = normalization.spread(source, info.value_range, info.stored_dtype)
-        return extract_source(self._program, self._call, source.converted(info.channels, info.dtype))
+        apply = functools.partial(self._program.features, self._state.params, self._state.method_state)
+        return extract_source(self._program, apply, source.converted(info.channels, info.dtype))
 
 
 def load(workdir: str | epath.Path, step: int | None = None, objects: Objects = NONE) -> Encoder:
@@ -95,4 +130,6 @@ def load(workdir: str | epath.Path, step: int | None = None, objects: Objects = 
     folder = storage.folder(workdir)
     config = workdirs.read_config(folder)
     prog = make_program(config, workdirs.read_info(folder), objects, for_training=False)
-    return Encoder(prog, restore(prog, folder, step))
+    description = workdirs.recorded_tokenizer(folder)
+    tokenizer = None if description is None else Tokenizer(description, config.data.text.context)
+    return Encoder(prog, restore(prog, folder, step), tokenizer)

@@ -205,5 +205,6 @@ def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
             labels,
             crops,
             more=more,
+            captions=data.captions(stream.seed(config.seed)) if name == "unlabeled" else None,
         )
     return batches

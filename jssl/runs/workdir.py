@@ -34,6 +34,7 @@ CONFIG_FILE = "config.json"
 RESULT_FILE = "result.json"
 SPLITS_FILE = "splits.json"
 LABELS_FILE = "labels.npy"  # where reading them takes long
+TOKENIZER_FILE = "tokenizer.json"  # where there are captions
 SCHEMA_KEY, VERSION_KEY = "schema", "jssl"
 
 
@@ -53,6 +54,7 @@ WORDS = {
     "val_content": "images or labels of the holdout",
     "test_content": "images or labels of the test set",
     "visible_labels": "shown labels",
+    "tokenizer": "another tokeniser",
 }
 SHARED_SECONDS = 10.0  # in which a file of process 0 is seen by the others
 TOGETHER = "{stages}/"  # the folder that the stages of a config lie in
@@ -266,6 +268,8 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
         buffer = io.BytesIO()
         np.save(buffer, data.read_labels)
         storage.write_whole(workdir / LABELS_FILE, buffer.getvalue())
+    if data.tokenizer is not None and not (workdir / SPLITS_FILE).exists():
+        storage.write_whole(workdir / TOKENIZER_FILE, data.tokenizer.description.encode())
     if not (workdir / SPLITS_FILE).exists():
         write_json(workdir / SPLITS_FILE, description(data))
     else:
@@ -314,7 +318,14 @@ def open_recorded(
     workdir: epath.Path, config: ml_collections.ConfigDict, own: Mapping[str, Source] | None = None
 ) -> Data:
     """The data of a config, with what the run in a folder has noted of them."""
-    return open_data(config, recorded_info(workdir), own, recorded_labels(workdir))
+    tokenizer = recorded_tokenizer(workdir) if (workdir / SPLITS_FILE).exists() else None
+    return open_data(config, recorded_info(workdir), own, recorded_labels(workdir), tokenizer)
+
+
+def recorded_tokenizer(workdir: epath.Path) -> str | None:
+    """The tokeniser of a run's captions, a tokenizer.json; None for runs that read none."""
+    path = workdir / TOKENIZER_FILE
+    return path.read_text() if path.exists() else None
 
 
 def recorded_labels(workdir: epath.Path) -> np.ndarray | None:

@@ -213,7 +213,7 @@ class Program:
         ctx = Context(key, state.step, progress, steps_per_epoch=constants["steps_per_epoch"])
         value, output, grads = self._gradient(state.params, state.method_state, batch, ctx)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = self.method.constrained(optax.apply_updates(state.params, updates))
         method_state = self.method.after_update(params, output.state, ctx)
         check_contract(self.method, value, state.method_state, method_state)
         metrics = {
@@ -290,6 +290,14 @@ class Program:
     def logits(self) -> Callable[[Params, State, Array], Array]:
         """The jitted class scores of integer images, float32[B, classes], whole on every device."""
         return self.output("logits")
+
+    @functools.cached_property
+    def text_embedding(self) -> Callable[[Params, State, Array], Array]:
+        """The jitted embedding of tokens int32[B, N], float32[B, D], whole on every device."""
+        return jax.jit(
+            lambda params, state, tokens: self.method.outputs(params, state, tokens, "text")["embedding"],
+            out_shardings=parallel.replicated(self.mesh),
+        )
 
     def output(self, name: str) -> Callable[[Params, State, Array], Array]:
         """A jitted entry of `Method.outputs` of integer images, whole on every device."""
@@ -439,6 +447,8 @@ def run_info(config: Any, info: DataInfo, encoder: models.Network, mesh: Mesh) -
         mesh=mesh,
         classes=info.num_classes,
         color_space=config.data.color_space,
+        text_vocabulary=info.text_vocabulary,
+        text_end=info.text_end,
     )
 
 

@@ -31,6 +31,7 @@ ENCODERS = {  # where a ConvNet that sees everything does not do
     "split_brain": models.encoder({**CONVNET, "split_brain": True}),
 }
 ROWS = 16
+VOCABULARY = 12
 # The variants of a method that compute something else.
 VARIANTS = {
     **{name: {} for name in METHODS},
@@ -72,7 +73,16 @@ def batch(variant="simclr", seed=0, rows=ROWS):
         for name, sizes in copies.items()
     }
     index = jnp.arange(rows, dtype=jnp.int32)
-    return {"unlabeled": {"views": views, "index": index, "label": index % 3}}
+    text = {"text": captions(rng, rows)} if "text_features" in config else {}
+    return {"unlabeled": {"views": views, "index": index, "label": index % 3, **text}}
+
+
+def captions(rng, rows):
+    """Tokens: a start (1), one to three words, an end (2), zeros."""
+    tokens = np.zeros((rows, 6), np.int32)
+    for row, words in zip(tokens, rng.integers(1, 4, rows)):
+        row[: words + 2] = [1, *rng.integers(3, VOCABULARY, words), 2]
+    return jnp.asarray(tokens)
 
 
 @dataclasses.dataclass
@@ -126,7 +136,8 @@ def one_step(method):
 @pytest.fixture(scope="module", params=sorted(VARIANTS))
 def started(request):
     encoder = ENCODERS.get(request.param, ENCODER)
-    method = make_method(config_of(request.param), RunInfo(encoder, num_examples=EXAMPLES, color_space="lab"))
+    facts = {"num_examples": EXAMPLES, "color_space": "lab", "text_vocabulary": VOCABULARY, "text_end": 2}
+    method = make_method(config_of(request.param), RunInfo(encoder, **facts))
     method.check(batch(request.param))
     params, state = jax.jit(method.init)(KEY, batch(request.param))
     if method.refresh_every:
@@ -283,7 +294,9 @@ def test_a_probe_beside_it_changes_nothing(started):
 def test_its_config_declares_every_setting_and_the_docs_have_a_row(name):
     module = importlib.import_module(f"jssl.configs.{name}")
     fields = {field.name for field in dataclasses.fields(METHODS[name])} - set(methods.INJECTED_FIELDS)
-    for preset in ("digits", "small", "cifar10", "imagenet"):
+    for preset in ("digits", "small", "cifar10", "imagenet", "folder", "large"):
+        if not hasattr(module, preset):
+            continue
         assert set(module.get_config(preset).method) == fields | {"name"}
     text = (pathlib.Path(__file__).parents[2] / "docs" / "methods.md").read_text()
     assert f"configs/{name}.py" in text

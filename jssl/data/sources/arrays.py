@@ -270,7 +270,11 @@ def in_memory(source: Source, threads: int = 4) -> Source:
                 images[chunk.start : chunk.stop] = rows["image"]
             else:
                 list(pool.map(decode, zip(chunk, source.handles(chunk))))
-    return ArraySource(source.name, images, source.labels(), source.class_names, bad)
+    found, captions = (
+        ArraySource(source.name, images, source.labels(), source.class_names, bad),
+        source.captions(),
+    )
+    return found if captions is None else found.with_captions(captions)
 
 
 def arrays(path: Path) -> dict[str, Source]:

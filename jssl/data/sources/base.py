@@ -22,6 +22,7 @@ READ = 32  # files that a checksum reads
 CHUNK = 1024  # records read at once from array_record files
 
 PixelMap = Callable[[np.ndarray, int], np.ndarray]
+Captions = Sequence[tuple[str, ...]]  # of every image, one or several
 
 
 class BadImage(Exception):
@@ -93,6 +94,16 @@ class Source(abc.ABC):
     def note_labels(self, labels: np.ndarray) -> None:
         """Takes labels that were read before, int32[N], so that they need not be read again."""
         del labels
+
+    def captions(self) -> Captions | None:
+        """The captions of all images, in words; None where there are none."""
+        return None
+
+    def with_captions(self, captions: Captions) -> Source:
+        """A source of the same examples with captions, one or several for each."""
+        from jssl.data.sources.captions import Captioned
+
+        return Captioned(self, captions)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -274,6 +285,10 @@ class Subset(Source):
     def labels_at(self, indices: np.ndarray) -> np.ndarray | None:
         return self.source.labels_at(self.indices[indices])
 
+    def captions(self) -> Captions | None:
+        captions = self.source.captions()
+        return None if captions is None else [captions[index] for index in self.indices.tolist()]
+
     def filename(self, index: int) -> str:
         return self.source.filename(int(self.indices[index]))
 
@@ -322,6 +337,9 @@ class Mapped(Source):
 
     def note_labels(self, labels: np.ndarray) -> None:
         self.source.note_labels(labels)
+
+    def captions(self) -> Captions | None:
+        return self.source.captions()
 
     def filename(self, index: int) -> str:
         return self.source.filename(index)

@@ -12,7 +12,7 @@ SATURATION = 0.8
 
 def digits() -> dict[str, Source]:
     """Scikit-learn's digits: train 1,437 and test 360, drawn once, the same share of every class."""
-    images, labels = _grey_digits()
+    images, labels = grey_digits()
     return _splits("digits", images[..., None], labels)
 
 
@@ -21,11 +21,11 @@ def colored_digits() -> dict[str, Source]:
 
     So colours are made of the grey image alone, and not of its class; and to tell them from it, one must see edges.
     """
-    images, labels = _grey_digits()
+    images, labels = grey_digits()
     return _splits("colored_digits", tinted(images), labels)
 
 
-def _grey_digits() -> tuple[np.ndarray, np.ndarray]:
+def grey_digits() -> tuple[np.ndarray, np.ndarray]:
     """Images uint8[1797, 8, 8] and labels int32[1797]."""
     from sklearn import datasets
 
@@ -33,15 +33,19 @@ def _grey_digits() -> tuple[np.ndarray, np.ndarray]:
     return np.round(data.images * (255 / 16)).astype(np.uint8), data.target.astype(np.int32)
 
 
-def _splits(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, Source]:
+def split_rows(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Positions of the digits that train and of those that test, drawn once, the same share of every class."""
     from sklearn import model_selection
 
     train, test = model_selection.train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
     )
+    return {"train": np.sort(train), "test": np.sort(test)}
+
+
+def _splits(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, Source]:
     return {
-        split: ArraySource(name, images[np.sort(rows)], labels[np.sort(rows)])
-        for split, rows in {"train": train, "test": test}.items()
+        split: ArraySource(name, images[rows], labels[rows]) for split, rows in split_rows(labels).items()
     }
 
 
@@ -52,6 +56,3 @@ def tinted(images: np.ndarray) -> np.ndarray:
     distance = np.abs((hue[..., None] + np.array([0.0, 4.0, 2.0])) % 6 - 3)
     pure = np.clip(distance - 1, 0, 1)
     return np.round(images[..., None] * (1 - SATURATION + SATURATION * pure)).astype(np.uint8)
-
-
-EMBEDDED = {"digits": digits, "colored_digits": colored_digits}

@@ -2,6 +2,7 @@
 
   digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
   colored_digits       the same, coloured by a rule, for methods that learn from colours
+  digit_pairs          two of them side by side with captions, some pairs of which only the test set has
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
@@ -24,11 +25,14 @@ from absl import logging
 from jssl import storage
 from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
-from jssl.data.sources.digits import EMBEDDED
+from jssl.data.sources.captions import captioned_folder, digit_pairs
+from jssl.data.sources.digits import colored_digits, digits
 from jssl.data.sources.images import Path
 from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
 from jssl.data.sources.moving_digits import moving_digits
 from jssl.errors import UserError, unknown
+
+EMBEDDED = {"digits": digits, "colored_digits": colored_digits, "digit_pairs": digit_pairs}
 
 
 def load(name: str, split: str, data_dir: str | None = None) -> Source:
@@ -98,7 +102,7 @@ def sliced_folder(path: Path, spec: str) -> Source:
     known, base = folders.splits(path), spec.partition("[")[0]
     if base not in known:
         raise unknown("split", base, known)
-    source = known[base]()
+    source = captioned_folder(known[base](), path)
     if base != spec:
         source = source.take(np.random.default_rng(0).permutation(len(source)))
     return sliced({base: source}, spec)

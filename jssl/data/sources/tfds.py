@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging as python_logging
 import pathlib
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.base import DTYPES, UNREAD, Source, chunks, fields_of
+from jssl.data.sources.base import DTYPES, UNREAD, Captions, Field, Source, chunks, fields_of
 from jssl.errors import UserError, unknown
+
+CAPTION_KEYS = ("captions", "caption", "text")
 
 
 class TfdsSource(Source):
@@ -38,7 +41,11 @@ class TfdsSource(Source):
             )
         self.name = name
         classes = features[self._label_key].names if self._label_key else None
-        self.fields = fields_of((height, width, channels or 3), dtype, classes)
+        fields = fields_of((height, width, channels or 3), dtype, classes)
+        self._caption_key = next((key for key in CAPTION_KEYS if key in features), None)
+        if self._caption_key:
+            fields["text"] = Field("text", (None,), "str")
+        self.fields = fields
         decoders = {self._image_key: tfds.decode.SkipDecoding()}
         try:
             self._records = builder.as_data_source(split=split, decoders=decoders)
@@ -52,6 +59,7 @@ class TfdsSource(Source):
             ) from error
 
         self._labels = np.full(len(self._records), UNREAD, np.int32)
+        self._captions: list[tuple[str, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -73,9 +81,37 @@ class TfdsSource(Source):
             self.handles(unread[chunk].tolist())
         return self._labels[indices]
 
+    def captions(self) -> Captions | None:
+        """Read from all records, images undecoded, when they are first asked for."""
+        if self._caption_key is None:
+            return None
+        if self._captions is None:
+            found: list[tuple[str, ...]] = []
+            for chunk in chunks(len(self)):
+                records = self._records.__getitems__(list(chunk))
+                found += [texts_of(record[self._caption_key]) for record in records]
+            without = [place for place, texts in enumerate(found) if not texts]
+            if without:
+                raise UserError(
+                    f"{len(without)} images of {self.name} have no caption, {self.filename(without[0])} for one"
+                )
+            self._captions = found
+        return self._captions
+
     def note_labels(self, labels: np.ndarray) -> None:
         if labels.shape == self._labels.shape:
             self._labels = labels.astype(np.int32)
+
+
+def texts_of(value: Any) -> tuple[str, ...]:
+    """The texts of a feature: one, a list of them, or of dicts with one; empty ones are left out."""
+    if isinstance(value, bytes | str | np.bytes_):
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        return (text.strip(),) if text.strip() else ()
+    if isinstance(value, Mapping):
+        value = next((value[key] for key in ("text", "caption", "raw") if key in value), ())
+        return texts_of(value)
+    return tuple(itertools.chain.from_iterable(map(texts_of, value)))
 
 
 def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:

@@ -220,6 +220,10 @@ class SemiSupervised(Method):
         """The networks that all terms share."""
         return {name: params[name] for name in ("encoder", "classifier") if name in params}
 
+    def constrained(self, params: Params) -> Params:
+        terms = {name: term.method.constrained(params["terms"][name]) for name, term in self.terms.items()}
+        return {**params, "terms": terms}
+
     def after_update(self, params: Params, state: State, ctx: Context) -> State:
         shared, stats, states = self.shared(params), state["stats"]["encoder"], {}
         for name, term in self.terms.items():

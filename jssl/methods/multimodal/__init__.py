@@ -1,0 +1,1 @@
+"""Methods of two modalities: images and their captions."""

@@ -1,0 +1,205 @@
+"""CLIP and SigLIP, and either with an image tower that does not learn: LiT."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jssl import losses, models, rng, settings
+from jssl.errors import UserError
+from jssl.methods.base import Context, Output
+from jssl.methods.networks import InBatchContrastive
+from jssl.types import Array, Batch, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageText(InBatchContrastive):
+    """What methods of images and their captions share: two towers, and a projection without bias after each.
+
+    The image tower is any encoder, the text tower a causal transformer that reads the end token.
+
+    params  {'encoder', 'projector', 'text', 'text_projector', 'scale': float32[], the log of what cosines are
+             multiplied by}
+
+    Attributes:
+      views: the one view of the images.
+      proj_dim: width of the embedding that both towers share.
+      text_features: width of the text tower.
+      text_layers: its blocks.
+      text_heads: its attention heads; 0 for one to every 64 features.
+      frozen_images: the image tower stays as it begins, in evaluation mode (LiT); it wants `init_from`.
+
+    References:
+      Zhai et al., LiT: Zero-Shot Transfer with Locked-image text Tuning, 2022. https://arxiv.org/abs/2111.07991
+    """
+
+    views: tuple[str, ...] = ("first",)
+    proj_dim: int = settings.size(512)
+    text_features: int = settings.size(512)
+    text_layers: int = settings.size(12)
+    text_heads: int = settings.count(0)
+    frozen_images: bool = False
+    text_vocabulary: int = 0
+    text_end: int = 0
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ("image", "text")
+
+    @functools.cached_property
+    def heads(self) -> dict[str, models.Network]:
+        return {"projector": self._projector}
+
+    @functools.cached_property
+    def towers(self) -> dict[str, models.Network]:
+        """The networks of the text, by name, in order."""
+        text = models.text_transformer(
+            max(1, self.text_vocabulary),
+            self.text_end,
+            features=self.text_features,
+            layers=self.text_layers,
+            heads=self.text_heads,
+            dtype=self.dtype,
+        )
+        text = dataclasses.replace(text, chunks=self.encoder.chunks)
+        return {"text": text, "text_projector": self._projector}
+
+    @functools.cached_property
+    def _projector(self) -> models.Network:
+        return models.mlp((self.proj_dim,), batch_norm=False, last_bias=False, dtype=self.dtype)
+
+    def check(self, batch: Batch) -> None:
+        for name, views in self.view_names(batch).items():
+            if name not in batch or any(view not in batch[name]["views"] for view in views):
+                super().check(batch)
+        if len(self.get_views(batch)) != 1:
+            raise UserError(f"{type(self).__name__} takes one view of every image, method.views={self.views}")
+        if "text" not in batch["unlabeled"]:
+            raise UserError(
+                f"{type(self).__name__} needs captions: set data.text.context to the tokens of one, 32 say"
+            )
+
+    def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
+        params, state = super().init(key, batch)
+        stats, x = dict(state["stats"]), batch["unlabeled"]["text"]
+        for name, network in self.towers.items():
+            params[name], stats[name] = network.init(rng.derive(key, name), x)
+            x, _ = network.apply(params[name], stats[name], x, train=False)
+        return {**params, **self.init_scales()}, {**state, "stats": stats}
+
+    @abc.abstractmethod
+    def init_scales(self) -> Params:
+        """The parameters that are numbers."""
+
+    def forward_text(
+        self, params: Params, stats: State, tokens: Array, train: bool = True, key: Array | None = None
+    ) -> tuple[dict[str, Array], State]:
+        """The output of both networks of the text, and the new statistics."""
+        found, stats, x = {}, dict(stats), tokens
+        for name, network in self.towers.items():
+            own = None if key is None else rng.derive(key, name)
+            x, stats[name] = network.apply(params[name], stats[name], x, train=train, key=own)
+            found[name] = x
+        return found, stats
+
+    def forward_images(
+        self, params: Params, stats: State, images: Array, key: Array
+    ) -> tuple[dict[str, Array], State]:
+        """The output of both networks of the images; of a frozen tower without gradient."""
+        if not self.frozen_images:
+            return self.forward(params, stats, images, key=key)
+        features, _ = self.encoder.apply(params["encoder"], stats["encoder"], images, train=False)
+        features = jax.lax.stop_gradient(features)
+        z, own = self._projector.apply(params["projector"], stats["projector"], features, train=True)
+        return {"encoder": features, "projector": z}, {**stats, "projector": own}
+
+    def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
+        (images,) = self.get_views(batch)
+        seen, stats = self.forward_images(params, state["stats"], images, ctx.key)
+        read, stats = self.forward_text(
+            params, stats, batch["unlabeled"]["text"], key=rng.derive(ctx.key, "text")
+        )
+        a, b = seen["projector"], read["text_projector"]
+        similarity = self.similarity_form(len(a))
+        value = self.pair_loss(params, a, b, similarity)
+        accuracy, positive, negative = losses.contrastive_accuracy(a, b, similarity)
+        metrics = {
+            "contrastive/accuracy": accuracy,
+            "contrastive/positive_similarity": positive,
+            "contrastive/negative_similarity": negative,
+            **{f"contrastive/{name}": params[name] for name in self.init_scales()},
+        }
+        return value, self.output({**state, "stats": stats}, batch, seen, metrics)
+
+    @abc.abstractmethod
+    def pair_loss(self, params: Params, images: Array, texts: Array, similarity: losses.Similarity) -> Array:
+        """The loss of both embeddings, float[B, D] each."""
+
+    def outputs(
+        self, params: Params, state: State, inputs: Array, modality: str = "image"
+    ) -> dict[str, Array]:
+        if modality != "text":
+            return super().outputs(params, state, inputs, modality)
+        found, _ = self.forward_text(params, state["stats"], inputs, train=False)
+        return {"features": found["text"], "embedding": found["text_projector"]}
+
+    def collapse_causes(self) -> tuple[str, ...]:
+        return ("captions that hardly differ",)
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIP(ImageText):
+    """CLIP: an image and its caption attract, those of all other pairs in the global batch repel.
+
+    Attributes:
+      temperature: of the softmax, at first.
+      max_scale: the inverse temperature does not pass this.
+
+    References:
+      Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021.
+      https://arxiv.org/abs/2103.00020
+    """
+
+    temperature: float = settings.positive(0.07)
+    max_scale: float = settings.at_least_one(100.0)
+
+    def init_scales(self) -> Params:
+        return {"scale": jnp.asarray(-math.log(self.temperature), jnp.float32)}
+
+    def pair_loss(self, params: Params, images: Array, texts: Array, similarity: losses.Similarity) -> Array:
+        return losses.clip(images, texts, jnp.exp(params["scale"]), similarity)
+
+    def constrained(self, params: Params) -> Params:
+        return {**params, "scale": jnp.clip(params["scale"], 0.0, math.log(self.max_scale))}
+
+
+@dataclasses.dataclass(frozen=True)
+class SigLIP(ImageText):
+    """SigLIP: every image and every caption in the global batch, by themselves, are a pair or are none.
+
+    params  those of all `ImageText`, and 'bias': float32[]
+
+    Attributes:
+      scale: that cosines are multiplied by, at first.
+      bias: that is added to them, at first: nearly all are no pair.
+
+    References:
+      Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023. https://arxiv.org/abs/2303.15343
+    """
+
+    scale: float = settings.positive(10.0)
+    bias: float = -10.0
+
+    def init_scales(self) -> Params:
+        return {
+            "scale": jnp.asarray(math.log(self.scale), jnp.float32),
+            "bias": jnp.asarray(self.bias, jnp.float32),
+        }
+
+    def pair_loss(self, params: Params, images: Array, texts: Array, similarity: losses.Similarity) -> Array:
+        return losses.siglip(images, texts, jnp.exp(params["scale"]), params["bias"], similarity)
