@@ -21,6 +21,7 @@ import ml_collections
 from jssl import evaluation, methods, models, settings
 from jssl.data import normalization
 from jssl.data.augment import color_space
+from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
 from jssl.errors import UserError, located, unknown
@@ -112,7 +113,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, digit_pairs, moving_digits, a folder, an .npz or .npy file, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, a folder, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -149,6 +150,17 @@ class Data(Section):
     workers: int = settings.count(0)
     threads: int = settings.size(2)
     epochs_of: str = settings.choice("unlabeled", STREAMS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Audio(Section, SoundView):
+    """Sound beside images, which becomes pictures of mel bands; the defaults are VGGish's.
+
+    Attributes:
+      enabled: whether it is heard.
+    """
+
+    enabled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,6 +390,7 @@ SECTIONS: dict[str, type[Section]] = {
     "pseudo_labels": PseudoLabels,
     "outliers": Outliers,
     "data": Data,
+    "data.audio": Audio,
     "data.text": Text,
     "data.unlabeled": Unlabeled,
     "data.labeled": Labeled,
@@ -502,7 +515,7 @@ def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False,
 def _children(path: str) -> tuple[str, ...]:
     """Sections within a section."""
     return {
-        "data": (*STREAMS, "text"),
+        "data": (*STREAMS, "audio", "text"),
         "data.unlabeled": ("views",),
         "data.labeled": ("views",),
         "encoder": tuple(models.encoder_defaults()),

@@ -61,7 +61,7 @@ SMALL_SIZES = {"proj_hidden_dim": 16, "proj_dim": 8, "pred_hidden_dim": 8, "prot
                "negatives": 24, "clusters": 12, "super_clusters": 2, "pca_dim": 8, "iterations": 3,
                "decoder_dim": 8, "decoder_layers": 1, "decoder_heads": 2, "code_dim": 6,
                "discriminator_dim": 4, "mask_unit": 1, "text_features": 16, "text_layers": 1,
-               "text_heads": 2}  # fmt: skip
+               "text_heads": 2, "sound_width": 4, "sound_strides": (2,), "hidden_dim": 8}  # fmt: skip
 
 
 def tiny(config):

@@ -61,6 +61,7 @@ class Data:
       value_range, stored_dtype: of train's pixels as they are stored, see `normalization.value_range`.
       read_labels: of the split that train and val were cut from, where records were read for them; int32[N] or None.
       tokenizer: of the captions, where they are read.
+      hears: whether the sound of the images is heard.
     """
 
     train: Source
@@ -78,6 +79,12 @@ class Data:
     stored_dtype: str = "uint8"
     read_labels: np.ndarray | None = None
     tokenizer: Tokenizer | None = None
+    hears: bool = False
+
+    @functools.cached_property
+    def sounds(self) -> np.ndarray | None:
+        """The sound of the unlabelled stream, int16[N, samples]; None where it is not heard."""
+        return self.unlabeled()[0].sounds() if self.hears else None
 
     @property
     def num_classes(self) -> int:
@@ -105,6 +112,7 @@ class Data:
             self.std,
             self.value_range,
             self.stored_dtype,
+            0 if self.sounds is None else self.sounds.shape[1],
             *(0, 0, 0)
             if self.tokenizer is None
             else (self.tokenizer.context, self.tokenizer.vocabulary, self.tokenizer.end),
@@ -315,6 +323,7 @@ def open_data(
         stored_dtype=stored.dtype.name,
         read_labels=read_labels,
         tokenizer=_tokenizer(data, train, tokenizer),
+        hears=_hears(data, train),
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -328,6 +337,19 @@ def open_data(
             "the unlabelled stream is empty: all images have labels; set data.unlabeled.with_labeled=True"
         )
     return found
+
+
+def _hears(data: Any, train: Source) -> bool:
+    """Whether there shall be sound; raises UserError if there is none, or it is of another rate."""
+    if not data.audio.enabled:
+        return False
+    if not train.sound_rate:
+        raise UserError(f"data.audio.enabled: the images of {train.name} have no sound")
+    if train.sound_rate != data.audio.rate:
+        raise UserError(
+            f"data.audio.rate={data.audio.rate}: the sound of {train.name} has {train.sound_rate} samples a second"
+        )
+    return True
 
 
 def _tokenizer(data: Any, train: Source, recorded: str | None) -> Tokenizer | None:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from jssl import parallel, rng, settings
 from jssl.data import augment, normalization
+from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.augment.views import Specs, check_colors
 from jssl.errors import UserError
@@ -18,6 +19,8 @@ from jssl.types import Array, Batch, PyTree
 
 LARGEST_DEVICE_CROP = 96  # images up to this side are cropped on the device, larger ones on the host
 NAMES = ("unlabeled", "labeled")
+
+SILENT = SoundView()  # of streams without sound, that nothing asks
 
 Views = dict[str, tuple[Array, ...]]
 
@@ -38,6 +41,7 @@ class DataInfo:
       mean, std: of every channel, in [0, 1], where the config asks to estimate them; else None.
       value_range: what was black and white in the pixels as they are stored; None for all of their dtype.
       stored_dtype: of these.
+      audio_samples: of the sound of every example; 0 where it is not heard.
       text_context: tokens of a caption; 0 where captions are not read.
       text_vocabulary: number of tokens.
       text_end: the token that ends a caption.
@@ -54,6 +58,7 @@ class DataInfo:
     std: tuple[float, ...] | None = None
     value_range: tuple[float, ...] | None = None
     stored_dtype: str = "uint8"
+    audio_samples: int = 0
     text_context: int = 0
     text_vocabulary: int = 0
     text_end: int = 0
@@ -71,6 +76,7 @@ class Stream:
       host_crops: whether views are cropped on the host.
       mean, std: what images in [0, 1] are normalised by, one number or one a channel.
       color_space: that networks see, 'rgb' or 'lab'.
+      sound: how networks hear, where there is sound.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Stream:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     color_space: str = "rgb"
+    sound: SoundView = SILENT
 
     def to_float(self, images: Array) -> Array:
         """Images as networks take them, see `augment.to_float`."""
@@ -126,6 +133,8 @@ class Stream:
             assert info.image_shape is not None
             image = struct(info.dtype, *info.image_shape)
         part = {"image": image, "index": struct(jnp.int32), "label": struct(jnp.int32)}
+        if self.name == "unlabeled" and info.audio_samples:
+            part["audio"] = struct(jnp.int16, info.audio_samples)
         if self.name == "unlabeled" and info.text_context:
             part["text"] = struct(jnp.int32, info.text_context)
         if self.name == "labeled" and info.pseudo_labels:
@@ -171,7 +180,18 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     color_space = config.data.color_space
     if color_space == "lab":
         check_colors(info.channels)
-    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std, color_space)
+    sound = sound_view(config.data.audio)
+    if info.audio_samples and info.audio_samples < sound.fft:
+        raise UserError(
+            f"data.audio.fft={sound.fft}: the sounds have {info.audio_samples} samples, fewer than one transform takes"
+        )
+    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std, color_space, sound)
+
+
+def sound_view(section: Any) -> SoundView:
+    """How networks hear, as `data.audio` of a config says."""
+    fields = {field.name: section[field.name] for field in dataclasses.fields(SoundView)}
+    return settings.make(SoundView, fields, "data.audio")
 
 
 def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
@@ -191,6 +211,8 @@ def augmented(config: Any, key: Array, batch: Batch, streams: dict[str, Stream])
         own = key if name == NAMES[0] else rng.derive(key, name)
         images = part.pop("image")
         views = stream.make_views(own, images, parts=config.optim.grad_cache)
+        if "audio" in part:
+            part["audio"] = stream.sound.pictures(part["audio"], rng.derive(own, "audio"))
         made[name] = {**part, "views": views}
     return {**batch, **made}
 

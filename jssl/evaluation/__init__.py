@@ -13,6 +13,7 @@ from typing import Any
 
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.classifier import Classifier, classify
+from jssl.evaluation.correspondence import Correspondence
 from jssl.evaluation.extract import Features
 from jssl.evaluation.health import Health
 from jssl.evaluation.knn import KNN, knn
@@ -37,6 +38,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         PseudoLabel,
         ZeroShot,
         Retrieval,
+        Correspondence,
     )
 }  # in the order in which they run
 

@@ -60,14 +60,16 @@ class Encode:
     Args:
       extract: (source, name of an output) -> its rows, one for every readable image.
       texts: N texts -> their embeddings, float32[N, D], of models that read.
+      sounds: (waveforms int16[N, samples], name of an output) -> its rows, float32[N, D], of models that hear.
     """
 
     def __init__(
         self,
         extract: Callable[[Source, str], Features],
         texts: Callable[[Sequence[str]], np.ndarray] | None = None,
+        sounds: Callable[[np.ndarray, str], np.ndarray] | None = None,
     ):
-        self._extract, self._texts = extract, texts
+        self._extract, self._texts, self._sounds = extract, texts, sounds
         self._found: dict[tuple[int, str], tuple[Source, Features]] = {}
 
     def __call__(self, source: Source, output: str = "features") -> Features:
@@ -87,9 +89,14 @@ class Encode:
         assert self._texts is not None, "evaluators that need text say so"
         return self._texts(texts)
 
+    def sounds(self, waves: np.ndarray, output: str = "features") -> np.ndarray:
+        """An output for waveforms int16[N, samples], float32[N, D]."""
+        assert self._sounds is not None, "evaluators that need sound say so"
+        return self._sounds(waves, output)
+
     def given(self, source: Source, features: Features) -> Encode:
         """A copy that already has the features of one more source."""
-        other = Encode(self._extract, self._texts)
+        other = Encode(self._extract, self._texts, self._sounds)
         other._found = {**self._found, (id(source), "features"): (source, features)}
         return other
 
@@ -150,7 +157,7 @@ class Evaluator(abc.ABC):
       baselines: the models that are measured beside the run's own, at its end: 'pixels', 'untrained'.
       name: of the section and of the results, 'NAME/...'.
       needs: what must be there, or it is passed over: 'labels' of images, 'classifier' of the method, 'text': captions
-        and a method that reads.
+        and a method that reads, 'audio': sound and a method that hears, 'text or audio'.
       during: whether it runs during training, too.
       on_query: whether its values are of `data.query`; if so, their names begin with 'val/' during training.
       few_labels: values that are measured with few labels, too, at the end: mean and standard deviation over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -112,13 +113,26 @@ def embed_texts(
     program: Program, state: TrainState, tokenizer: Tokenizer, texts: Sequence[str]
 ) -> np.ndarray:
     """The embeddings of texts, float32[N, D], in batches of `evals.batch_size`."""
-    arrays, rows = (state.params, state.method_state), program.config.evals.batch_size
-    tokens = tokenizer(texts)
-    found = []
-    for start in range(0, len(tokens), rows):
-        part = parallel.pad_rows(tokens[start : start + rows], rows)
-        found.append(np.asarray(program.text_embedding(*arrays, jnp.asarray(part)), np.float32))
-    return np.concatenate(found)[: len(tokens)]
+    apply = functools.partial(program.text_embedding, state.params, state.method_state)
+    return in_batches(apply, tokenizer(texts), program.config.evals.batch_size)
+
+
+def outputs_of_sounds(program: Program, state: TrainState, waves: np.ndarray, output: str) -> np.ndarray:
+    """An output for waveforms int16[N, samples], float32[N, D], in batches of `evals.batch_size`."""
+
+    def apply(part: Array) -> Array:
+        return program.sound(state.params, state.method_state, part)[output]
+
+    return in_batches(apply, waves, program.config.evals.batch_size)
+
+
+def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, size: int) -> np.ndarray:
+    """A function of arrays with `size` rows, of an array with any number of them: float32[N, D]."""
+    parts = [
+        np.asarray(apply(jnp.asarray(parallel.pad_rows(rows[start : start + size], size))), np.float32)
+        for start in range(0, len(rows), size)
+    ]
+    return np.concatenate(parts)[: len(rows)]
 
 
 def num_classes(*labels: np.ndarray) -> int:

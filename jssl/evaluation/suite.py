@@ -18,7 +18,14 @@ from jssl.data.sources import Source
 from jssl.errors import UserError
 from jssl.evaluation import evaluators
 from jssl.evaluation.base import BASELINES, Encode, EvalContext, EvalData, Evaluation, Evaluator
-from jssl.evaluation.extract import Features, embed_texts, extract_source, jit_pixels, never
+from jssl.evaluation.extract import (
+    Features,
+    embed_texts,
+    extract_source,
+    jit_pixels,
+    never,
+    outputs_of_sounds,
+)
 from jssl.methods import OnlineProbe
 from jssl.train import progress
 from jssl.train.program import Program, output_shapes
@@ -45,7 +52,14 @@ class Suite:
         parallel.check_fits(jax.ShapeDtypeStruct(shape, np.float32), "evals.batch_size")
         self.has_labels = data.num_classes >= MIN_CLASSES
         reads = data.tokenizer is not None and "text" in program.method.modalities
-        there = {"labels": self.has_labels, "classifier": has_classifier(program), "text": reads}
+        hears = data.hears and "audio" in program.method.modalities
+        there = {
+            "labels": self.has_labels,
+            "classifier": has_classifier(program),
+            "text": reads,
+            "audio": hears,
+            "text or audio": reads or hears,
+        }
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
         self.evaluators = [
             evaluator for evaluator in enabled if all(there.get(x, False) for x in evaluator.needs)
@@ -151,10 +165,16 @@ class Suite:
                 "logits": functools.partial(program.logits, *arrays),
                 "embedding": functools.partial(program.output("embedding"), *arrays),
             }
-        texts = None
+        texts = sounds = None
         if state is not None and self.data.tokenizer is not None:
             texts = functools.partial(embed_texts, self.program, state, self.data.tokenizer)
-        return Encode(lambda source, output: extract_source(self.program, apply[output], source, stop), texts)
+        if state is not None and self.data.hears:
+            sounds = functools.partial(outputs_of_sounds, self.program, state)
+
+        def extract(source: Source, output: str) -> Features:
+            return extract_source(self.program, apply[output], source, stop)
+
+        return Encode(extract, texts, sounds)
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:

@@ -34,6 +34,7 @@ from jssl.methods.generative.future import Future
 from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
+from jssl.methods.multimodal.audio_visual import AudioVisual
 from jssl.methods.multimodal.clip import CLIP, SigLIP
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
@@ -58,6 +59,7 @@ from jssl.methods.view_task import ViewTask
 from jssl.models import Network
 
 METHODS: dict[str, type[Method]] = {
+    "audio_visual": AudioVisual,
     "autoencoder": Autoencoder,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,

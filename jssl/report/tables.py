@@ -90,7 +90,7 @@ def retrieval(values: Mapping[str, Any]) -> str:
     keys = [key for key in values if re.fullmatch(r"retrieval/\w+/r\d+", key)]
     if not keys:
         return ""
-    titles = [f"{'text' if 'image_to' in key else 'image'} R@{key.rpartition('/r')[2]}" for key in keys]
+    titles = [f"{key.split('/')[1].rpartition('_')[2]} R@{key.rpartition('/r')[2]}" for key in keys]
     rows = {
         label: [_cell(values, prefix + key) for key in keys]
         for label, prefix in (*BASELINES, RUN)
@@ -102,9 +102,7 @@ def retrieval(values: Mapping[str, Any]) -> str:
         f"{label:<{width}}" + "".join(f"  {cell:>11}" for cell in cells) for label, cells in rows.items()
     ]
     chance = values.get("retrieval/chance_r1", 0.0)
-    return "\n".join(
-        ["", f"captions and images found by one another, in %; by chance R@1 is {chance:.1%}", *lines]
-    )
+    return "\n".join(["", f"found by one another, in %; by chance R@1 is {chance:.1%}", *lines])
 
 
 def layers(values: Mapping[str, Any]) -> str:

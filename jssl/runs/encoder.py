@@ -15,7 +15,6 @@ from jssl.data.text import Tokenizer
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.restore import make_program, restore
-from jssl.train.program import output_shapes
 
 if TYPE_CHECKING:
     from etils import epath
@@ -81,11 +80,8 @@ class Encoder:
         Raises:
           UserError: if the images are not those, or the method has no embedding.
         """
-        prog = self._program
-        if "embedding" not in output_shapes(
-            prog.method, self._state.params, self._state.method_state, prog.views
-        ):
-            raise UserError(f"{type(prog.method).__name__} has no embedding, only features")
+        if "embedding" not in self._program.output_names:
+            raise UserError(f"{type(self._program.method).__name__} has no embedding, only features")
         return self._of_images(images, "embedding")
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
@@ -101,6 +97,28 @@ class Encoder:
         if isinstance(texts, str):
             raise UserError(f"text takes a list of texts: [{texts!r}]")
         return embed_texts(self._program, self._state, self._tokenizer, texts)
+
+    def audio(self, waves: np.ndarray, output: str = "features") -> np.ndarray:
+        """Features of sounds, float32[N, D].
+
+        Args:
+          waves: int16[N, samples] at the rate of the run, `data.audio.rate`; as many samples as it trained on.
+          output: 'features', or 'embedding', which lies beside that of images.
+
+        Raises:
+          UserError: if the run heard no sound, or the waveforms are not those.
+        """
+        from jssl.evaluation.extract import outputs_of_sounds
+
+        samples = self._program.info.audio_samples
+        if not samples:
+            raise UserError(
+                "this run heard no sound, so its encoder does not hear: see configs/audio_visual.py"
+            )
+        waves = np.asarray(waves)
+        if waves.dtype != np.int16 or waves.ndim != 2 or waves.shape[1] != samples:
+            raise UserError(f"audio takes int16[N, {samples}], not {waves.dtype}{list(waves.shape)}")
+        return outputs_of_sounds(self._program, self._state, waves, output)
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.

@@ -197,6 +197,7 @@ def train_batches(prog: Program, data: Data) -> dict[str, TrainBatches]:
             source, labels, more = data.labeled_stream()
         else:
             source, labels = data.unlabeled(config.evals.online)
+            more = {} if data.sounds is None else {"audio": data.sounds}
         batches[name] = TrainBatches(
             source,
             stream.batch_size,

@@ -292,6 +292,21 @@ class Program:
         return self.output("logits")
 
     @functools.cached_property
+    def output_names(self) -> frozenset[str]:
+        """The entries of `Method.outputs` for images."""
+        params, state = jax.eval_shape(self.init_method)
+        return frozenset(output_shapes(self.method, params, state, self.views))
+
+    @functools.cached_property
+    def sound(self) -> Callable[[Params, State, Array], dict[str, Array]]:
+        """The jitted outputs of waveforms int16[B, samples], whole on every device."""
+
+        def apply(params: Params, state: State, waves: Array) -> dict[str, Array]:
+            return self.method.outputs(params, state, self.main.sound.pictures(waves), "audio")
+
+        return jax.jit(apply, out_shardings=parallel.replicated(self.mesh))
+
+    @functools.cached_property
     def text_embedding(self) -> Callable[[Params, State, Array], Array]:
         """The jitted embedding of tokens int32[B, N], float32[B, D], whole on every device."""
         return jax.jit(

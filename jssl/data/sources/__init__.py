@@ -1,18 +1,19 @@
 """Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
-base says what a source is and what can be made of one; arrays, folders, digits, moving_digits, captions and tfds are
-kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
+base says what a source is and what can be made of one; arrays, folders, digits, moving_digits, paired_digits and
+tfds are kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
 jssl.data.splits.
 """
 
 from jssl.data.sources.arrays import ArraySource, NpySource, in_memory
 from jssl.data.sources.base import BadImage, Field, Source, Subset
-from jssl.data.sources.captions import Captioned, digit_pairs
 from jssl.data.sources.digits import digits
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import open_image, to_array, upright
 from jssl.data.sources.moving_digits import moving_digits
 from jssl.data.sources.opener import has_split, load, sliced
+from jssl.data.sources.paired import Captioned, Sounding
+from jssl.data.sources.paired_digits import digit_pairs, digit_tones
 
 __all__ = [
     "ArraySource",
@@ -21,9 +22,11 @@ __all__ = [
     "Field",
     "FolderSource",
     "NpySource",
+    "Sounding",
     "Source",
     "Subset",
     "digit_pairs",
+    "digit_tones",
     "digits",
     "has_split",
     "in_memory",

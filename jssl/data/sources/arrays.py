@@ -270,11 +270,10 @@ def in_memory(source: Source, threads: int = 4) -> Source:
                 images[chunk.start : chunk.stop] = rows["image"]
             else:
                 list(pool.map(decode, zip(chunk, source.handles(chunk))))
-    found, captions = (
-        ArraySource(source.name, images, source.labels(), source.class_names, bad),
-        source.captions(),
-    )
-    return found if captions is None else found.with_captions(captions)
+    found: Source = ArraySource(source.name, images, source.labels(), source.class_names, bad)
+    captions, sounds = source.captions(), source.sounds()
+    found = found if captions is None else found.with_captions(captions)
+    return found if sounds is None else found.with_sounds(sounds, source.sound_rate)
 
 
 def arrays(path: Path) -> dict[str, Source]:

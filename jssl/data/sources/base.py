@@ -38,12 +38,14 @@ class Field:
       shape: of one example, () for a number; None stands for a length that differs.
       dtype: NumPy's name of it; encoders see images of uint8 or uint16.
       classes: names of the classes, of a label.
+      rate: samples a second, of sound.
     """
 
     kind: str
     shape: tuple[int | None, ...]
     dtype: str
     classes: tuple[str, ...] | None = None
+    rate: int = 0
 
 
 def fields_of(
@@ -99,9 +101,24 @@ class Source(abc.ABC):
         """The captions of all images, in words; None where there are none."""
         return None
 
+    def sounds(self) -> np.ndarray | None:
+        """The sound of all examples, int16[N, samples]; None where there is none."""
+        return None
+
+    @property
+    def sound_rate(self) -> int:
+        """Samples a second of the sound; 0 where there is none."""
+        return self.fields["audio"].rate if "audio" in self.fields else 0
+
+    def with_sounds(self, sounds: np.ndarray, rate: int) -> Source:
+        """A source of the same examples with sound, int16[N, samples] of so many samples a second."""
+        from jssl.data.sources.paired import Sounding
+
+        return Sounding(self, sounds, rate)
+
     def with_captions(self, captions: Captions) -> Source:
         """A source of the same examples with captions, one or several for each."""
-        from jssl.data.sources.captions import Captioned
+        from jssl.data.sources.paired import Captioned
 
         return Captioned(self, captions)
 
@@ -289,6 +306,10 @@ class Subset(Source):
         captions = self.source.captions()
         return None if captions is None else [captions[index] for index in self.indices.tolist()]
 
+    def sounds(self) -> np.ndarray | None:
+        sounds = self.source.sounds()
+        return None if sounds is None else sounds[self.indices]
+
     def filename(self, index: int) -> str:
         return self.source.filename(int(self.indices[index]))
 
@@ -340,6 +361,9 @@ class Mapped(Source):
 
     def captions(self) -> Captions | None:
         return self.source.captions()
+
+    def sounds(self) -> np.ndarray | None:
+        return self.source.sounds()
 
     def filename(self, index: int) -> str:
         return self.source.filename(index)

@@ -3,6 +3,7 @@
   digits               scikit-learn's 1,797 handwritten digits, 8x8 grey, embedded: no download
   colored_digits       the same, coloured by a rule, for methods that learn from colours
   digit_pairs          two of them side by side with captions, some pairs of which only the test set has
+  digit_tones          digits, each with the tone of its key on a telephone
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
@@ -25,14 +26,20 @@ from absl import logging
 from jssl import storage
 from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
-from jssl.data.sources.captions import captioned_folder, digit_pairs
 from jssl.data.sources.digits import colored_digits, digits
 from jssl.data.sources.images import Path
 from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
 from jssl.data.sources.moving_digits import moving_digits
+from jssl.data.sources.paired import captioned_folder
+from jssl.data.sources.paired_digits import digit_pairs, digit_tones
 from jssl.errors import UserError, unknown
 
-EMBEDDED = {"digits": digits, "colored_digits": colored_digits, "digit_pairs": digit_pairs}
+EMBEDDED = {
+    "digits": digits,
+    "colored_digits": colored_digits,
+    "digit_pairs": digit_pairs,
+    "digit_tones": digit_tones,
+}
 
 
 def load(name: str, split: str, data_dir: str | None = None) -> Source:

@@ -1,1 +1,1 @@
-"""Methods of two modalities: images and their captions."""
+"""Methods of two modalities: images and their captions, images and their sound."""

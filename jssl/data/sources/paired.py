@@ -1,20 +1,18 @@
-"""Images with captions: any source beside a list, a folder beside captions.jsonl or captions.csv, pairs of digits."""
+"""Images with captions or sound: any source beside a list of them, a folder beside captions.jsonl or captions.csv."""
 
 from __future__ import annotations
 
+import abc
 import csv
 import io
-import itertools
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.arrays import ArraySource
 from jssl.data.sources.base import Captions, Field, Source, Subset
-from jssl.data.sources.digits import grey_digits, split_rows
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import Path
 from jssl.errors import UserError, shown
@@ -24,19 +22,36 @@ FILE_KEYS = ("file", "file_name", "filename", "image")
 CAPTION_KEYS = ("caption", "captions", "text")
 NAMED = 3  # files in a message
 
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TEMPLATES = (
-    "{} {}",
-    "{} and then {}",
-    "the digits {} {}",
-    "a {} followed by a {}",
-    "{} on the left, {} on the right",
-)
-UNSEEN = 3  # of every ten pairs, which no training image shows
-PER_PAIR = {"train": 50, "test": 20}
+
+class Beside(Subset):
+    """Another source, with something beside every image that no decoder of images knows of."""
+
+    def __init__(self, source: Source):
+        super().__init__(source, np.arange(len(source)))
+        self.is_in_memory = source.is_in_memory
+
+    @abc.abstractmethod
+    def beside(self, source: Source) -> Source:
+        """The same beside other images of the same examples."""
+
+    @abc.abstractmethod
+    def checksum(self, start: int) -> int:
+        """A checksum of what is beside, from another one on."""
+
+    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
+        return self.beside(self.source.converted(channels, dtype))
+
+    def exact(self) -> Source:
+        return self.beside(self.source.exact())
+
+    def note_labels(self, labels: np.ndarray) -> None:
+        self.source.note_labels(labels)
+
+    def content_checksum(self) -> int:
+        return self.checksum(self.source.content_checksum())
 
 
-class Captioned(Subset):
+class Captioned(Beside):
     """Another source with captions, one or several for every image.
 
     Raises:
@@ -44,27 +59,47 @@ class Captioned(Subset):
     """
 
     def __init__(self, source: Source, captions: Captions):
-        super().__init__(source, np.arange(len(source)))
+        super().__init__(source)
         if len(captions) != len(source) or not all(captions):
             raise UserError(f"{source.name}: every one of {len(source)} images needs a caption")
         self.fields = {**source.fields, "text": Field("text", (None,), "str")}
-        self.is_in_memory = source.is_in_memory
         self._captions = captions
 
     def captions(self) -> Captions:
         return self._captions
 
-    def converted(self, channels: int, dtype: np.dtype | str) -> Source:
-        return Captioned(self.source.converted(channels, dtype), self._captions)
+    def beside(self, source: Source) -> Source:
+        return Captioned(source, self._captions)
 
-    def exact(self) -> Source:
-        return Captioned(self.source.exact(), self._captions)
+    def checksum(self, start: int) -> int:
+        return zlib.crc32(repr(self._captions).encode(), start)
 
-    def note_labels(self, labels: np.ndarray) -> None:
-        self.source.note_labels(labels)
 
-    def content_checksum(self) -> int:
-        return zlib.crc32(repr(self._captions).encode(), self.source.content_checksum())
+class Sounding(Beside):
+    """Another source with sound, a waveform of one length for every image.
+
+    Raises:
+      UserError: if it is not int16[N, samples], or the rate is not positive.
+    """
+
+    def __init__(self, source: Source, sounds: np.ndarray, rate: int):
+        super().__init__(source)
+        if sounds.dtype != np.int16 or sounds.ndim != 2 or len(sounds) != len(source) or rate < 1:
+            raise UserError(
+                f"{source.name}: sound must be int16[{len(source)}, samples] at a positive rate, not "
+                f"{sounds.dtype}{list(sounds.shape)} at {rate}"
+            )
+        self.fields = {**source.fields, "audio": Field("audio", sounds.shape[1:], "int16", rate=rate)}
+        self._sounds = sounds
+
+    def sounds(self) -> np.ndarray:
+        return self._sounds
+
+    def beside(self, source: Source) -> Source:
+        return Sounding(source, self._sounds, self.sound_rate)
+
+    def checksum(self, start: int) -> int:
+        return zlib.crc32(np.ascontiguousarray(self._sounds).data, start)
 
 
 def captioned_folder(source: Source, root: Path) -> Source:
@@ -149,41 +184,3 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
                     f'{shown(path)}, line {number} must be an object, as in {{"file": "a.jpg", ...}}'
                 )
             yield row
-
-
-def digit_pairs() -> dict[str, Source]:
-    """Two handwritten digits side by side and a caption, "seven and then three": 3,500 to train on and 600 to test.
-
-    Of the hundred pairs 70 train and the other 30 are those of the test set, which so asks for what was never seen
-    together. Labels are the pair, whose class is called "seven three". The digits of the test set are test digits.
-
-    Example:
-      >>> from jssl.data import sources
-      >>> pairs = sources.digit_pairs()
-      >>> len(pairs["train"]), pairs["train"].image_shape, pairs["test"].captions()[0]
-      (3500, (16, 16, 1), ('zero zero',))
-    """
-    images, labels = grey_digits()
-    names = [f"{first} {second}" for first, second in itertools.product(WORDS, WORDS)]
-    unseen = np.random.default_rng(7).permuted(np.arange(100).reshape(10, 10), axis=1)[:, :UNSEEN]
-    found: dict[str, Source] = {}
-    for split, rows in split_rows(labels).items():
-        rng = np.random.default_rng({"train": 0, "test": 1}[split])
-        pairs = np.sort(unseen.ravel()) if split == "test" else np.setdiff1d(np.arange(100), unseen)
-        pairs = np.repeat(pairs, PER_PAIR[split])
-        of_class = [rows[labels[rows] == digit] for digit in range(10)]
-        canvas = np.zeros((len(pairs), 16, 16), np.uint8)
-        for side in (0, 1):
-            digits = np.stack(np.divmod(pairs, 10))[side]
-            chosen = np.array([rng.choice(of_class[digit]) for digit in digits])
-            for row, (image, top) in enumerate(zip(images[chosen], rng.integers(0, 9, len(pairs)))):
-                canvas[row, top : top + 8, 8 * side : 8 * side + 8] = image
-        source = ArraySource("digit_pairs", canvas[..., None], pairs.astype(np.int32), names)
-        templates = TEMPLATES if split == "train" else TEMPLATES[:1]
-        found[split] = Captioned(source, [_captions(pair, templates) for pair in pairs.tolist()])
-    return found
-
-
-def _captions(pair: int, templates: Sequence[str]) -> tuple[str, ...]:
-    first, second = (WORDS[digit] for digit in divmod(pair, 10))
-    return tuple(template.format(first, second) for template in templates)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jssl.data import sources
-from jssl.data.sources.captions import UNSEEN
+from jssl.data.sources.paired_digits import UNSEEN
 from jssl.data.sources.tfds import texts_of
 from jssl.errors import UserError
 
