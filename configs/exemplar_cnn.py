@@ -11,7 +11,7 @@ No label is used. The paper takes 8,000 to 16,000 classes; with more, `instdisc`
 
 preset    hardware       time           result
 digits    not measured   not measured   not measured
-small     1 CPU core     37.5 epochs, 172 s   linear 42.9 %, kNN 36.9 % (untrained 35.5, 31.0; 2026-11-27)
+small     1 CPU core     37.5 epochs, 172 s   linear 42.3 %, kNN 36.7 % (two seeds; untrained 31.1, 26.4; 2026-11-27)
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 folder    not measured   not measured   depends on your images

@@ -7,10 +7,10 @@ python -m jssl.main --config=configs/siglip.py:large --config.data.name=FOLDER  
 Captions and results are as configs/clip.py says. The text tower is CLIP's, causal, where the paper's is not, and
 features of images are a class token's, where the paper pools by attention.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
-large     not measured   not measured   not measured
+preset  hardware         time          result
+digits  1 busy CPU core  30 epochs     zero-shot 92.8 % of 30 unseen pairs (chance 3.3; 2026-11-27)
+folder  not measured     not measured  depends on your images
+large   not measured     not measured  not measured
 """
 
 from __future__ import annotations

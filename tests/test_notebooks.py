@@ -121,6 +121,17 @@ def test_pretext_and_generative(tmp_path):
         assert re.search(rf"^\| {row} \| \d+", text, re.MULTILINE), row
 
 
+def test_beyond_images(tmp_path):
+    text, pictures, (accuracy, chance, shape) = executed(
+        "07", tmp_path, 'heard["correspondence/accuracy"]', 'clip["zero_shot/chance"]', "table.shape"
+    )
+    assert 0.4 < accuracy <= 1
+    assert chance == pytest.approx(1 / 30)
+    assert shape == [6, 8]
+    assert re.search(r"zero-shot: \d+\.\d% of the test images", text)
+    assert pictures == 2
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
     assert path.stat().st_size < LARGEST
@@ -136,4 +147,4 @@ def test_what_is_committed_was_run_from_top_to_bottom_and_is_small(path):
 def test_all_begin_alike():
     first = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
     assert len(first) == 1
-    assert len(NOTEBOOKS) == 6
+    assert len(NOTEBOOKS) == 7

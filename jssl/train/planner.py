@@ -298,7 +298,9 @@ def data_info(config: Any) -> DataInfo:
         from jssl.data.datasets import open_data
 
         return open_data(config).info
-    info = KNOWN[config.data.name]
+    text = config.data.text
+    beside = {"text_context": text.context, "text_vocabulary": text.vocabulary} if text.context else {}
+    info = dataclasses.replace(KNOWN[config.data.name], **beside)
     rest, _ = splits.holdout(info.num_examples, None, config.data.holdout, config.data.split_seed)
     if config.data.labels == "none":
         return dataclasses.replace(info, num_examples=len(rest), num_classes=0)
