@@ -365,3 +365,21 @@ def test_nobody_waits_for_ever_for_the_others():
         taken.listen()
         with pytest.raises(UserError, match="cannot listen on port"):
             distributed.initialize(f"127.0.0.1:{taken.getsockname()[1]}", 2, 0)
+
+
+def test_processes_read_captions_as_one(tmp_path):
+    """Every process learns the same tokeniser and sees the captions of its own rows; towers are evaluated by all."""
+    config = get("clip")
+    config.log.every_steps, config.evals.every_steps = 1, 3
+    command = as_file(config, tmp_path / "clip.py")
+    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
+        ends(children)
+    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
+    assert status == 0, err
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert any("val/zero_shot/top1" in line for line in one)
+    same_lines(one, two)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
+    for key in ("zero_shot/top1", "retrieval/text_to_image/median_rank"):
+        assert results[0][key] == pytest.approx(results[1][key], abs=1e-3)
+    assert (tmp_path / "two" / "tokenizer.json").exists()

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jssl import parallel
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 
 
@@ -32,7 +33,7 @@ class Correspondence(Evaluator):
         sounds = encode.sounds(waves[images.index], output)
         order = np.random.default_rng(0).permutation(len(images.x))
         a, b = images.x[order], sounds[order]
-        score = jax.jit(method.pair_logits)
+        score = jax.jit(method.pair_logits, out_shardings=parallel.replicated(ctx.mesh))
         own, other = (np.asarray(score(ctx.state.params, a, x)) for x in (b, np.roll(b, -1, axis=0)))
         right = [np.mean(own[:, 1] > own[:, 0]), np.mean(other[:, 1] <= other[:, 0])]
         return Evaluation(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -114,7 +113,7 @@ def embed_texts(
 ) -> np.ndarray:
     """The embeddings of texts, float32[N, D], in batches of `evals.batch_size`."""
     apply = functools.partial(program.text_embedding, state.params, state.method_state)
-    return in_batches(apply, tokenizer(texts), program.config.evals.batch_size)
+    return in_batches(apply, tokenizer(texts), program)
 
 
 def outputs_of_sounds(program: Program, state: TrainState, waves: np.ndarray, output: str) -> np.ndarray:
@@ -123,15 +122,16 @@ def outputs_of_sounds(program: Program, state: TrainState, waves: np.ndarray, ou
     def apply(part: Array) -> Array:
         return program.sound(state.params, state.method_state, part)[output]
 
-    return in_batches(apply, waves, program.config.evals.batch_size)
+    return in_batches(apply, waves, program)
 
 
-def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, size: int) -> np.ndarray:
-    """A function of arrays with `size` rows, of an array with any number of them: float32[N, D]."""
-    parts = [
-        np.asarray(apply(jnp.asarray(parallel.pad_rows(rows[start : start + size], size))), np.float32)
-        for start in range(0, len(rows), size)
-    ]
+def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, program: Program) -> np.ndarray:
+    """A function of batches, which the devices share, of an array that all processes have: float32[N, D]."""
+    size, sharding = program.config.evals.batch_size, parallel.batch_sharding(program.mesh)
+    parts = []
+    for start in range(0, len(rows), size):
+        part = jax.device_put(parallel.pad_rows(rows[start : start + size], size), sharding)
+        parts.append(np.asarray(apply(part), np.float32))
     return np.concatenate(parts)[: len(rows)]
 
 
