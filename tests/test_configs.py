@@ -126,6 +126,10 @@ def built(config, info, mesh):
     if config.encoder.name.startswith("resnet"):
         config.encoder.name = "convnet"
         config.encoder.convnet.batch_norm_groups = config.encoder.resnet.batch_norm_groups
+    if config.encoder.name.startswith("vit"):
+        config.encoder.name, config.encoder.vit.heads = "vit_mini", 4
+    if "decoder_layers" in config.method:
+        config.method.decoder_layers = 1
     return program.make_program(config, info, mesh)
 
 
@@ -144,8 +148,6 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
             preset
         )
         info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10)
-        if preset == "imagenet_vit":
-            config.encoder.name = "vit_ti"
         assert built(config, info, mesh8).clock.total_steps == 20
 
 
