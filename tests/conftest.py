@@ -66,8 +66,6 @@ SMALL_SIZES = {"proj_hidden_dim": 16, "proj_dim": 8, "pred_hidden_dim": 8, "prot
 def tiny(config):
     """A shipped digits config, shrunk: a few steps of a narrow network, few evaluations."""
     recipes.shrink(config)
-    for each in config.data.unlabeled.views.values():
-        each.brightness = 0.0  # the noise is enough
     config.total_epochs, config.total_steps = 0.0, 6
     config.encoder.convnet.update({"width": 4, "strides": (2,)})
     config.method.update({key: value for key, value in SMALL_SIZES.items() if config.method.get(key)})

@@ -126,6 +126,7 @@ def built(config, info, mesh):
     if config.encoder.name.startswith("resnet"):
         config.encoder.name = "convnet"
         config.encoder.convnet.batch_norm_groups = config.encoder.resnet.batch_norm_groups
+    config.encoder.convnet.strides = (2,)
     if config.encoder.name.startswith("vit"):
         config.encoder.name, config.encoder.vit.heads = "vit_mini", 4
     if "decoder_layers" in config.method:
