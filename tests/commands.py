@@ -42,7 +42,7 @@ TINY = (
     *(
         f"--config.data.unlabeled.views.{view}.{field}=0"
         for view in ("first", "second")
-        for field in ("affine_prob", "contrast")
+        for field in ("affine_prob", "brightness", "contrast")
     ),
 )
 HANG = 1200.0  # seconds; a child takes a few on an idle machine, many more on a slow and busy one

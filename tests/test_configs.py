@@ -129,6 +129,11 @@ def built(config, info, mesh):
     if config.encoder.name.startswith("resnet"):
         config.encoder.name = "convnet"
         config.encoder.convnet.batch_norm_groups = config.encoder.resnet.batch_norm_groups
+    config.encoder.convnet.strides = (2,)
+    if config.encoder.name.startswith("vit"):
+        config.encoder.name, config.encoder.vit.heads = "vit_mini", 4
+    if "decoder_layers" in config.method:
+        config.method.decoder_layers = 1
     return program.make_program(config, info, mesh)
 
 
@@ -149,8 +154,6 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
         beside = {"text_context": config.data.text.context, "text_vocabulary": 300, "text_end": 2}
         beside["audio_samples"] = 3200 if config.data.audio.enabled else 0
         info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10, **beside)
-        if preset == "imagenet_vit":
-            config.encoder.name = "vit_ti"
         assert built(config, info, mesh8).clock.total_steps == 20
 
 

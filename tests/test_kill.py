@@ -21,7 +21,7 @@ from tests.holds import Hold, wait_for
 from tests.runs.test_stages import get
 
 SEED = 20240
-TOTAL = 80
+TOTAL = 50
 # Where a session stops to be killed: a function and, where it is called again and again, which call.
 COMMIT = "orbax.checkpoint._src.path.atomicity:AtomicRenameTemporaryPath.finalize"
 BATCH = "jssl.data.pipeline:DeviceStreams.__next__"

@@ -24,7 +24,7 @@ from tests.conftest import tiny
 from tests.holds import Hold, wait_for
 from tests.runs.test_stages import get
 
-STEPS = 60
+STEPS = 40
 STEP = "jssl.train.monitor:Monitor.step"
 TEST_IMAGES = 360
 
@@ -237,7 +237,7 @@ def test_processes_cluster_all_images_as_one(tmp_path):
     config = tiny(jssl.get_config("deepcluster_v2"))
     config.data.name, config.log.every_steps = str(DIGITS), 1
     config.data.train = "train[:160]"
-    config.method.reassign_every = "3 steps"
+    config.method.reassign_every, config.evals.linear.enabled = "3 steps", False
     command = as_file(config, tmp_path / "deepcluster_v2.py")
     with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
         ends(children)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
@@ -24,6 +26,7 @@ from jssl.types import Array, PyTree
 FOLDER = "checkpoints"
 CORRUPT_FOLDER = "corrupt_checkpoints"
 CHECKSUM = "checksum"  # of all else in the JSON
+SMALL = 1 << 16  # elements; larger leaves are not copied to be checked together
 NO_ROOM_WORDS = ("No space left", "quota", "File too large")
 # How the libraries below name what may be otherwise in a moment.
 PASSING_WORDS = (
@@ -267,7 +270,16 @@ def _read_all(folder: epath.Path) -> None:
 def is_finite(tree: PyTree) -> Array:
     """Whether no number of a pytree is NaN or infinite, bool[]."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats] or [True]))
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(stack)) for stack, _ in _stacks(floats)] or [True]))
+
+
+def _stacks(leaves: Sequence[Array]) -> list[tuple[Array, list[int]]]:
+    """Small leaves of one shape and type in one array, with their numbers: fewer kernels to compile."""
+    groups: dict[Any, list[int]] = {}
+    for number, leaf in enumerate(leaves):
+        own = number if leaf.size > SMALL else None
+        groups.setdefault((leaf.shape, leaf.dtype, own), []).append(number)
+    return [(jnp.stack([leaves[number] for number in group]), group) for group in groups.values()]
 
 
 @jax.jit
@@ -290,14 +302,17 @@ def structure(tree: PyTree) -> int:
 def fingerprint(tree: PyTree) -> Array:
     """A checksum uint32[] of all bits of a pytree; the same for every sharding.
 
-    The sum over elements of bits times a position-dependent odd number, modulo 2^32.
+    The sum over elements of bits times a position-dependent odd number, times 31 for every leaf that comes after,
+    modulo 2^32.
     """
+    leaves = jax.tree.leaves(tree)
     total = jnp.zeros((), jnp.uint32)
-    for leaf in jax.tree.leaves(tree):
-        bits = _bits(leaf).reshape(-1)
-        position = jnp.arange(bits.size, dtype=jnp.uint32)
+    for stack, numbers in _stacks(leaves):
+        bits = _bits(stack).reshape(len(numbers), stack.size // len(numbers))
+        position = jnp.arange(bits.shape[1], dtype=jnp.uint32)
         weights = position * jnp.uint32(2654435761) | jnp.uint32(1)
-        total = total * jnp.uint32(31) + jnp.sum(bits * weights, dtype=jnp.uint32)
+        powers = np.array([pow(31, len(leaves) - 1 - number, 1 << 32) for number in numbers], np.uint32)
+        total += jnp.sum(bits * weights * powers[:, None], dtype=jnp.uint32)
     return total
 
 

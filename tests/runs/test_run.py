@@ -381,6 +381,25 @@ def test_the_fingerprint_notices_any_bit_and_no_sharding(mesh1, mesh8):
         assert int(checkpoint.fingerprint(jax.tree.map(jax.numpy.asarray, changed))) != prints[0]
 
 
+def test_the_fingerprint_is_the_sum_that_it_says_leaf_by_leaf():
+    """Whatever is computed together: small leaves of one shape, and large ones each by itself."""
+    rng = np.random.default_rng(0)
+    tree = [
+        rng.normal(size=size).astype(np.float32) for size in ((), (3, 4), (checkpoint.SMALL + 1,), (0,)) * 2
+    ]
+    tree += [rng.integers(0, 2, 12) > 0, rng.integers(0, 99, 12, np.int32), rng.integers(0, 99, 12, np.uint8)]
+    expected = 0
+    for leaf in tree:
+        bits = leaf.ravel().view(np.uint32) if leaf.itemsize == 4 else leaf
+        total = sum((number * 2654435761 % 2**32 | 1) * int(x) for number, x in enumerate(bits))
+        expected = (expected * 31 + total) % 2**32
+    assert checkpoint.verified(tree) == (expected, True)
+    for broken in (tree[1], tree[2]):
+        broken.flat[-1] = np.inf
+        assert not checkpoint.verified(tree)[1]
+        broken.flat[-1] = 0
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoints(tmp_path):
     config = tiny_config(
         total_steps=10, optim__schedule="step", optim__step_at=(0.45,), optim__step_factor=1e38
