@@ -43,7 +43,7 @@ def spoken(split, waves, digits):
     return images.with_sounds(waves[chosen], RATE)
 
 
-def main(epochs=3.0, workdir="runs/spoken_digits"):
+def main(epochs=15.0, workdir="runs/spoken_digits"):
     waves, digits, speakers = recordings()
     unheard = np.isin(speakers, HELD_OUT)
     data = {
@@ -56,7 +56,7 @@ def main(epochs=3.0, workdir="runs/spoken_digits"):
     config.method.update({"sound_width": 16, "sound_strides": (2, 2, 2, 2)})
     config.data.audio.update({"low": 100.0, "high": 4000.0, "mask_bands": 6, "mask_frames": 8})
     config.data.unlabeled.views = {"first": jssl.config.view(28, pad=2)}
-    config.data.unlabeled.batch_size = 128
+    config.data.unlabeled.batch_size = 64
     config.evals.linear.enabled = config.evals.baselines = False
     return jssl.run(config, workdir, data=data)
 

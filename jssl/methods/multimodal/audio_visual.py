@@ -13,14 +13,14 @@ from jssl import models, rng, settings
 from jssl.errors import UserError
 from jssl.losses import normalize
 from jssl.methods.base import Context, Output
-from jssl.methods.networks import EncoderWithHeads
+from jssl.methods.multimodal.two_towers import TwoTowers
 from jssl.types import Array, Batch, Params, State
 
 SCALE, THRESHOLD = 2.0, 1.0  # of the classifier of distances, at first
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioVisual(EncoderWithHeads):
+class AudioVisual(TwoTowers):
     """Tells images with their own sound from images with that of another one.
 
     Every image meets its own sound and that of the next image in the batch, so that half of the pairs belong together.
@@ -29,7 +29,6 @@ class AudioVisual(EncoderWithHeads):
     params  {'encoder', 'sound', 'classifier', and with fusion 'distance' 'projector' and 'sound_projector'}
 
     Attributes:
-      views: the one view of the images.
       fusion: 'concat' classifies both features side by side (L3-Net); 'distance' only how far apart two embeddings of
         norm 1 are (AVE-Net), so that images and sounds find one another.
       hidden_dim: of the classifier, or of the projectors.
@@ -42,16 +41,14 @@ class AudioVisual(EncoderWithHeads):
       Arandjelovic and Zisserman, Objects that Sound, 2018. https://arxiv.org/abs/1712.06651
     """
 
-    views: tuple[str, ...] = ("first",)
+    modality = "audio"
+    how_to_get_it = "sound: set data.audio.enabled=True"
+
     fusion: str = settings.choice("distance", ("distance", "concat"))
     hidden_dim: int = settings.size(128)
     proj_dim: int = settings.size(128)
     sound_width: int = settings.size(64)
     sound_strides: tuple[int, ...] = settings.sizes((2, 2, 2, 2))
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
@@ -59,7 +56,6 @@ class AudioVisual(EncoderWithHeads):
 
     @functools.cached_property
     def towers(self) -> dict[str, models.Network]:
-        """The networks of the sound, by name, in order."""
         config = {"name": "convnet", "convnet": {"width": self.sound_width, "strides": self.sound_strides}}
         sound = models.encoder(config, dtype=self.dtype)
         sound = dataclasses.replace(sound, chunks=self.encoder.chunks)
@@ -75,13 +71,7 @@ class AudioVisual(EncoderWithHeads):
         return models.mlp((self.hidden_dim, self.proj_dim), batch_norm=False, dtype=self.dtype)
 
     def check(self, batch: Batch) -> None:
-        for name, views in self.view_names(batch).items():
-            if name not in batch or any(view not in batch[name]["views"] for view in views):
-                super().check(batch)
-        if len(self.get_views(batch)) != 1:
-            raise UserError(f"AudioVisual takes one view of every image, method.views={self.views}")
-        if "audio" not in batch["unlabeled"]:
-            raise UserError("AudioVisual needs sound: set data.audio.enabled=True")
+        super().check(batch)
         if len(batch["unlabeled"]["audio"]) < 2:
             raise UserError(
                 "AudioVisual needs a batch of two or more: a sound of another image is the next one's"
@@ -89,32 +79,14 @@ class AudioVisual(EncoderWithHeads):
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
-        stats, x = dict(state["stats"]), batch["unlabeled"]["audio"]
-        for name, network in self.towers.items():
-            params[name], stats[name] = network.init(rng.derive(key, name), x)
-            x, _ = network.apply(params[name], stats[name], x, train=False)
         if self.fusion == "distance":
-            params["classifier"] = {
-                "scale": jnp.float32(math.log(SCALE)),
-                "threshold": jnp.float32(THRESHOLD),
-            }
-            return params, {**state, "stats": stats}
-        images = self.get_views(batch)[0]
-        seen, _ = self.encoder.apply(params["encoder"], stats["encoder"], images, train=False)
-        pair = jnp.concatenate([seen, x], axis=1)
-        params["classifier"], stats["classifier"] = self.classifier.init(rng.derive(key, "classifier"), pair)
-        return params, {**state, "stats": stats}
-
-    def forward_sound(
-        self, params: Params, stats: State, pictures: Array, train: bool = True, key: Array | None = None
-    ) -> tuple[dict[str, Array], State]:
-        """The output of the networks of the sound, and the new statistics."""
-        found, stats, x = {}, dict(stats), pictures
-        for name, network in self.towers.items():
-            own = None if key is None else rng.derive(key, name)
-            x, stats[name] = network.apply(params[name], stats[name], x, train=train, key=own)
-            found[name] = x
-        return found, stats
+            own = {"scale": jnp.float32(math.log(SCALE)), "threshold": jnp.float32(THRESHOLD)}
+            return {**params, "classifier": own}, state
+        seen, _ = self.forward(params, state["stats"], self.get_views(batch)[0], train=False)
+        heard, _ = self.forward_beside(params, state["stats"], batch["unlabeled"]["audio"], train=False)
+        pair = jnp.concatenate([seen["encoder"], heard["sound"]], axis=1)
+        own, _ = self.classifier.init(rng.derive(key, "classifier"), pair)
+        return {**params, "classifier": own}, state
 
     def pair_logits(self, params: Params, images: Array, sounds: Array) -> Array:
         """Logits float32[B, 2] of 'another one's' and 'its own'.
@@ -132,7 +104,7 @@ class AudioVisual(EncoderWithHeads):
         (images,) = self.get_views(batch)
         seen, stats = self.forward(params, state["stats"], images, key=ctx.key)
         key = rng.derive(ctx.key, "sound")
-        heard, stats = self.forward_sound(params, stats, batch["unlabeled"]["audio"], key=key)
+        heard, stats = self.forward_beside(params, stats, batch["unlabeled"]["audio"], key=key)
         a, b = list(seen.values())[-1], list(heard.values())[-1]
         own = self.pair_logits(params, a, b)
         other = self.pair_logits(params, a, jnp.roll(b, -1, axis=0))
@@ -151,7 +123,7 @@ class AudioVisual(EncoderWithHeads):
         if modality != "audio":
             found = super().outputs(params, state, inputs, modality)
             return found if self.fusion == "distance" else {"features": found["features"]}
-        heard, _ = self.forward_sound(params, state["stats"], inputs, train=False)
+        heard, _ = self.forward_beside(params, state["stats"], inputs, train=False)
         found = {"features": heard["sound"]}
         return {**found, "embedding": heard["sound_projector"]} if self.fusion == "distance" else found
 

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jssl import losses, models, rng, settings
-from jssl.errors import UserError
 from jssl.methods.base import Context, Output
+from jssl.methods.multimodal.two_towers import TwoTowers
 from jssl.methods.networks import InBatchContrastive
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageText(InBatchContrastive):
+class ImageText(TwoTowers, InBatchContrastive):
     """What methods of images and their captions share: two towers, and a projection without bias after each.
 
     The image tower is any encoder, the text tower a causal transformer that reads the end token.
@@ -27,7 +27,6 @@ class ImageText(InBatchContrastive):
              multiplied by}
 
     Attributes:
-      views: the one view of the images.
       proj_dim: width of the embedding that both towers share.
       text_features: width of the text tower.
       text_layers: its blocks.
@@ -38,7 +37,9 @@ class ImageText(InBatchContrastive):
       Zhai et al., LiT: Zero-Shot Transfer with Locked-image text Tuning, 2022. https://arxiv.org/abs/2111.07991
     """
 
-    views: tuple[str, ...] = ("first",)
+    modality = "text"
+    how_to_get_it = "captions: set data.text.context to the tokens of one, 32 say"
+
     proj_dim: int = settings.size(512)
     text_features: int = settings.size(512)
     text_layers: int = settings.size(12)
@@ -47,17 +48,12 @@ class ImageText(InBatchContrastive):
     text_vocabulary: int = 0
     text_end: int = 0
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "text")
-
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:
         return {"projector": self._projector}
 
     @functools.cached_property
     def towers(self) -> dict[str, models.Network]:
-        """The networks of the text, by name, in order."""
         text = models.text_transformer(
             max(1, self.text_vocabulary),
             self.text_end,
@@ -73,39 +69,13 @@ class ImageText(InBatchContrastive):
     def _projector(self) -> models.Network:
         return models.mlp((self.proj_dim,), batch_norm=False, last_bias=False, dtype=self.dtype)
 
-    def check(self, batch: Batch) -> None:
-        for name, views in self.view_names(batch).items():
-            if name not in batch or any(view not in batch[name]["views"] for view in views):
-                super().check(batch)
-        if len(self.get_views(batch)) != 1:
-            raise UserError(f"{type(self).__name__} takes one view of every image, method.views={self.views}")
-        if "text" not in batch["unlabeled"]:
-            raise UserError(
-                f"{type(self).__name__} needs captions: set data.text.context to the tokens of one, 32 say"
-            )
-
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
         params, state = super().init(key, batch)
-        stats, x = dict(state["stats"]), batch["unlabeled"]["text"]
-        for name, network in self.towers.items():
-            params[name], stats[name] = network.init(rng.derive(key, name), x)
-            x, _ = network.apply(params[name], stats[name], x, train=False)
-        return {**params, **self.init_scales()}, {**state, "stats": stats}
+        return {**params, **self.init_scales()}, state
 
     @abc.abstractmethod
     def init_scales(self) -> Params:
         """The parameters that are numbers."""
-
-    def forward_text(
-        self, params: Params, stats: State, tokens: Array, train: bool = True, key: Array | None = None
-    ) -> tuple[dict[str, Array], State]:
-        """The output of both networks of the text, and the new statistics."""
-        found, stats, x = {}, dict(stats), tokens
-        for name, network in self.towers.items():
-            own = None if key is None else rng.derive(key, name)
-            x, stats[name] = network.apply(params[name], stats[name], x, train=train, key=own)
-            found[name] = x
-        return found, stats
 
     def forward_images(
         self, params: Params, stats: State, images: Array, key: Array
@@ -121,7 +91,7 @@ class ImageText(InBatchContrastive):
     def loss(self, params: Params, state: State, batch: Batch, ctx: Context) -> tuple[Array, Output]:
         (images,) = self.get_views(batch)
         seen, stats = self.forward_images(params, state["stats"], images, ctx.key)
-        read, stats = self.forward_text(
+        read, stats = self.forward_beside(
             params, stats, batch["unlabeled"]["text"], key=rng.derive(ctx.key, "text")
         )
         a, b = seen["projector"], read["text_projector"]
@@ -145,7 +115,7 @@ class ImageText(InBatchContrastive):
     ) -> dict[str, Array]:
         if modality != "text":
             return super().outputs(params, state, inputs, modality)
-        found, _ = self.forward_text(params, state["stats"], inputs, train=False)
+        found, _ = self.forward_beside(params, state["stats"], inputs, train=False)
         return {"features": found["text"], "embedding": found["text_projector"]}
 
     def collapse_causes(self) -> tuple[str, ...]:

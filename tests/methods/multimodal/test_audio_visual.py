@@ -60,7 +60,7 @@ def test_the_loss_is_the_cross_entropy_of_own_and_next_sounds(fusion):
     params, state = jax.jit(own.init)(jax.random.key(0), data)
     value, grads = jax.jit(jax.value_and_grad(lambda p: own.loss(p, state, data, CONTEXT)[0]))(params)
     seen, _ = own.forward(params, state["stats"], data["unlabeled"]["views"]["first"][0], key=CONTEXT.key)
-    heard, _ = own.forward_sound(params, state["stats"], data["unlabeled"]["audio"])
+    heard, _ = own.forward_beside(params, state["stats"], data["unlabeled"]["audio"])
     a, b = (np.asarray(list(found.values())[-1]) for found in (seen, heard))
     losses = []
     for row in range(ROWS):

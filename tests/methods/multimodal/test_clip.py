@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_both_embeddings(kind):
     # the ConvNet's batch norm sees the batch in training, so that only the text's half is the same
     (seen, _), (read, _) = (
         own.forward(params, state["stats"], data["unlabeled"]["views"]["first"][0], key=CONTEXT.key),
-        own.forward_text(params, state["stats"], data["unlabeled"]["text"]),
+        own.forward_beside(params, state["stats"], data["unlabeled"]["text"]),
     )
     np.testing.assert_allclose(read["text_projector"], texts, atol=1e-5)
     given = (seen["projector"], read["text_projector"])
