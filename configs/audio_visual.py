@@ -8,8 +8,8 @@ correspondence/accuracy tells pairs from others (chance is a half), retrieval/..
 sounds. L3-Net's classifier: --config.method.fusion=concat. Other data: a source of your own with sound,
 jssl.run(config, data={"train": source.with_sounds(int16[N, samples], rate), ...}).
 
-preset  hardware         time              result
-digits  1 busy CPU core  20 epochs, 114 s  93.2 % of pairs told, sounds found 94.4 % (2026-11-27)
+preset  hardware         time               result
+digits  1 busy CPU core  30 epochs, 3 min   95.1 % of pairs told, R@1 97.8 % and 100 % (2026-11-27)
 """
 
 from __future__ import annotations

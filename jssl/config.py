@@ -548,6 +548,8 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
     normalization.check(data)
+    if config.method.get("frozen_images") and not config.init_from:
+        raise UserError("method.frozen_images=True keeps the image tower as it begins: set init_from=RUN")
     if any(number < 1 for number in evals.per_class):
         raise UserError(f"evals.per_class={evals.per_class}: numbers must be at least 1")
     if not (data.unlabeled.batch_size or data.labeled.batch_size):

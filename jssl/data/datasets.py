@@ -185,8 +185,7 @@ class Data:
         if self.tokenizer is None:
             return None
         captions = self.unlabeled()[0].captions()
-        if captions is None:
-            raise UserError("data.unlabeled: images that are added to those with captions need captions too")
+        assert captions is not None, "open_data looked"
         return Captions.of(captions, self.tokenizer, seed)
 
     def labeled(self) -> tuple[Source, np.ndarray]:
@@ -304,6 +303,8 @@ def open_data(
         assert labeled_indices is not None
         pseudo_labels = pseudo_labels.without(labeled_indices)
     added = None
+    if data.unlabeled.add and (data.text.context or data.audio.enabled):
+        raise UserError("data.unlabeled.add: images cannot be added to those with captions or sound")
     if data.unlabeled.add:
         added = prepared(_stored(data, data.unlabeled.add, data.train))
         added = added.converted(whole.channels, whole.dtype)
@@ -323,7 +324,7 @@ def open_data(
         stored_dtype=stored.dtype.name,
         read_labels=read_labels,
         tokenizer=_tokenizer(data, train, tokenizer),
-        hears=_hears(data, train),
+        hears=_hears(data, train, test),
     )
     if data.unlabeled.inliers:
         found = dataclasses.replace(
@@ -339,7 +340,7 @@ def open_data(
     return found
 
 
-def _hears(data: Any, train: Source) -> bool:
+def _hears(data: Any, train: Source, test: Source | None) -> bool:
     """Whether there shall be sound; raises UserError if there is none, or it is of another rate."""
     if not data.audio.enabled:
         return False
@@ -348,6 +349,11 @@ def _hears(data: Any, train: Source) -> bool:
     if train.sound_rate != data.audio.rate:
         raise UserError(
             f"data.audio.rate={data.audio.rate}: the sound of {train.name} has {train.sound_rate} samples a second"
+        )
+    own, theirs = (source and (source.sound_rate, source.fields.get("audio")) for source in (train, test))
+    if test is not None and own != theirs:
+        raise UserError(
+            f"the sound of {data.test!r} is not as that of {data.train!r}: both must have the same samples at one rate"
         )
     return True
 
@@ -455,7 +461,11 @@ def _labels_of(source: Source) -> np.ndarray:
 
 def _stored(data: Any, name: str, split: str, own: Mapping[str, Source] | None = None) -> Source:
     """Opens one split of a data set, or of a user's own, with the pixels that are stored."""
-    source = sources.load(name, split, data.data_dir or None) if own is None else sources.sliced(own, split)
+    source = (
+        sources.load(name, split, data.data_dir or None, captions=bool(data.text.context))
+        if own is None
+        else sources.sliced(own, split)
+    )
     if not len(source):
         raise UserError(f"the split {split!r} of {name} is empty")
     return source

@@ -62,6 +62,7 @@ class Tokenizer:
             raise UserError(f"the tokeniser is no tokenizer.json: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # [END] within a caption is text
         self.start, self.end = self._special(STARTS), self._special(ENDS)
 
     def _special(self, names: Sequence[str]) -> int:
@@ -73,8 +74,8 @@ class Tokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """The number of tokens."""
-        return self._tokenizer.get_vocab_size()
+        """One more than the largest token."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """The tokens of texts, int32[N, context]."""
@@ -89,7 +90,14 @@ class Tokenizer:
         return sum(len(tokens) > self.context - 2 for tokens in self._encoded(texts))
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        return [found.ids for found in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        texts = list(texts)
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise UserError(f"a text must be a str, not {wrong[0]!r}")
+        try:
+            return [found.ids for found in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
+        except Exception as error:  # the library raises nothing narrower
+            raise UserError(f"the tokeniser cannot take these texts: {error}") from error
 
 
 def trained(texts: Sequence[str], vocabulary: int) -> str:
@@ -109,7 +117,8 @@ def trained(texts: Sequence[str], vocabulary: int) -> str:
         raise UserError(
             f"data.text.vocabulary={vocabulary} must be at least {least}: all bytes, and {len(SPECIAL)} more"
         )
-    lib = library()
+    lib, texts = library(), list(texts)
+    vocabulary = min(vocabulary, least + sum(len(text.encode(errors="replace")) for text in texts))
     tokenizer = lib.Tokenizer(lib.models.BPE())
     tokenizer.normalizer = lib.normalizers.Sequence([lib.normalizers.NFKC(), lib.normalizers.Lowercase()])
     tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -142,7 +151,9 @@ def open_tokenizer(section: Any, captions: Sequence[Sequence[str]], recorded: st
             recorded = storage.located(section.tokenizer).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"data.text.tokenizer={section.tokenizer}: it cannot be read: {error}") from error
-    tokenizer = Tokenizer(recorded or trained(texts, section.vocabulary), section.context)
+    tokenizer = Tokenizer(
+        trained(texts, section.vocabulary) if recorded is None else recorded, section.context
+    )
     longer = tokenizer.count_longer(texts)
     if longer:
         logging.warning(

@@ -129,7 +129,7 @@ def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, program: Progr
     """A function of batches, which the devices share, of an array that all processes have: float32[N, D]."""
     size, sharding = program.config.evals.batch_size, parallel.batch_sharding(program.mesh)
     parts = []
-    for start in range(0, len(rows), size):
+    for start in range(0, max(1, len(rows)), size):
         part = jax.device_put(parallel.pad_rows(rows[start : start + size], size), sharding)
         parts.append(np.asarray(apply(part), np.float32))
     return np.concatenate(parts)[: len(rows)]

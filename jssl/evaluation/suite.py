@@ -34,7 +34,14 @@ from jssl.types import Array
 
 MIN_CLASSES = 2
 # The first of these that there is chooses the best checkpoint.
-SCORES = ("val/classifier/top1", "val/knn/top1", "val/linear/top1")
+SCORES = (
+    "val/classifier/top1",
+    "val/knn/top1",
+    "val/linear/top1",
+    "val/zero_shot/top1",
+    "val/retrieval/text_to_image/r5",
+    "val/correspondence/accuracy",
+)
 
 
 class Suite:

@@ -68,7 +68,7 @@ def class_embeddings(
       >>> evaluation.class_embeddings(length, ["cat", "horse"], ["{}", "a {}"]).shape
       (2, 2)
     """
-    found = texts([template.format(name) for name in names for template in templates])
+    found = texts([template.replace("{}", name) for name in names for template in templates])
     found = normalized(found).reshape(len(names), len(templates), -1)
     return normalized(found.mean(axis=1))
 

@@ -169,6 +169,11 @@ class Method(abc.ABC):
         """The scalar to minimise, and the rest."""
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        """Entries of the parameters that no update moves, weight decay included."""
+        return ()
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """What `outputs` takes: 'image', and 'text' where there is a tower for tokens."""
         return ("image",)

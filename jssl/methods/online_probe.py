@@ -55,6 +55,10 @@ class OnlineProbe(Method):
         return value + probe_loss, output._replace(metrics=metrics)
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        return self.inner.frozen
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         return self.inner.modalities
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -92,11 +92,11 @@ class Encoder:
         """
         from jssl.evaluation.extract import embed_texts
 
-        if self._tokenizer is None:
+        if self._tokenizer is None or "text" not in self._program.method.modalities:
             raise UserError("this run read no captions, so its encoder does not read: see configs/clip.py")
-        if isinstance(texts, str):
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
             raise UserError(f"text takes a list of texts: [{texts!r}]")
-        return embed_texts(self._program, self._state, self._tokenizer, texts)
+        return embed_texts(self._program, self._state, self._tokenizer, list(texts))
 
     def audio(self, waves: np.ndarray, output: str = "features") -> np.ndarray:
         """Features of sounds, float32[N, D].
@@ -111,11 +111,17 @@ class Encoder:
         from jssl.evaluation.extract import outputs_of_sounds
 
         samples = self._program.info.audio_samples
-        if not samples:
+        if not samples or "audio" not in self._program.method.modalities:
             raise UserError(
                 "this run heard no sound, so its encoder does not hear: see configs/audio_visual.py"
             )
-        waves = np.asarray(waves)
+        names = ("features", *({"embedding"} & self._program.output_names))
+        if output not in names:
+            raise UserError(f"output={output!r}: there are {' and '.join(names)}")
+        try:
+            waves = np.asarray(waves)
+        except ValueError as error:
+            raise UserError(f"audio takes int16[N, {samples}], rows of one length") from error
         if waves.dtype != np.int16 or waves.ndim != 2 or waves.shape[1] != samples:
             raise UserError(f"audio takes int16[N, {samples}], not {waves.dtype}{list(waves.shape)}")
         return outputs_of_sounds(self._program, self._state, waves, output)

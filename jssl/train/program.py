@@ -214,6 +214,7 @@ class Program:
         value, output, grads = self._gradient(state.params, state.method_state, batch, ctx)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = self.method.constrained(optax.apply_updates(state.params, updates))
+        params = {**params, **{name: state.params[name] for name in self.method.frozen}}
         method_state = self.method.after_update(params, output.state, ctx)
         check_contract(self.method, value, state.method_state, method_state)
         metrics = {

@@ -70,7 +70,39 @@ def test_special_tokens_of_clip_and_bert_are_known():
         assert (found.start, found.end) == (7, 8)
 
 
+def test_special_words_within_a_text_are_text():
+    tokens = tokenizer(context=40)(["two [END] cats [PAD] [MASK]"])[0]
+    end = (tokens == 2).argmax()
+    assert (tokens[1:end] > 3).all()
+    assert not tokens[end + 1 :].any()
+
+
+def test_ids_with_gaps_count_up_to_the_largest():
+    vocabulary = {"a": 0, "[START]": 1, "[END]": 2, "b": 5000}
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="a"))
+    found = Tokenizer(plain.to_str(), 4)
+    assert found.vocabulary == 5001
+    drawn = Captions.of([("b",)], found, 0).drawn(np.array([0]), np.array([0]))
+    assert drawn.tolist() == [[1, 5000, 2, 0]]
+
+
+def test_huge_vocabularies_are_as_large_as_the_texts_allow():
+    assert Tokenizer(trained(TEXTS, 2**70), 8).vocabulary < 1000
+
+
 def test_mistakes_are_named(tmp_path):
+    with pytest.raises(UserError, match="a text must be a str, not None"):
+        tokenizer()(["a", None])
+    with pytest.raises(UserError, match="cannot take these texts"):
+        tokenizer()(["\ud83d"])
+    unknown = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"a": 0, "[START]": 1, "[END]": 2}, unk_token="?")
+    )
+    with pytest.raises(UserError, match="cannot take these texts"):
+        Tokenizer(unknown.to_str(), 5)(["z"])
+    (tmp_path / "empty.json").write_text("")
+    with pytest.raises(UserError, match="is no tokenizer"):
+        open_tokenizer(Section(tokenizer=str(tmp_path / "empty.json")), [("a",)], None)
     with pytest.raises(UserError, match="at least 260"):
         trained(TEXTS, 100)
     with pytest.raises(UserError, match=r"is no tokenizer\.json"):

@@ -54,10 +54,12 @@ class FrontEnd:
     straight_in_mel: bool = True
     area_norm: bool = False
     log: str = settings.choice("log", LOGS)
-    offset: float = settings.weight(0.01)
+    offset: float = settings.positive(0.01)
     top_db: float = settings.weight(0.0)
 
     def __post_init__(self) -> None:
+        if self.bands > self.fft // 2 + 1:
+            raise UserError(f"bands={self.bands}: fft={self.fft} has only {self.fft // 2 + 1} frequencies")
         if self.fft < self.window:
             raise UserError(f"fft={self.fft} must be at least window={self.window}")
         if self.bands and not self.low < (self.high or self.rate / 2) <= self.rate / 2:

@@ -42,8 +42,14 @@ EMBEDDED = {
 }
 
 
-def load(name: str, split: str, data_dir: str | None = None) -> Source:
+def load(name: str, split: str, data_dir: str | None = None, captions: bool = True) -> Source:
     """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
+
+    Args:
+      name: see above.
+      split: its name, or a slice.
+      data_dir: of TFDS.
+      captions: whether a folder's or a TFDS set's are looked for; images without one are left out then.
 
     Raises:
       UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
@@ -59,14 +65,14 @@ def load(name: str, split: str, data_dir: str | None = None) -> Source:
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
         _warn_of_tfds_name(name)
-        return sliced_folder(path, split)
+        return sliced_folder(path, split, captions)
     if path.is_file():
         raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
     from jssl.data.sources.tfds import TfdsSource
 
-    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"))
+    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"), captions)
 
 
 def located(name: str) -> Path:
@@ -104,12 +110,12 @@ def has_split(name: str, split: str) -> bool:
     return split.partition("[")[0] in known
 
 
-def sliced_folder(path: Path, spec: str) -> Source:
+def sliced_folder(path: Path, spec: str, captions: bool = True) -> Source:
     """A split of a folder, or a slice of it: in a seeded order, since by name a slice would be of few classes."""
     known, base = folders.splits(path), spec.partition("[")[0]
     if base not in known:
         raise unknown("split", base, known)
-    source = captioned_folder(known[base](), path)
+    source = captioned_folder(known[base](), path) if captions else known[base]()
     if base != spec:
         source = source.take(np.random.default_rng(0).permutation(len(source)))
     return sliced({base: source}, spec)

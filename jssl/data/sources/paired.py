@@ -6,8 +6,9 @@ import abc
 import csv
 import io
 import json
+import pathlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
@@ -58,12 +59,15 @@ class Captioned(Beside):
       UserError: if there is not at least one caption for every image.
     """
 
-    def __init__(self, source: Source, captions: Captions):
+    def __init__(self, source: Source, captions: Sequence[str | Sequence[str]]):
         super().__init__(source)
-        if len(captions) != len(source) or not all(captions):
-            raise UserError(f"{source.name}: every one of {len(source)} images needs a caption")
+        self._captions = [(own,) if isinstance(own, str) else tuple(own) for own in captions]
+        fit = all(own and all(isinstance(text, str) and text for text in own) for own in self._captions)
+        if len(self._captions) != len(source) or not fit:
+            raise UserError(
+                f"{source.name}: every one of {len(source)} images needs a caption, a string, or several of them"
+            )
         self.fields = {**source.fields, "text": Field("text", (None,), "str")}
-        self._captions = captions
 
     def captions(self) -> Captions:
         return self._captions
@@ -84,7 +88,9 @@ class Sounding(Beside):
 
     def __init__(self, source: Source, sounds: np.ndarray, rate: int):
         super().__init__(source)
-        if sounds.dtype != np.int16 or sounds.ndim != 2 or len(sounds) != len(source) or rate < 1:
+        sounds = np.asarray(sounds)
+        fit = sounds.dtype == np.int16 and sounds.ndim == 2 and len(sounds) == len(source)
+        if not (fit and isinstance(rate, int | np.integer) and rate > 0):
             raise UserError(
                 f"{source.name}: sound must be int16[{len(source)}, samples] at a positive rate, not "
                 f"{sounds.dtype}{list(sounds.shape)} at {rate}"
@@ -113,30 +119,35 @@ def captioned_folder(source: Source, root: Path) -> Source:
       UserError: if the file cannot be read, or none of its lines names an image.
     """
     assert isinstance(source, FolderSource)
-    found = next(
-        (folder / name for folder in (source.root, root) for name in FILES if (folder / name).exists()), None
+    there = dict.fromkeys(folder / name for folder in (source.root, root) for name in FILES)
+    read = ((path, *_by_file(path)) for path in there if path.exists())
+    path, captions, empty = next(
+        ((path, own, empty) for path, own, empty in read if own is not None), (root, None, 0)
     )
-    if found is None:
+    if captions is None:  # no file, or metadata of another kind
         return source
-    captions, empty = _by_file(found)
-    if captions is None:  # metadata of another kind
-        return source
-    names = {str(path.relative_to(found.parent)): place for place, path in enumerate(source.paths)}
+    names = {str(image.relative_to(path.parent)): place for place, image in enumerate(source.paths)}
     places = {names[name]: own for name, own in captions.items() if name in names}
     if not places:
         example = next(iter(captions), "nothing")
         raise UserError(
-            f"{shown(found)} names no image below {shown(source.root)}: it has {example}, and there is "
+            f"{shown(path)} names no image below {shown(source.root)}: it has {example}, and there is "
             f"{source.filename(0)}"
         )
-    missing = [name for name in captions if name not in names]
+    inside = "" if source.root == path.parent else f"{source.root.relative_to(path.parent)}/"
+    missing = [name for name in captions if name not in names and name.startswith(inside)]
+    if len(missing) > len(places):
+        raise UserError(
+            f"{shown(path)}: {len(missing)} files with captions are not there, more than are, {missing[0]} for one: "
+            f"names must be as in {next(iter(names))}"
+        )
     for count, words in (
         (len(missing), f"captions are of files that are not there: {', '.join(missing[:NAMED])}"),
         (empty, "captions are empty"),
         (len(source) - len(places), "images have no caption and are left out"),
     ):
         if count:
-            logging.warning("%s: %d %s", shown(found), count, words)
+            logging.warning("%s: %d %s", shown(path), count, words)
     kept = sorted(places)
     chosen = source if len(kept) == len(source) else source.take(kept)
     return Captioned(chosen, [tuple(places[place]) for place in kept])
@@ -146,34 +157,41 @@ def _by_file(path: Path) -> tuple[dict[str, list[str]] | None, int]:
     """Captions by file, and how many are empty; None if the file has no captions."""
     found: dict[str, list[str]] = {}
     empty = 0
-    for number, row in enumerate(_rows(path), 1):
+    for number, row in _rows(path):
         name = next((row[key] for key in FILE_KEYS if key in row), None)
         texts = next((row[key] for key in CAPTION_KEYS if key in row), None)
+        if path.name.startswith("metadata") and not any(key in row for key in CAPTION_KEYS):
+            return None, 0
         if name is None or texts is None:
-            if path.name.startswith("metadata"):
-                return None, 0
             raise UserError(
                 f"{shown(path)}, line {number}: it must have a file ({', '.join(FILE_KEYS)}) and a caption "
-                f"({', '.join(CAPTION_KEYS)}), and has {', '.join(row) or 'nothing'}"
+                f"({', '.join(CAPTION_KEYS)}), and has {', '.join(map(str, row)) or 'nothing'}"
             )
         for text in texts if isinstance(texts, list) else [texts]:
-            if str(text).strip():
-                found.setdefault(str(name), []).append(str(text).strip())
+            if not isinstance(text, str):
+                raise UserError(f"{shown(path)}, line {number}: a caption must be a text, not {text!r}")
+            if text.strip():
+                found.setdefault(_normal(str(name)), []).append(text.strip())
             else:
                 empty += 1
     return found, empty
 
 
-def _rows(path: Path) -> Iterator[dict[str, object]]:
-    """The rows of a .jsonl or a .csv with names in its first line."""
+def _normal(name: str) -> str:
+    """A path as folders name it: without ./ and with slashes."""
+    return str(pathlib.PurePosixPath(name.replace("\\", "/")))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """The rows of a .jsonl or a .csv with names in its first line, with their numbers."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown(path)} cannot be read as UTF-8: {error}") from error
     if path.suffix == ".csv":
-        yield from csv.DictReader(io.StringIO(text))
+        yield from _rows_of_csv(path, text)
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -183,4 +201,18 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
                 raise UserError(
                     f'{shown(path)}, line {number} must be an object, as in {{"file": "a.jpg", ...}}'
                 )
-            yield row
+            yield number, row
+
+
+def _rows_of_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise UserError(
+                    f"{shown(path)}, line {reader.line_num} has more fields than the first line: put quotes around a "
+                    "caption with commas"
+                )
+            yield reader.line_num, dict(row)
+    except csv.Error as error:
+        raise UserError(f"{shown(path)}, line {reader.line_num} is no CSV: {error}") from error

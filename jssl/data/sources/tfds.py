@@ -7,7 +7,7 @@ import logging as python_logging
 import pathlib
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class TfdsSource(Source):
 
     labels_are_cheap = False
 
-    def __init__(self, name: str, split: str, data_dir: str | None):
+    def __init__(self, name: str, split: str, data_dir: str | None, captions: bool = True):
         import tensorflow_datasets as tfds
 
         builder = prepared_builder(name, data_dir)
@@ -42,7 +42,7 @@ class TfdsSource(Source):
         self.name = name
         classes = features[self._label_key].names if self._label_key else None
         fields = fields_of((height, width, channels or 3), dtype, classes)
-        self._caption_key = next((key for key in CAPTION_KEYS if key in features), None)
+        self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
         self.fields = fields
@@ -111,6 +111,8 @@ def texts_of(value: Any) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         value = next((value[key] for key in ("text", "caption", "raw") if key in value), ())
         return texts_of(value)
+    if not isinstance(value, Iterable):
+        return ()
     return tuple(itertools.chain.from_iterable(map(texts_of, value)))
 
 

@@ -26,7 +26,7 @@ class AudioVisual(TwoTowers):
     Every image meets its own sound and that of the next image in the batch, so that half of the pairs belong together.
     The sound is a picture of mel bands over time, which a ConvNet of its own sees.
 
-    params  {'encoder', 'sound', 'classifier', and with fusion 'distance' 'projector' and 'sound_projector'}
+    params  {'encoder', 'sound', 'pair_classifier', and with fusion 'distance' 'projector' and 'sound_projector'}
 
     Attributes:
       fusion: 'concat' classifies both features side by side (L3-Net); 'distance' only how far apart two embeddings of
@@ -81,19 +81,19 @@ class AudioVisual(TwoTowers):
         params, state = super().init(key, batch)
         if self.fusion == "distance":
             own = {"scale": jnp.float32(math.log(SCALE)), "threshold": jnp.float32(THRESHOLD)}
-            return {**params, "classifier": own}, state
+            return {**params, "pair_classifier": own}, state
         seen, _ = self.forward(params, state["stats"], self.get_views(batch)[0], train=False)
         heard, _ = self.forward_beside(params, state["stats"], batch["unlabeled"]["audio"], train=False)
         pair = jnp.concatenate([seen["encoder"], heard["sound"]], axis=1)
-        own, _ = self.classifier.init(rng.derive(key, "classifier"), pair)
-        return {**params, "classifier": own}, state
+        own, _ = self.classifier.init(rng.derive(key, "pair_classifier"), pair)
+        return {**params, "pair_classifier": own}, state
 
     def pair_logits(self, params: Params, images: Array, sounds: Array) -> Array:
         """Logits float32[B, 2] of 'another one's' and 'its own'.
 
         With fusion 'distance' they are of embeddings, and the nearer the likelier; else of features.
         """
-        own = params["classifier"]
+        own = params["pair_classifier"]
         if self.fusion == "distance":
             nearness = jnp.exp(own["scale"]) * (own["threshold"] - distance(images, sounds))
             return jnp.concatenate([-nearness, nearness], axis=1)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl import losses, models, rng, settings
+from jssl.errors import UserError
 from jssl.methods.base import Context, Output
 from jssl.methods.multimodal.two_towers import TwoTowers
 from jssl.methods.networks import InBatchContrastive
@@ -47,6 +48,15 @@ class ImageText(TwoTowers, InBatchContrastive):
     frozen_images: bool = False
     text_vocabulary: int = 0
     text_end: int = 0
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return ("encoder",) if self.frozen_images else ()
+
+    def check(self, batch: Batch) -> None:
+        super().check(batch)
+        if len(batch["unlabeled"]["text"]) < 2:
+            raise UserError(f"{type(self).__name__} compares pairs: a batch, or a part of it, needs two")
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:

@@ -65,6 +65,9 @@ def test_what_is_missing_is_counted_and_left_out(folder, caplog):
         ('{"name": "a.png"}', "must have a file"),
         ('{"file": "other.png", "caption": "x"}', "names no image"),
         ("", "names no image"),
+        ('{"file": "a.png", "caption": NaN}', "a caption must be a text, not nan"),
+        ('{"file": "a.png", "caption": ["x", null]}', "a caption must be a text, not None"),
+        ('{"file": "a.png", "caption": {"raw": "x"}}', "must be a text"),
     ],
 )
 def test_bad_files_are_named(folder, text, words):
@@ -145,3 +148,78 @@ def test_pairs_of_digits_are_what_they_are_called():
 )
 def test_captions_of_tfds_come_in_many_forms(value, texts):
     assert texts_of(value) == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,caption\na.png,two cats, and a dog\n", "line 2 has more fields"),
+        ('file,caption\na.png,"two cats\nb.png,bee\n', "is no CSV"),
+        ("file,caption\na.png\n", "a caption must be a text|must have a file"),
+    ],
+)
+def test_tables_that_would_cut_or_glue_captions_are_named(folder, text, words):
+    (folder / "captions.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        sources.load(str(folder), "train")
+
+
+def test_names_may_have_a_dot_before_them_or_backslashes(folder):
+    source = write(
+        folder,
+        {"file": "./a.png", "caption": "one\u2028line"},  # which json.dumps may leave as it is
+        {"file": "sub\\c.png", "caption": "see"},
+    )
+    assert source.captions() == [("one\u2028line",), ("see",)]
+    raw = '{"file": "a.png", "caption": "one\u2028line"}\n'
+    (folder / "captions.jsonl").write_text(raw, encoding="utf-8")
+    assert sources.load(str(folder), "train").captions() == [("one\u2028line",)]
+
+
+def test_many_names_that_are_not_there_are_an_error(folder):
+    rows = [{"file": f"/elsewhere/{number}.png", "caption": "x"} for number in range(2)]
+    with pytest.raises(UserError, match="2 files with captions are not there, more than are"):
+        write(folder, {"file": "a.png", "caption": "x"}, *rows)
+
+
+def test_who_does_not_ask_for_captions_sees_all_images(folder):
+    write(folder, {"file_name": "a.png", "text": "one"}, name="metadata.jsonl")
+    assert len(sources.load(str(folder), "train")) == 1
+    assert len(sources.load(str(folder), "train", captions=False)) == 3
+    (folder / "metadata.jsonl").write_text("no JSON")
+    assert len(sources.load(str(folder), "train", captions=False)) == 3
+
+
+def test_metadata_beside_do_not_hide_the_captions_above(folder):
+    for split, name in (("train", "a.png"), ("test", "b.png")):
+        (folder / split).mkdir()
+        (folder / name).rename(folder / split / name)
+    (folder / "sub" / "c.png").unlink()
+    (folder / "train" / "metadata.csv").write_text("file_name,size\na.png,9\n")
+    assert write(folder, {"file": "train/a.png", "caption": "one"}).captions() == [("one",)]
+
+
+def test_a_string_is_one_caption_and_other_things_are_none():
+    plain = sources.digit_pairs()["test"].source.take([0, 1])
+    assert plain.with_captions(["a cat", ("a dog", "two dogs")]).captions() == [
+        ("a cat",),
+        ("a dog", "two dogs"),
+    ]
+    assert plain.with_captions(np.array(["a cat", "a dog"])).captions() == [("a cat",), ("a dog",)]
+    for wrong in ([3, 4], ["", "x"], [None, "x"]):
+        with pytest.raises((UserError, TypeError)):
+            plain.with_captions(wrong)
+
+
+def test_parts_notice_other_captions_sounds_and_pixels():
+    pairs = sources.digit_pairs()["test"]
+    rows = [4, 300, 7]
+    words = [list(own) for own in pairs.captions()]
+    part = pairs.take(rows).content_checksum()
+    words[300] = ["another"]
+    assert pairs.source.with_captions(words).take(rows).content_checksum() != part
+    changed = sources.ArraySource("digit_pairs", 255 - pairs.source.images, pairs.labels())
+    assert changed.with_captions(pairs.captions()).take(rows).content_checksum() != part
+    tones = sources.digit_tones()["test"]
+    louder = tones.source.with_sounds(tones.sounds() // 2, 8000)
+    assert louder.take(rows).content_checksum() != tones.take(rows).content_checksum()

@@ -9,12 +9,14 @@ import pytest
 
 import jssl
 from jssl import models
-from jssl.configs import audio_visual
+from jssl.configs import audio_visual, s4l
 from jssl.data import sources
 from jssl.data.sources.paired_digits import COLUMN_HERTZ, ROW_HERTZ, TONE_RATE
+from jssl.data.streams import DataInfo
 from jssl.errors import UserError
-from jssl.methods import Context
+from jssl.methods import Context, default_settings
 from jssl.methods.multimodal.audio_visual import AudioVisual, distance
+from jssl.train import program
 from tests.conftest import tiny
 
 ROWS = 8
@@ -48,7 +50,7 @@ def test_nearer_pairs_are_likelier_whatever_is_learnt():
     own = method()
     near, far = jnp.array([[1.0, 0.1]]), jnp.array([[-1.0, 0.1]])
     for scale, threshold in ((-3.0, 0.2), (2.0, 1.9)):
-        params = {"classifier": {"scale": jnp.float32(scale), "threshold": jnp.float32(threshold)}}
+        params = {"pair_classifier": {"scale": jnp.float32(scale), "threshold": jnp.float32(threshold)}}
         logits = [own.pair_logits(params, jnp.array([[1.0, 0.0]]), other) for other in (near, far)]
         assert logits[0][0, 1] > logits[1][0, 1]
 
@@ -138,6 +140,10 @@ def test_a_run_hears_and_is_loaded(finished):
     assert model.audio(tones.sounds()[:5], "embedding").shape == model.embedding(images).shape
     with pytest.raises(UserError, match=r"audio takes int16\[N, 3200\]"):
         model.audio(np.zeros((2, 3200), np.float32))
+    assert model.audio(tones.sounds()[:0]).shape[0] == 0
+    for wrong in ({"output": "bogus"}, {"waves": [[1], [2, 3]]}):
+        with pytest.raises(UserError):
+            model.audio(**{"waves": tones.sounds()[:2], **wrong})
     with pytest.raises(UserError, match="read no captions"):
         model.text(["seven"])
 
@@ -160,10 +166,20 @@ def test_what_is_wrong_is_said_before_a_folder_is_made(tmp_path):
         ({"window": 0}, "window"),
         ({"fft": 300}, "fft=300 must be at least window=512"),
         ({"high": 5000.0}, "up to half the rate"),
+        ({"bands": 5000}, "has only 257 frequencies"),
         ({"fft": 4096}, "fewer than one transform takes"),
     ):
         with pytest.raises(UserError, match=words):
             jssl.run(tiny_tones(**changes), tmp_path / "run")
+    tones = sources.digit_tones()
+    for sounds, rate in ((tones["test"].sounds(), 44100), (tones["test"].sounds()[:, :300], TONE_RATE)):
+        other = {**tones, "test": tones["test"].source.with_sounds(np.ascontiguousarray(sounds), rate)}
+        with pytest.raises(UserError, match="the sound of 'test' is not as that of 'train'"):
+            jssl.run(tiny_tones(), tmp_path / "run", data=other)
+    config = tiny_tones()
+    config.data.unlabeled.add = "digits"
+    with pytest.raises(UserError, match="cannot be added to those with captions or sound"):
+        jssl.run(config, tmp_path / "run")
     config = tiny_tones()
     config.data.name = "digits"
     with pytest.raises(UserError, match="the images of digits have no sound"):
@@ -182,3 +198,14 @@ def test_l3_net_has_no_common_space(tmp_path):
 def test_gradient_cache_passes_both_towers_in_parts():
     parts = dataclasses.replace(method(), encoder=dataclasses.replace(ENCODER, chunks=2))
     assert parts.towers["sound"].chunks == 2
+
+
+def test_it_is_a_term_of_a_semi_supervised_loss(mesh1):
+    """Its classifier of pairs is none of classes."""
+    config = tiny(s4l.get_config("rotation"))
+    given = {key: config.method.terms.rotation[key] for key in ("weight", "ramp")}
+    given["views"] = tuple(config.data.unlabeled.views)[:1]
+    config.method.terms = {"audio_visual": {**default_settings("audio_visual"), **SIZES, **given}}
+    config.data.audio.update(audio_visual.get_config().data.audio)
+    info = DataInfo(160, (8, 8, 1), 1, 10, 32, audio_samples=3200)
+    program.make_program(config, info, mesh1).trace()

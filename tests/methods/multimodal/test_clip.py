@@ -125,6 +125,8 @@ def test_bad_batches_are_named():
     twice = {"views": {"first": data["unlabeled"]["views"]["first"] * 2}, "text": data["unlabeled"]["text"]}
     with pytest.raises(UserError, match="takes one view"):
         own.check({"unlabeled": twice})
+    with pytest.raises(UserError, match="needs two"):
+        own.check(jax.tree.map(lambda x: x[:1], data))
     with pytest.raises(UserError, match="unknown view"):
         method(views=("other",)).check(data)
 
@@ -135,6 +137,21 @@ def tiny_pairs(module, **changes):
     for key, value in changes.items():
         config[key] = value
     return config
+
+
+def test_a_frozen_image_tower_is_moved_by_no_update(tmp_path):
+    """Weight decay included; and it begins with a run's."""
+    jssl.run(tiny_pairs(clip), tmp_path / "first")
+    config = tiny_pairs(clip)
+    config.method.frozen_images = True
+    with pytest.raises(UserError, match="set init_from=RUN"):
+        jssl.run(config, tmp_path / "none")
+    config.init_from = str(tmp_path / "first")
+    config.optim.update({"weight_decay": 10.0, "lr": 0.1})
+    jssl.run(config, tmp_path / "lit")
+    before, after = (jssl.load(tmp_path / name) for name in ("first", "lit"))
+    jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
+    assert abs(before.text(["one two"]) - after.text(["one two"])).max() > 1e-3
 
 
 def test_a_run_reads_and_resumes_as_if_it_never_stopped(tmp_path):
@@ -157,8 +174,14 @@ def test_a_run_reads_and_resumes_as_if_it_never_stopped(tmp_path):
     np.testing.assert_allclose(*texts, atol=1e-6)
     images = np.zeros((3, 16, 16, 1), np.uint8)
     assert encoders[0].embedding(images).shape == (3, texts[0].shape[1])
-    with pytest.raises(UserError, match="takes a list of texts"):
-        encoders[0].text("seven three")
+    assert encoders[0].text([]).shape == (0, texts[0].shape[1])
+    for wrong, words in (
+        ("seven three", "takes a list of texts"),
+        (None, "takes a list"),
+        ([3], "must be a str"),
+    ):
+        with pytest.raises(UserError, match=words):
+            encoders[0].text(wrong)
 
 
 def test_a_run_of_siglip_and_one_without_captions(tmp_path):
@@ -182,3 +205,13 @@ def test_class_names_are_taken_from_sentences():
         lambda texts: np.array([vectors[text] for text in texts]), ["cat", "dog"], ["a {}", "{}"]
     )
     np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [-1, 0]], atol=1e-6)
+
+
+def test_braces_in_templates_are_text():
+    from jssl import evaluation
+
+    seen = []
+    evaluation.class_embeddings(
+        lambda texts: np.ones((len(seen.extend(texts) or texts), 2)), ["cat"], ["{} {x} { {0}"]
+    )
+    assert seen == ["cat {x} { {0}"]
