@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from jssl.errors import UserError, unknown
 
@@ -26,7 +25,7 @@ def score(logits: np.ndarray, kind: str) -> np.ndarray:
     """
     if kind not in SCORES:
         raise unknown("score", kind, SCORES)
-    energy = logsumexp(logits.astype(np.float64), axis=1)
+    energy = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
     return energy if kind == "energy" else np.exp(logits.max(axis=1) - energy)
 
 
