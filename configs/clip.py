@@ -12,7 +12,7 @@ LiT, with an image tower that stays: --config.init_from=RUN --config.method.froz
 
 preset  hardware         time              result
 digits  1 busy CPU core  30 epochs, 189 s  zero-shot 88.2 % of 30 unseen pairs (chance 3.3; 2026-11-27)
-folder  not measured     not measured      depends on your images
+folder  not measured     not measured      depends on your images (flickr8k, 800 of them: docs/benchmarks.md)
 large   not measured     not measured      not measured
 """
 
