@@ -127,6 +127,9 @@ def check_value(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
         if type(number) is int and abs(number) > LARGEST:
             raise UserError(f"{key}={value!r} must be at most {LARGEST}")
     if rule is None:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value)
+        if kind == "float" and not number:
+            raise UserError(f"{key}={value!r} must be a finite number")
         return
     if rule.choices:
         if not any(type(value) is type(other) and value == other for other in rule.choices):

@@ -167,6 +167,7 @@ def test_what_is_wrong_is_said_before_a_folder_is_made(tmp_path):
         ({"fft": 300}, "fft=300 must be at least window=512"),
         ({"high": 5000.0}, "up to half the rate"),
         ({"bands": 5000}, "has only 257 frequencies"),
+        ({"mean": float("nan")}, "mean=nan must be a finite number"),
         ({"fft": 4096}, "fewer than one transform takes"),
     ):
         with pytest.raises(UserError, match=words):
