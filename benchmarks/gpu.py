@@ -338,7 +338,7 @@ PIECES: dict[
 
 
 def run_piece(name: str, flags: argparse.Namespace, deadline: float) -> str:
-    """One piece in its own process; its lines are kept as they come.
+    """One piece in its own process; its lines are noted as they come.
 
     Returns:
       How it ended, in a word or two.
@@ -451,8 +451,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Runs the pieces in turn, notes their lines, prints the tables."""
     flags = parse()
-    begin, kept = time.time(), flags.out / "gpu.jsonl"
-    flags.lines = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
+    begin, log = time.time(), flags.out / "gpu.jsonl"
+    flags.lines = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
     if flags.piece:
         for line in PIECES[flags.piece][1](flags):
             timing.show({**line, "piece": flags.piece})
@@ -463,9 +463,9 @@ def main() -> None:
         deadline = before + min(PIECES[name][0], left)
         ended = run_piece(name, flags, deadline) if left > 20 else "found no time"
         line = {"what": "piece", "piece": name, "ended": ended, "seconds": round(time.time() - before, 1)}
-        with kept.open("a") as out:
+        with log.open("a") as out:
             out.write(json.dumps(line) + "\n")
-    print(table([json.loads(text) for text in kept.read_text().splitlines()]))
+    print(table([json.loads(text) for text in log.read_text().splitlines()]))
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ class Text(Section):
 
     Attributes:
       context: tokens of a caption, start and end included, longer ones are cut; 0: captions are not read.
-      tokenizer: a tokenizer.json; '' for one that is learnt from the captions and kept with the run.
+      tokenizer: a tokenizer.json; '' for one that is learnt from the captions and lies in the run's folder.
       vocabulary: most tokens of one that is learnt; at least 260.
     """
 

@@ -87,6 +87,16 @@ def metrics(folder):
     return read_lines(epath.Path(folder / "metrics.jsonl"))
 
 
+def by_one_and_by_two(config, tmp_path):
+    """The metrics of a config run by one process of two devices, in one/, and by two processes, in two/."""
+    command = as_file(config, tmp_path / "config.py")
+    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
+        ends(children)
+    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
+    assert status == 0, err
+    return metrics(tmp_path / "one"), metrics(tmp_path / "two")
+
+
 def same_lines(one, other):
     """Equal keys, and values to 1e-5, of all that is not timing."""
     assert [line["step"] for line in one] == [line["step"] for line in other]
@@ -238,13 +248,9 @@ def test_processes_cluster_all_images_as_one(tmp_path):
     config.data.name, config.log.every_steps = str(DIGITS), 1
     config.data.train = "train[:160]"
     config.method.reassign_every, config.evals.linear.enabled = "3 steps", False
-    command = as_file(config, tmp_path / "deepcluster_v2.py")
-    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
-        ends(children)
-    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
-    assert status == 0, err
-    assert [line["step"] for line in metrics(tmp_path / "one") if "clusters/entropy" in line] == [1, 4]
-    same_lines(metrics(tmp_path / "one"), metrics(tmp_path / "two"))
+    one, two = by_one_and_by_two(config, tmp_path)
+    assert [line["step"] for line in one if "clusters/entropy" in line] == [1, 4]
+    same_lines(one, two)
 
 
 def test_processes_learn_from_two_streams_as_one(tmp_path):
@@ -252,12 +258,7 @@ def test_processes_learn_from_two_streams_as_one(tmp_path):
     config = get("flexmatch")
     config.data.name, config.log.every_steps = str(DIGITS), 1
     config.evals.every_steps = 3
-    command = as_file(config, tmp_path / "flexmatch.py")
-    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
-        ends(children)
-    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
-    assert status == 0, err
-    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    one, two = by_one_and_by_two(config, tmp_path)
     assert any("pseudo_label/top1" in line for line in one)
     assert len({line["flexmatch/loss"] for line in one if "loss" in line}) > 1
     same_lines(one, two)
@@ -371,12 +372,7 @@ def test_processes_read_captions_as_one(tmp_path):
     """Every process learns the same tokeniser and sees the captions of its own rows; towers are evaluated by all."""
     config = get("clip")
     config.log.every_steps, config.evals.every_steps = 1, 3
-    command = as_file(config, tmp_path / "clip.py")
-    with processes(2, command, f"--workdir={tmp_path / 'two'}") as children:
-        ends(children)
-    status, _, err = called(command, f"--workdir={tmp_path / 'one'}", devices=2)
-    assert status == 0, err
-    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    one, two = by_one_and_by_two(config, tmp_path)
     assert any("val/zero_shot/top1" in line for line in one)
     same_lines(one, two)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]

@@ -10,6 +10,7 @@ import numpy as np
 from jssl import settings
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.metrics.classification import accuracy
+from jssl.metrics.retrieval import unit_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +70,5 @@ def class_embeddings(
       (2, 2)
     """
     found = texts([template.replace("{}", name) for name in names for template in templates])
-    found = normalized(found).reshape(len(names), len(templates), -1)
-    return normalized(found.mean(axis=1))
-
-
-def normalized(x: np.ndarray) -> np.ndarray:
-    """Rows of norm 1."""
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    found = unit_rows(found).reshape(len(names), len(templates), -1)
+    return unit_rows(found.mean(axis=1))

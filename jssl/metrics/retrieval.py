@@ -38,9 +38,7 @@ def recall_at(
       >>> metrics.recall_at(a, a[[0, 2, 1]], groups, groups, ks=(1, 3))
       {'r1': 0.3333333333333333, 'r3': 1.0, 'median_rank': 3.0}
     """
-    queries, items = (
-        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, items)
-    )
+    queries, items = unit_rows(queries), unit_rows(items)
     ranks = np.empty(len(queries))
     for start in range(0, len(queries), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -60,3 +58,8 @@ def shared(first: NdArray, second: NdArray) -> NdArray:
         for b in second.T:
             found |= (a[:, None] == b) & (a[:, None] >= 0)
     return found
+
+
+def unit_rows(x: NdArray) -> NdArray:
+    """Vectors float[..., D] divided by their norms."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -268,12 +268,12 @@ def write_splits(workdir: epath.Path, data: Data) -> None:
         buffer = io.BytesIO()
         np.save(buffer, data.read_labels)
         storage.write_whole(workdir / LABELS_FILE, buffer.getvalue())
-    if data.tokenizer is not None and not (workdir / SPLITS_FILE).exists():
-        storage.write_whole(workdir / TOKENIZER_FILE, data.tokenizer.description.encode())
     if not (workdir / SPLITS_FILE).exists():
         write_json(workdir / SPLITS_FILE, description(data))
     else:
         check_data(workdir, data)
+    if data.tokenizer is not None and not (workdir / TOKENIZER_FILE).exists():
+        storage.write_whole(workdir / TOKENIZER_FILE, data.tokenizer.description.encode())
 
 
 def description(data: Data) -> dict[str, Any]:

@@ -148,9 +148,9 @@ def captioned_folder(source: Source, root: Path) -> Source:
     ):
         if count:
             logging.warning("%s: %d %s", shown(path), count, words)
-    kept = sorted(places)
-    chosen = source if len(kept) == len(source) else source.take(kept)
-    return Captioned(chosen, [tuple(places[place]) for place in kept])
+    captioned = sorted(places)
+    chosen = source if len(captioned) == len(source) else source.take(captioned)
+    return Captioned(chosen, [tuple(places[place]) for place in captioned])
 
 
 def _by_file(path: Path) -> tuple[dict[str, list[str]] | None, int]:
