@@ -61,7 +61,7 @@ def imagenet() -> ml_collections.ConfigDict:
     config.optim.update({"name": "adamw", "lr": 3e-5, "lr_scaling": "none", "b2": 0.99, "weight_decay": 1e-3})
     config.optim.update({"schedule": "step", "step_at": (0.45,), "step_factor": 0.1})
     config.optim.update(duration("warmup"))
-    config.evals.sgd.view.size = 176
+    config.evals.sgd.view.size = config.evals.finetune.view.size = 176
     return lightness(config, 176, crop_area_min=0.2, flip_prob=0.5)
 
 

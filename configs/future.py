@@ -48,7 +48,7 @@ def digits() -> ml_collections.ConfigDict:
     config.encoder.per_frame = True
     config.encoder.convnet.strides = (2, 2, 2)
     config.optim.lr = 5e-3
-    config.evals.sgd.view = view(20)
+    recipes.training_view(config, view(20))
     return config
 
 

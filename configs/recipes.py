@@ -65,6 +65,11 @@ def digit(size: int = 8, **options: Any) -> dict[str, Any]:
     return view(size, **{**moves, "brightness": 0.4, "contrast": 0.4, "noise_std": 0.1, **options})
 
 
+def training_view(config: ml_collections.ConfigDict, own: dict[str, Any]) -> None:
+    """The augmentation of the evaluators that train on images."""
+    config.evals.sgd.view, config.evals.finetune.view = dict(own), dict(own)
+
+
 def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """scikit-learn's 1,797 digits of 8x8 pixels, a small ConvNet, a minute on a laptop."""
     config.name += "_digits"
@@ -73,7 +78,7 @@ def digits(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.encoder.name = "convnet"
     config.encoder.convnet.strides = (1, 2, 1, 2)
     config.data.unlabeled.views = {"first": digit(), "second": digit()}
-    config.evals.sgd.view = digit()
+    training_view(config, digit())
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
     config.optim.update(duration("warmup", percent=5))
     config.evals.per_class = (1, 10)
@@ -94,7 +99,7 @@ def cifar10(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.optim.update(duration("warmup", epochs=10))
     config.evals.knn.k = 200
-    config.evals.sgd.view = view(32, crop_area_min=0.08, flip_prob=0.5)
+    training_view(config, view(32, crop_area_min=0.08, flip_prob=0.5))
     return config
 
 
@@ -154,7 +159,7 @@ def imagenet(config: ml_collections.ConfigDict, batch_size: int, epochs: float) 
     config.evals.linear.enabled = False
     config.evals.sgd.enabled = True
     config.evals.sgd.batch_size = 4096
-    config.evals.sgd.view = view(224, crop_area_min=0.08, flip_prob=0.5)
+    training_view(config, view(224, crop_area_min=0.08, flip_prob=0.5))
     return config
 
 
@@ -193,7 +198,7 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "sqrt", "weight_decay": 1e-4})
     config.optim.update(duration("warmup", percent=5))
     config.evals.update({"batch_size": 128, "crop_fraction": 0.875})
-    config.evals.sgd.view = view(96, crop_area_min=0.2, flip_prob=0.5)
+    training_view(config, view(96, crop_area_min=0.2, flip_prob=0.5))
     return config
 
 

@@ -18,6 +18,23 @@ def class_order(labels: np.ndarray, seed: int) -> list[np.ndarray]:
     ]
 
 
+def parsed(spec: str) -> tuple[float, int]:
+    """The per cent of every class, or the number of each, that a spec of labels names; the other one is 0.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", spec)
+    count = re.fullmatch(r"(\d+) per class", spec)
+    if spec == "all":
+        return 100.0, 0
+    if percent and 0 < float(percent[1]) <= 100:
+        return float(percent[1]), 0
+    if count and int(count[1]) > 0:
+        return 0.0, int(count[1])
+    raise UserError(f"cannot read the labels {spec!r}: write 'all', '10%' or '25 per class'")
+
+
 def label_subset(labels: np.ndarray, spec: str, seed: int) -> np.ndarray:
     """Positions whose labels may be used, sorted.
 
@@ -31,15 +48,9 @@ def label_subset(labels: np.ndarray, spec: str, seed: int) -> np.ndarray:
     """
     if spec == "all":
         return np.arange(len(labels))
-    percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", spec)
-    count = re.fullmatch(r"(\d+) per class", spec)
+    percent, count = parsed(spec)
     orders = class_order(labels, seed)
-    if percent and 0 < float(percent[1]) <= 100:
-        sizes = [max(1, round(len(order) * float(percent[1]) / 100)) for order in orders]
-    elif count and int(count[1]) > 0:
-        sizes = [int(count[1])] * len(orders)
-    else:
-        raise UserError(f"cannot read the labels {spec!r}: write 'all', '10%' or '25 per class'")
+    sizes = [count or max(1, round(len(order) * percent / 100)) for order in orders]
     short = min(len(order) for order in orders)
     if max(sizes) > max(len(order) for order in orders) or (count and sizes[0] > short):
         raise UserError(f"labels={spec!r}: the smallest class has only {short} examples")

@@ -15,6 +15,7 @@ from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Eval
 from jssl.evaluation.classifier import Classifier, classify
 from jssl.evaluation.correspondence import Correspondence
 from jssl.evaluation.extract import Features
+from jssl.evaluation.finetune import FineTune
 from jssl.evaluation.health import Health
 from jssl.evaluation.knn import KNN, knn
 from jssl.evaluation.layers import Layers, pool_map
@@ -34,6 +35,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         MLP,
         Layers,
         SGD,
+        FineTune,
         Classifier,
         PseudoLabel,
         ZeroShot,

@@ -17,6 +17,7 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source
+from jssl.evaluation.training import train_on
 from jssl.methods import Context, Method, OnlineProbe, Output
 from jssl.methods.base import some_images
 from jssl.metrics.classification import accuracy
@@ -121,20 +122,10 @@ def train_probe(
     Returns:
       A program whose `logits` are the classifier's, and its trained state.
     """
-    from jssl.data.pipeline import TrainBatches
-    from jssl.train.loop import device_iterator
-
     probe = probe_program(recipe, program, len(source), classes)
     frozen = jax.tree.map(jnp.copy, program.method.eval_encoder(state.params, state.method_state))
-    current = dataclasses.replace(probe.init(), method_state={"frozen": frozen})
-    crops = {"view": recipe.view} if program.main.host_crops else None
-    seed, steps = program.config.seed, probe.clock.total_steps
-    batches = TrainBatches(source, recipe.batch_size, seed, steps, source.labels(), crops)
-    step = probe.compile()
-    for batch in device_iterator(program, batches):
-        current, metrics = step(current, {"unlabeled": batch})
-        jax.block_until_ready(metrics["loss"])
-    return probe, current
+    begun = dataclasses.replace(probe.init(), method_state={"frozen": frozen})
+    return probe, train_on(probe, begun, source)
 
 
 def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int) -> Program:

@@ -236,6 +236,27 @@ def replace_network(
     return found
 
 
+def encoder_with_head(method: Method, params: Params, state: State, layers: int) -> tuple[Params, State]:
+    """The encoder that evaluators see, and its statistics, with so many layers of the method's projector on top.
+
+    Raises:
+      UserError: if there is no such projector.
+    """
+    encoder, stats = method.eval_encoder(params, state)
+    if not layers:
+        return encoder, stats
+    head, head_stats = params.get("projector", {}), state.get("stats", {}).get("projector", {})
+    names = [f"{kind}{layer}" for layer in range(layers) for kind in ("dense", "bn")]
+    if any(name not in head for name in names) or f"dense{layers}" not in head:
+        raise UserError(
+            f"head_layers asks for {layers} layers of a projector with batch norm below its last one: "
+            f"{type(method).__name__} has {', '.join(head) or 'no projector'}"
+        )
+    top = {name: head[name] for name in names}
+    means = {name: head_stats[name] for name in names if name in head_stats}
+    return {"base": encoder, "head": top}, {"base": stats, "head": means}
+
+
 def health(z: Array) -> Metrics:
     """Diagnostics of the embedding that every method logs at every step; the collapse alarm reads them.
 

@@ -8,6 +8,7 @@ The only room that imports flax.linen; `network` is the seam that the rest of th
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,7 @@ __all__ = [
     "vit_mini",
     "vit_s",
     "vit_ti",
+    "with_head",
     "wrn_28_2",
     "wrn_28_8",
 ]
@@ -155,7 +157,6 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
     sizes = tuple(own["head_layers"])
     if not all(type(size) is int and size > 0 for size in sizes):
         raise UserError(f"encoder.head_layers must be a tuple of positive integers, not {sizes!r}")
-    shared = {key: getattr(built, key) for key in ("batch_norm_groups", "bn_momentum") if hasattr(built, key)}
     if own["sobel"]:
         built = Sobel(built)
     if own["split_brain"]:
@@ -167,9 +168,27 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         built = Channels(built, channels)
     if own["per_frame"]:
         built = Frames(built)
+    return with_head(Network(built), sizes, dtype)
+
+
+def with_head(network: Network, sizes: Sequence[int], dtype: str = "float32") -> Network:
+    """An encoder and, on top of it, layers of a head, each dense, batch norm, ReLU; see `heads.Topped`.
+
+    Args:
+      network: whose parameters become the entry 'base' of the new one's, beside 'head'.
+      sizes: outputs of the layers; () for the network itself.
+      dtype: of the matmuls.
+    """
     if not sizes:
-        return Network(built)
-    return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
+        return network
+    head = Topped(
+        network.module,
+        tuple(sizes),
+        batch_norm_groups=network.batch_norm_groups,
+        bn_momentum=network.bn_momentum,
+        dtype=_dtype(dtype),
+    )
+    return dataclasses.replace(network, module=head)
 
 
 def mlp(

@@ -64,6 +64,12 @@ class Network:
         return found
 
     @property
+    def bn_momentum(self) -> float:
+        """How much running statistics keep in a step, see `layers.BatchNorm`."""
+        found: float = _setting(self.module, "bn_momentum", 0.9)
+        return found
+
+    @property
     def pool(self) -> str:
         """How a transformer makes features of its tokens: 'cls' or 'gap'; '' for other networks."""
         found: str = _setting(self.module, "pool", "")
@@ -71,7 +77,11 @@ class Network:
 
     def without_drop_path(self) -> Network:
         """A copy, with the same parameters, that drops no paths in training, as targets must not."""
-        return dataclasses.replace(self, module=_without_drop_path(self.module))
+        return self.with_drop_path(0.0)
+
+    def with_drop_path(self, rate: float) -> Network:
+        """A copy, with the same parameters, of another rate of stochastic depth; networks that know none stay."""
+        return dataclasses.replace(self, module=_with_drop_path(self.module, rate))
 
     def init(self, key: Array, *inputs: Array) -> tuple[Params, State]:
         """Draws the parameters for inputs like these.
@@ -226,11 +236,11 @@ def _setting(module: nn.Module, name: str, default: Any) -> Any:
     return _setting(next(iter(inner.values())), name, default) if inner else default
 
 
-def _without_drop_path(module: nn.Module) -> nn.Module:
-    """A module that drops no paths, nor does what it wraps."""
-    changes: dict[str, Any] = {name: _without_drop_path(each) for name, each in _inner(module).items()}
-    if getattr(module, "drop_path", 0.0):
-        changes["drop_path"] = 0.0
+def _with_drop_path(module: nn.Module, rate: float) -> nn.Module:
+    """A module of another rate of stochastic depth, and what it wraps likewise."""
+    changes: dict[str, Any] = {name: _with_drop_path(each, rate) for name, each in _inner(module).items()}
+    if getattr(module, "drop_path", rate) != rate:
+        changes["drop_path"] = rate
     return module.clone(**changes) if changes else module
 
 

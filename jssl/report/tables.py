@@ -54,12 +54,13 @@ def stages(values: Mapping[str, Any]) -> str:
 
 def _title(top1: str) -> str:
     """The column of an accuracy."""
-    return top1.removesuffix("/top1").replace("_per_class", "/class").replace("_", " ")
+    words = top1.removesuffix("/top1").replace("finetune/all", "finetune").replace("finetune/", "finetune ")
+    return words.replace("_per_class", "/class").replace("_percent", "%").replace("_", " ")
 
 
 def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
-    names = [name for name in values if name.endswith("/top1") and name.count("/") == 1]
+    names = [name for name in values if re.fullmatch(r"(finetune/)?\w+/top1", name)]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
     if not names and any(name.startswith("retrieval/") for name in values):
         return ""

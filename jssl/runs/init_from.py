@@ -9,7 +9,7 @@ import jax
 from etils import epath
 
 from jssl.errors import UserError, unknown
-from jssl.methods.networks import replace_network
+from jssl.methods.networks import encoder_with_head, replace_network
 from jssl.runs import workdir
 from jssl.runs.restore import make_program, restore
 from jssl.train.program import Program
@@ -81,29 +81,9 @@ def _open(folder: str) -> Program:
 
 def _given(other: Program, trained: TrainState, prog: Program) -> dict[str, tuple[Params, State]]:
     """Parameters and statistics of the parts that a run can give, or their shapes."""
-    given = {"encoder": with_head_layers(other, trained, len(prog.config.encoder.head_layers))}
+    layers = 0 if other.config.encoder.head_layers else len(prog.config.encoder.head_layers)
+    given = {"encoder": encoder_with_head(other.method, trained.params, trained.method_state, layers)}
     average = trained.method_state.get("average", trained.params)
     if "classifier" in average:
         given["classifier"] = (average["classifier"], {})
     return given
-
-
-def with_head_layers(prog: Program, state: TrainState, layers: int) -> tuple[Params, State]:
-    """The encoder that evaluators see, and its statistics; so many layers of its projector on top, if none are.
-
-    Raises:
-      UserError: if there is no such projector.
-    """
-    encoder, stats = prog.method.eval_encoder(state.params, state.method_state)
-    if not layers or prog.config.encoder.head_layers:
-        return encoder, stats
-    head, head_stats = state.params.get("projector", {}), state.method_state["stats"].get("projector", {})
-    names = [f"{kind}{layer}" for layer in range(layers) for kind in ("dense", "bn")]
-    if any(name not in head for name in names) or f"dense{layers}" not in head:
-        raise UserError(
-            f"encoder.head_layers asks for {layers} layers of a projector with batch norm below its last one: "
-            f"{prog.config.name} has {', '.join(head) or 'no projector'}"
-        )
-    top = {name: head[name] for name in names}
-    means = {name: head_stats[name] for name in names if name in head_stats}
-    return {"base": encoder, "head": top}, {"base": stats, "head": means}

@@ -239,6 +239,9 @@ def evaluation_flops(program: Program) -> float:
     )
     if evals.sgd.enabled:
         passes += evals.sgd.epochs * (1 + ("untrained" in evals.sgd.baselines))
+    if evals.finetune.enabled:  # forward and backward cost three passes forward
+        epochs = len(evals.finetune.labels) * evals.finetune.draws * evals.finetune.epochs
+        passes += 3 * epochs * (1 + ("untrained" in evals.finetune.baselines))
     if evals.layers.enabled:
         layers = len(evals.layers.names or program.layer_names)
         passes += layers * (1 + ("untrained" in evals.layers.baselines))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl import losses, rng, settings
+from jssl.data import augment
 from jssl.errors import UserError
 from jssl.methods.base import (
     Context,
@@ -75,6 +76,8 @@ class SemiSupervised(Method):
       terms: the terms of the loss, sections by name.
       supervised_weight: weight of the class loss.
       label_smoothing: part of a label that is spread evenly over the classes.
+      mixup, cutmix: parameters of the Beta distributions by which labelled images are mixed, see
+        `augment.mixing_weights`; 0 for none.
       class_on_copies: whether the class loss is on all views of labelled images that are in the batch, turned ones and
         copies too, or on the first view alone.
       forward: 'together' passes labelled and unlabelled images in one batch, which then have common batch statistics;
@@ -88,6 +91,8 @@ class SemiSupervised(Method):
     terms: Mapping[str, Term] = dataclasses.field(default_factory=dict)
     supervised_weight: float = settings.weight(1.0)
     label_smoothing: float = settings.part(0.0)
+    mixup: float = settings.weight(0.0)
+    cutmix: float = settings.weight(0.0)
     class_on_copies: bool = True
     forward: str = settings.choice("together", FORWARDS)
     average: float = settings.part(0.0)
@@ -131,6 +136,10 @@ class SemiSupervised(Method):
             raise UserError("S4L has neither labels nor terms: set data.labeled.batch_size or method.terms")
         if "labeled" in batch and not self.classes:
             raise UserError("S4L learns from labels: the data have none, or data.labels='none'")
+        if self.mixes and (self.terms or "weight" in batch["labeled"] or len(self.labeled_views(batch)) > 1):
+            raise UserError(
+                "method.mixup and method.cutmix are for one view of labelled images, without terms and pseudo-labels"
+            )
         for name, term in self.terms.items():
             if term.method.refresh_every:
                 raise UserError(
@@ -161,6 +170,8 @@ class SemiSupervised(Method):
         shared = self.shared(params)
         tiles = rng.derive(ctx.key, "tiles")
         images = {ref: get_view(batch, ref, tiles) for ref in self.forwarded_views(batch)}
+        if self.mixes:
+            images, batch = self.mixed(images, batch, rng.derive(ctx.key, "mixing"))
         predictions, stats = forward_views(
             self.encoder,
             self.classifier,
@@ -187,6 +198,22 @@ class SemiSupervised(Method):
             metrics = {**health(features), **metrics}
         state = {**state, "stats": {"encoder": stats}, "terms": states}
         return value, Output(state, jax.lax.stop_gradient(metrics), features, labels)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether labelled images are mixed."""
+        return bool(self.mixup or self.cutmix)
+
+    def mixed(
+        self, images: Mapping[ViewRef, Array], batch: Batch, key: Array
+    ) -> tuple[dict[ViewRef, Array], Batch]:
+        """Labelled images mixed with one another, and the batch with a `target` that says how."""
+        (view,) = images.values()
+        height, width = view.shape[1:3]
+        weights = augment.mixing_weights(key, height, width, self.mixup, self.cutmix)
+        target = augment.mix(jnp.mean(weights), jax.nn.one_hot(batch["labeled"]["label"], self.classes))
+        seen = {ref: augment.mix(weights, x) for ref, x in images.items()}
+        return seen, {**batch, "labeled": {**batch["labeled"], "target": target}}
 
     def class_loss(self, predictions: Mapping[ViewRef, Predictions], batch: Batch) -> tuple[Array, Metrics]:
         """Weighted cross entropy of the labelled views, and what is logged of it; 0 without a labelled stream.

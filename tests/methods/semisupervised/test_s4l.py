@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import parallel
+from jssl import parallel, rng
 from jssl.config import view
 from jssl.configs import s4l, semi
-from jssl.data import sources
+from jssl.data import augment, sources
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.train import program
@@ -296,3 +296,31 @@ def test_a_method_becomes_a_term_by_config_alone(name, mesh1):
     shapes = jax.eval_shape(prog.step, prog.abstract_state(), prog.abstract_batch())
     assert f"{name}/loss" in shapes[1]
     assert "encoder" not in shapes[0].params["terms"][name]
+
+
+def test_mixed_images_have_mixed_labels():
+    """Against a class loss of images and labels that are mixed by hand."""
+    method = made("none", mixup=0.8, label_smoothing=0.1)
+    one = batch()
+    one["labeled"] = {**one["labeled"], "views": {"weak": one["labeled"]["views"]["weak"][:1]}}
+    method.check(one)
+    params, state = begun(method)
+    value, _ = jax.jit(method.loss)(params, state, one, CONTEXT)
+    key = rng.derive(CONTEXT.key, "mixing")
+    part = float(augment.mixing_weights(key, 8, 8, 0.8).mean())
+    (x,), labels = one["labeled"]["views"]["weak"], one["labeled"]["label"]
+    assert 0 < part < 1
+    h, _ = ENCODER.apply(
+        params["encoder"], state["stats"]["encoder"], part * x + (1 - part) * x[::-1], train=True
+    )
+    logits = np.asarray(method.classifier.apply(params["classifier"], {}, h, train=True)[0], np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.eye(method.classes)[labels]
+    targets = 0.9 * (part * targets + (1 - part) * targets[::-1]) + 0.1 / method.classes
+    np.testing.assert_allclose(value, -(targets * log_p).sum(axis=1).mean(), rtol=1e-4)
+    for own, seen in (
+        (method, batch()),
+        (made("none", cutmix=1.0, terms={"rotation": semi.term("rotation")}), one),
+    ):
+        with pytest.raises(UserError, match=r"method.mixup and method.cutmix are for one view"):
+            own.check(seen)
