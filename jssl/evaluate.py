@@ -1,4 +1,7 @@
-"""python -m jssl.evaluate --workdir=RUN [--config.evals.knn.k=5 ...]: evaluates a run again, finished or not."""
+"""python -m jssl.evaluate --workdir=RUN [--config.evals.knn.k=5 ...]: evaluates a run again, finished or not.
+
+python -m jssl.evaluate --workdir=RUN --data=FOLDER_OR_TFDS [--evals=knn,linear,finetune]: the same model on other data.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,22 @@ def main(_: list[str]) -> None:
     from jssl import config as schema
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
-    from jssl.runs import supervised_baseline
+    from jssl.runs import supervised_baseline, transfer
 
-    check_own(flags.FLAGS.config)
-    schema.validate(flags.FLAGS.config)
-    program, data, state = open_run(flags.FLAGS.workdir, flags.FLAGS.config, flags.FLAGS.step)
+    given = flags.FLAGS
+    check_own(given.config)
+    if given.evals or given.data:
+        transfer.only(given.config, given.evals or transfer.DEFAULT)
+    if given.prompts:
+        given.config.evals.zero_shot.templates = tuple(given.prompts.split("|"))
+    schema.validate(given.config)
+    if given.data:
+        where = (given.data, given.data_dir, given.train, given.test)
+        program, data, state = transfer.open_transfer(given.workdir, given.config, *where, step=given.step)
+    else:
+        program, data, state = open_run(given.workdir, given.config, given.step)
     suite = Suite(program, data)
-    baseline = supervised_baseline.read(program.config.evals.supervised_baseline)
+    baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
     results = {
         "step": int(state.step),
         **suite.final(state).values,
@@ -45,8 +57,7 @@ def define_flags(argv: list[str]) -> None:
     from jssl import config as schema
     from jssl.runs import workdir
 
-    flags.DEFINE_string("workdir", None, "Folder of the run.")
-    flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
+    define_own_flags()
     given = re.search(r"(?:^|\0)--?workdir[=\0]([^\0]+)", "\0".join(argv))
     if given is None:
         raise UserError("--workdir=FOLDER is missing")
@@ -54,6 +65,22 @@ def define_flags(argv: list[str]) -> None:
     config.evals = with_defaults(config.evals)
     check_overrides(argv, schema.flatten(config.to_dict()))
     config_flags.DEFINE_config_dict("config", config)
+
+
+def define_own_flags() -> None:
+    """Those beside the config."""
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
+    flags.DEFINE_list(
+        "evals", None, "The evaluators to run, such as knn,linear,finetune; default the run's own."
+    )
+    flags.DEFINE_string("data", None, "Other data: a folder of images, an .npz, or a TFDS name.")
+    flags.DEFINE_string("train", "train", "Their split to learn from; TFDS slicing works.")
+    flags.DEFINE_string(
+        "test", "", "Their split to be scored; default test or validation, or a fifth of train."
+    )
+    flags.DEFINE_string("data_dir", "", "Of TFDS; default TFDS_DATA_DIR.")
+    flags.DEFINE_string("prompts", None, "Sentences for zero-shot, with {} for the name, and | between them.")
 
 
 def with_defaults(evals: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -81,8 +108,7 @@ if __name__ == "__main__":
         if not {"--help", "--helpfull", "--helpshort"} & set(sys.argv):
             define_flags(sys.argv)
         else:
-            flags.DEFINE_string("workdir", None, "Folder of the run.")
-            flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
+            define_own_flags()
             flags.DEFINE_string("config.evals.NAME.KEY", None, "A key of an evaluator: docs/evaluation.md.")
     except UserError as error:
         cli.fail(str(error))

@@ -174,7 +174,7 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     }
     if not views:
         raise UserError(f"data.{name}.views is empty: name at least one view")
-    host_crops = _crops_on_host(name, section, info)
+    host_crops = crops_on_host(name, section, info)
     mean = normalization.resolve(config.data.mean, info.mean, 0.0)
     std = normalization.resolve(config.data.std, info.std, 1.0)
     color_space = config.data.color_space
@@ -194,7 +194,7 @@ def sound_view(section: Any) -> SoundView:
     return settings.make(SoundView, fields, "data.audio")
 
 
-def _crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
+def crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
     """Its `crop`, where 'auto' means: on the host if images are large or of mixed size."""
     where = section.crop
     if info.image_shape is None and where == "device":

@@ -11,7 +11,7 @@ from jssl.data.sources.digits import digits
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import open_image, to_array, upright
 from jssl.data.sources.moving_digits import moving_digits
-from jssl.data.sources.opener import has_split, load, sliced
+from jssl.data.sources.opener import has_split, load, sliced, split_for_tests
 from jssl.data.sources.paired import Captioned, Sounding
 from jssl.data.sources.paired_digits import digit_pairs, digit_tones
 
@@ -34,6 +34,7 @@ __all__ = [
     "moving_digits",
     "open_image",
     "sliced",
+    "split_for_tests",
     "to_array",
     "upright",
 ]

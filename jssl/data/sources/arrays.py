@@ -148,9 +148,13 @@ class ArraySource(Source):
         return both if len(whole) < 2 else ArraySource(both.name, np.concatenate(whole))
 
     def converted(self, channels: int, dtype: np.dtype | str) -> Source:
-        if (channels, np.dtype(dtype)) != (self.channels, self.dtype):
+        if (channels, np.dtype(dtype)) == (self.channels, self.dtype):
+            return self
+        whole = self.is_in_memory and self.dtype.kind == "u" and np.dtype(dtype) == self.dtype
+        if not whole or {channels, self.channels} != {1, 3}:
             raise self._unlike(channels, np.dtype(dtype))
-        return self
+        images = grey(self.images) if channels == 1 else np.repeat(self.images, 3, axis=-1)
+        return ArraySource(self.name, images, self.labels(), self.class_names, self.bad)
 
     def labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels[self._rows]
@@ -211,6 +215,12 @@ def with_channels(name: str, images: np.ndarray) -> np.ndarray:
             f"{name}: {images.dtype}{list(images.shape)} looks like one image: give many, [N, H, W, C] or [N, H, W, 1]"
         )
     return images[..., None] if images.ndim == 3 else images
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Colour images as grey ones, [..., 3] to [..., 1], by the weights of ITU-R BT.601, as Pillow has them."""
+    weights = np.array([19595, 38470, 7471], np.uint64)
+    return ((images.astype(np.uint64) @ weights + (1 << 15)) >> 16).astype(images.dtype)[..., None]
 
 
 def check_images(name: str, images: np.ndarray) -> None:

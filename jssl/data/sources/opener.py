@@ -41,6 +41,8 @@ EMBEDDED = {
     "digit_tones": digit_tones,
 }
 
+TESTS = ("test", "validation", "val")
+
 
 def load(name: str, split: str, data_dir: str | None = None, captions: bool = True) -> Source:
     """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
@@ -108,6 +110,23 @@ def has_split(name: str, split: str) -> bool:
         arrays.arrays(path).keys() if path.suffix.lower() in arrays.SUFFIXES else folders.splits(path).keys()
     )
     return split.partition("[")[0] in known
+
+
+def split_for_tests(name: str, data_dir: str | None = None) -> str:
+    """The split that is there to be tested on: 'test', 'validation' or 'val', the first of them; '' if none is.
+
+    Raises:
+      UserError: for a TFDS set that is not there.
+    """
+    path = located(name)
+    if name in EMBEDDED or re.fullmatch(MOVING_DIGITS, name):
+        return TESTS[0]
+    if path.suffix.lower() in arrays.SUFFIXES or path.is_dir():
+        return next((split for split in TESTS if has_split(name, split)), "")
+    from jssl.data.sources.tfds import prepared_builder
+
+    known = prepared_builder(name, data_dir or os.environ.get("TFDS_DATA_DIR")).info.splits
+    return next((split for split in TESTS if split in known), "")
 
 
 def sliced_folder(path: Path, spec: str, captions: bool = True) -> Source:

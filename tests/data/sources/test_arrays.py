@@ -3,6 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jssl.data import sources
 from jssl.data.datasets import with_classes_of
@@ -239,3 +240,16 @@ def test_parts_share_their_array():
     copy = pickle.loads(pickle.dumps(part))
     assert copy._array.shape == (3, 3, 3, 1)  # only what it is travels to worker processes
     assert (copy.bad, copy.class_names) == (part.bad, part.class_names)
+
+
+def test_grey_and_colour_become_one_another_as_files_do():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
+    source = ArraySource("colours", pixels, np.arange(5))
+    found = source.converted(1, "uint8")
+    expected = [np.asarray(Image.fromarray(image).convert("L")) for image in pixels]
+    np.testing.assert_array_equal(found.images[..., 0], expected)
+    np.testing.assert_array_equal(found.labels(), np.arange(5))
+    back = found.converted(3, "uint8")
+    np.testing.assert_array_equal(back.images, np.repeat(found.images, 3, axis=-1))
+    with pytest.raises(UserError, match="has images of 3 channels, uint8: give images of 4, uint8"):
+        source.converted(4, "uint8")

@@ -13,9 +13,11 @@ import jssl
 from jssl import losses, models
 from jssl.configs import clip, siglip
 from jssl.errors import UserError
+from jssl.evaluation.suite import Suite
 from jssl.methods import Context
 from jssl.methods.multimodal.clip import CLIP, SigLIP
 from jssl.models.vit import ViT
+from jssl.runs import transfer, workdir
 from jssl.runs.restore import open_run
 from tests.conftest import tiny
 
@@ -224,3 +226,13 @@ def test_braces_in_templates_are_text():
         lambda texts: np.ones((len(seen.extend(texts) or texts), 2)), ["cat"], ["{} {x} { {0}"]
     )
     assert seen == ["cat {x} { {0}"]
+
+
+def test_class_names_of_other_data_are_found_without_a_label(finished):
+    config = workdir.read_config(finished[1])
+    transfer.only(config, ("zero_shot",))
+    config.evals.zero_shot.templates = ("a {}", "the digit {}")
+    program, data, state = transfer.open_transfer(finished[1], config, "digits")
+    found = Suite(program, data).final(state).values
+    assert 0 <= found["zero_shot/top1"] <= 1
+    assert found["zero_shot/chance"] == pytest.approx(0.1)
