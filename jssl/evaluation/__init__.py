@@ -14,13 +14,16 @@ from typing import Any
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.classifier import Classifier, classify
 from jssl.evaluation.correspondence import Correspondence
+from jssl.evaluation.duplicates import Duplicates
 from jssl.evaluation.extract import Features
 from jssl.evaluation.finetune import FineTune
 from jssl.evaluation.health import Health
+from jssl.evaluation.image_retrieval import ImageRetrieval
 from jssl.evaluation.knn import KNN, knn
 from jssl.evaluation.layers import Layers, pool_map
 from jssl.evaluation.linear import Linear, linear
 from jssl.evaluation.mlp import MLP, mlp
+from jssl.evaluation.ood import OOD
 from jssl.evaluation.pseudo_labels import PseudoLabel, pseudo_label_quality
 from jssl.evaluation.retrieval import Retrieval
 from jssl.evaluation.sgd import SGD
@@ -41,6 +44,9 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         ZeroShot,
         Retrieval,
         Correspondence,
+        ImageRetrieval,
+        OOD,
+        Duplicates,
     )
 }  # in the order in which they run
 

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from jssl.train.state import TrainState
 
 VIEW = ViewSpec(32, crop_area_min=0.08, flip_prob=0.5)
-SEMI = {"optimizer": "sgd", "weight_decay": 0.0, "epochs": 20.0, "batch_size": 256, "least_steps": 0}
+SEMI = {
+    "optimizer": "sgd",
+    "lr_scaling": "linear",
+    "weight_decay": 0.0,
+    "epochs": 20.0,
+    "batch_size": 256,
+    "least_steps": 0,
+}
 # What papers fine-tune with: for any number of labels, and for 1 % or 10 % of ImageNet's.
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "none": ({}, {}),
@@ -59,6 +66,7 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
     "mae": (
         {
             "lr": 5e-4,
+            "lr_scaling": "linear",
             "least_steps": 0,
             "weight_decay": 0.05,
             "layer_decay": 0.65,
@@ -92,8 +100,8 @@ class FineTune(Evaluator):
       least_steps: of the training, however few the images are.
       batch_size: over all devices.
       optimizer: the update rule.
-      lr: learning rate of the encoder for a batch of 256 images.
-      lr_scaling: how the rates grow with batch_size / 256.
+      lr: learning rate of the encoder.
+      lr_scaling: how the rates grow with batch_size / 256; with 'none' they do not.
       head_lr: that of the classifier; 0 for the same.
       layer_decay: of the rate from each layer of the encoder to the one below.
       weight_decay: decay of kernels.
@@ -130,7 +138,7 @@ class FineTune(Evaluator):
     batch_size: int = settings.size(128)
     optimizer: str = settings.choice("adamw", ("sgd", "lars", "adamw"))
     lr: float = settings.positive(1e-3)
-    lr_scaling: str = settings.choice("linear", ("linear", "sqrt", "none"))
+    lr_scaling: str = settings.choice("none", ("none", "linear", "sqrt"))
     head_lr: float = settings.weight(0.0)
     layer_decay: float = settings.part_above(1.0)
     weight_decay: float = settings.weight(0.01)

@@ -20,12 +20,13 @@ from jssl.metrics.embedding import (
     uniformity,
 )
 from jssl.metrics.ood import auroc
-from jssl.metrics.retrieval import recall_at
+from jssl.metrics.retrieval import by_class, ranked, recall_at
 
 __all__ = [
     "accuracy",
     "alignment",
     "auroc",
+    "by_class",
     "color_auc",
     "entropy",
     "kl_from_uniform",
@@ -36,6 +37,7 @@ __all__ = [
     "nmi",
     "participation_ratio",
     "rank_me",
+    "ranked",
     "recall_at",
     "relative_std",
     "uniformity",

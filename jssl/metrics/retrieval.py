@@ -9,6 +9,7 @@ import numpy as np
 from jssl.types import NdArray
 
 BLOCK = 1024  # queries at a time
+SORTED = 128  # queries whose items are sorted at a time
 
 
 def recall_at(
@@ -63,3 +64,80 @@ def shared(first: NdArray, second: NdArray) -> NdArray:
 def unit_rows(x: NdArray) -> NdArray:
     """Vectors float[..., D] divided by their norms."""
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def ranked(similarity: NdArray, relevance: NdArray, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+    """Recall and average precision of the items of every query, the most similar first.
+
+    Average precision is the mean, over a query's right items, of the part of right ones among all down to it.
+
+    Args:
+      similarity: float[N, M], of N queries to M items.
+      relevance: int[N, M], 1 for a right item, 0 for a wrong one, -1 for one that does not count, as the query itself:
+        it is taken out before ranks are given.
+      ks: numbers of items.
+
+    Returns:
+      'r1', ..., the part of the queries with a right item among the first k, and 'map', the mean average precision, in
+      [0, 1]. Queries without a right item are left out, nan if all are; of equal similarities the right item comes
+      last.
+
+    References:
+      Radenovic et al., Revisiting Oxford and Paris, 2018, section 3 (junk images). https://arxiv.org/abs/1803.11285
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import metrics
+      >>> metrics.ranked(np.array([[0.9, 0.8, 0.7, 0.6]]), np.array([[-1, 0, 1, 1]]), ks=(1, 2))
+      {'r1': 0.0, 'r2': 1.0, 'map': 0.5833333333333333}
+    """
+    first = np.argsort(relevance, axis=1, kind="stable")  # the right ones last, and the next sort keeps that
+    by_rank = np.argsort(-np.take_along_axis(similarity, first, axis=1), axis=1, kind="stable")
+    found = np.take_along_axis(np.take_along_axis(relevance, first, axis=1), by_rank, axis=1)
+    right, ranks = found == 1, np.cumsum(found >= 0, axis=1)
+    count = right.sum(axis=1)
+    asked = count > 0
+    if not asked.any():
+        return {**{f"r{k}": float("nan") for k in ks}, "map": float("nan")}
+    precision = np.where(right, np.cumsum(right, axis=1) / np.maximum(ranks, 1), 0).sum(axis=1)
+    recall = {f"r{k}": float((right & (ranks <= k)).any(axis=1)[asked].mean()) for k in ks}
+    return {**recall, "map": float((precision[asked] / count[asked]).mean())}
+
+
+def by_class(
+    x: NdArray, labels: NdArray, ks: Sequence[int] = (1, 5, 10), queries: int = 0
+) -> dict[str, float]:
+    """`ranked` of every image among all others, those of its class being right.
+
+    Args:
+      x: features, float[N, D]; need not be normalised.
+      labels: int[N].
+      ks: numbers of neighbours.
+      queries: at most so many images, drawn at random, are queries; 0 for all.
+
+    Returns:
+      As `ranked`, and 'chance_r1', what an order drawn at random finds first.
+
+    Example:
+      >>> import numpy as np
+      >>> from jssl import metrics
+      >>> x, labels = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]), np.array([0, 0, 1, 1])
+      >>> metrics.by_class(x, labels, ks=(1,))["r1"]
+      1.0
+    """
+    x, order = unit_rows(x), np.random.default_rng(0).permutation(len(x))
+    order = np.sort(order[:queries]) if queries else np.arange(len(x))
+    parts, sizes, chance = [], [], []
+    for start in range(0, len(order), SORTED):
+        rows = order[start : start + SORTED]
+        relevance = (labels[rows][:, None] == labels).astype(np.int8)
+        relevance[np.arange(len(rows)), rows] = -1
+        asked = (relevance == 1).any(axis=1)
+        if asked.any():
+            parts.append(ranked(x[rows[asked]] @ x.T, relevance[asked], ks))
+            sizes.append(asked.sum())
+            chance.append(float(np.mean((relevance[asked] == 1).sum(axis=1) / (len(x) - 1))))
+    if not parts:
+        return {**{f"r{k}": float("nan") for k in ks}, "map": float("nan"), "chance_r1": float("nan")}
+    values = {name: float(np.average([part[name] for part in parts], weights=sizes)) for name in parts[0]}
+    return {**values, "chance_r1": float(np.average(chance, weights=sizes))}
