@@ -61,4 +61,16 @@ def folder() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet, folder)
+def speech() -> ml_collections.ConfigDict:
+    config = recipes.speech(defaults("simclr"))
+    config.method.update({"proj_hidden_dim": 256, "temperature": 0.2})
+    return config
+
+
+def tones() -> ml_collections.ConfigDict:
+    config = recipes.tones(defaults("simclr"))
+    config.method.update({"proj_hidden_dim": 256, "temperature": 0.2})
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder, speech, tones)

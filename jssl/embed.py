@@ -27,8 +27,11 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
-    source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir, captions=False)
-    features = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step).embed(source)
+    model = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step)
+    source = sources.load(
+        flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir, captions=False, sound=model.sound_format
+    )
+    features = model.embed(source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
     write(
         out,

@@ -149,6 +149,14 @@ def pixels(images: Array, side: int) -> Array:
     return shrunk.reshape(len(shrunk), -1)
 
 
-def jit_pixels(mesh: Mesh, side: int) -> Callable[[Array], Array]:
-    """`pixels`, whole on every device; of one side, whatever the images of a source have."""
-    return jax.jit(lambda images: pixels(images, side), out_shardings=parallel.replicated(mesh))
+def jit_pixels(
+    mesh: Mesh, side: int, seen: Callable[[Array], Array] = lambda images: images
+) -> Callable[[Array], Array]:
+    """`pixels`, whole on every device; of one side, whatever the images of a source have.
+
+    Args:
+      mesh: the devices.
+      side: of the images that evaluators see.
+      seen: of images as they are read, see `Stream.seen`.
+    """
+    return jax.jit(lambda images: pixels(seen(images), side), out_shardings=parallel.replicated(mesh))

@@ -185,7 +185,7 @@ class Suite:
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:
-        return jit_pixels(self.program.mesh, self.program.size)
+        return jit_pixels(self.program.mesh, self.program.size, self.program.main.seen)
 
     def _data(self, split: str) -> EvalData:
         data = self.data
