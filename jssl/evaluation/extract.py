@@ -125,6 +125,12 @@ def outputs_of_sounds(program: Program, state: TrainState, waves: np.ndarray, ou
     return in_batches(apply, waves, program)
 
 
+def labels_of(source: Source) -> np.ndarray:
+    """The labels of a source, int32[N], -1 where it has none."""
+    labels = source.labels()
+    return np.full(len(source), -1, np.int32) if labels is None else labels
+
+
 def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, program: Program) -> np.ndarray:
     """A function of batches, which the devices share, of an array that all processes have: float32[N, D]."""
     size, sharding = program.config.evals.batch_size, parallel.batch_sharding(program.mesh)

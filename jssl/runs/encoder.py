@@ -132,6 +132,11 @@ class Encoder:
         return outputs_of_sounds(self._program, self._state, waves, output)
 
     @property
+    def sound_rate(self) -> int:
+        """Samples a second of the sounds that it takes, `data.audio.rate`."""
+        return int(self._program.config.data.audio.rate)
+
+    @property
     def sound_format(self) -> SoundFormat | None:
         """The sounds that it takes in the place of images; None if it takes images."""
         return sound_format(self._program.config.data.audio)

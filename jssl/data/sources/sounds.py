@@ -120,20 +120,23 @@ def read(path: Path, sound: SoundFormat) -> tuple[np.ndarray, int]:
       int16[samples], samples a second.
 
     Raises:
-      ValueError: if it is empty, or not of numbers.
-      RuntimeError: whatever the decoder says.
+      ValueError: if it cannot be decoded, is empty, or not of numbers.
     """
     import soundfile
 
-    with soundfile.SoundFile(io.BytesIO(path.read_bytes()) if storage.is_remote(path) else path) as file:
-        wanted = min(file.frames, math.ceil(sound.length * file.samplerate / sound.rate))
-        file.seek((file.frames - wanted) // 2)
-        samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-        if not len(samples):
-            raise ValueError("it holds no sound")
-        if not np.isfinite(samples).all():
-            raise ValueError("samples are not finite")
-        return np.round(32767 * np.clip(samples, -1, 1)).astype(np.int16), file.samplerate
+    try:
+        with soundfile.SoundFile(io.BytesIO(path.read_bytes()) if storage.is_remote(path) else path) as file:
+            rate = file.samplerate
+            wanted = min(file.frames, math.ceil(sound.length * rate / sound.rate))
+            file.seek((file.frames - wanted) // 2)
+            samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(error.error_string) from error
+    if not len(samples):
+        raise ValueError("it holds no sound")
+    if not np.isfinite(samples).all():
+        raise ValueError("samples are not finite")
+    return np.round(32767 * np.clip(samples, -1, 1)).astype(np.int16), rate
 
 
 def resampled(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
