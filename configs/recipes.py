@@ -198,11 +198,13 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def sounds(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Sounds of a second at 8 kHz as images of 32 log-mel bands, of which every view hears a piece, masked and louder."""
+    """Sounds of a second at 8 kHz as images of 32 log-mel bands; every view hears a piece of one, masked and louder."""
     config.total_epochs = 30.0
     config.encoder.name = "convnet"
     config.data.audio.update({"as_images": True, "rate": 8000, "length": 8000, "crop": 6400})
-    config.data.audio.update({"window": 256, "hop": 200, "fft": 256, "bands": 32, "low": 60.0, "high": 4000.0})
+    config.data.audio.update(
+        {"window": 256, "hop": 200, "fft": 256, "bands": 32, "low": 60.0, "high": 4000.0}
+    )
     config.data.audio.update({"mean": -4.6, "std": 7.0, "gain_db": 6.0, "noise": 0.002})
     config.data.audio.update({"mask_bands": 6, "mask_frames": 6})
     config.data.mean, config.data.std = (0.4,), (0.25,)

@@ -113,7 +113,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, tones, a folder, an .npz, an .npy, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, tones, a folder,
+        tar shards, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -570,14 +571,18 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
 def _check_sounds(data: Any) -> None:
     """What sounds in the place of images exclude."""
     if data.audio.enabled:
-        raise UserError("data.audio: sounds are beside images (enabled) or in their place (as_images), not both")
+        raise UserError(
+            "data.audio: sounds are beside images (enabled) or in their place (as_images), not both"
+        )
     for name in ("mean", "std"):
         if normalization.is_estimate(data[name]):
             raise UserError(
                 f"data.{name}='estimate' looks at images: of sounds give numbers, such as mean (0.5,) and std (0.25,)"
             )
     if data.value_range != ():
-        raise UserError("data.value_range is of images: of sounds data.audio.mean and std say what is black and white")
+        raise UserError(
+            "data.value_range is of images: of sounds data.audio.mean and std say what is black and white"
+        )
     if data.unlabeled.corruption or data.unlabeled.resolution:
         raise UserError("data.unlabeled.corruption and resolution change images, not sounds: set '' and 0")
 

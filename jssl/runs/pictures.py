@@ -177,9 +177,7 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
 
     prog = evaluator.program
     seen = augment.to_float(
-        augment.center_resize(
-            prog.main.seen(images), prog.size, fraction=prog.config.evals.crop_fraction
-        )
+        augment.center_resize(prog.main.seen(images), prog.size, fraction=prog.config.evals.crop_fraction)
     )
     columns = {
         "input": displayed(prog, found["masked"]),

@@ -203,7 +203,8 @@ class SoundView(FrontEnd):
         else:
             waves = waves[:, (samples - size) // 2 :][:, :size]
         picture = jnp.clip(self.pictures(waves, key)[0], 0, 1)
-        return image_ops.resized_crop(picture, 0, 0, *picture.shape[:2], self.side, "bilinear")
+        bands, frames = picture.shape[:2]
+        return image_ops.resized_crop(picture, 0, 0, bands, frames, self.side, "bilinear")
 
 
 def to_float(waves: Array) -> Array:
@@ -253,7 +254,7 @@ def _frames(x: Array, front: FrontEnd) -> Array:
     parts = -(-front.fft // front.hop)
     samples = (count + parts - 1) * front.hop
     x = jnp.pad(x, ((0, 0), (0, max(0, samples - x.shape[1]))))[:, :samples]
-    blocks = x.reshape(len(x), -1, front.hop)
+    blocks = x.reshape(len(x), count + parts - 1, front.hop)
     return jnp.concatenate([blocks[:, i : i + count] for i in range(parts)], axis=-1)[..., : front.fft]
 
 

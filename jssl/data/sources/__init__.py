@@ -1,8 +1,8 @@
 """Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
-base says what a source is and what can be made of one; arrays, folders, sounds, digits, moving_digits, paired_digits
-and tfds are kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
-jssl.data.splits.
+base says what a source is and what can be made of one; arrays, folders, sounds, shards, digits, moving_digits,
+paired_digits and tfds are kinds of it, images opens one image, opener finds the kind by name. It may import
+jssl.storage, jssl.errors and jssl.data.splits.
 """
 
 from jssl.data.sources.arrays import ArraySource, NpySource, in_memory

@@ -83,9 +83,7 @@ class FolderSource(Source):
                 f"{' '.join(sorted(kind.endings()))}"
             )
         if found.others:
-            logging.warning(
-                "%s: %d %s%s", self.name, len(self.paths), kind.name, found.others_in_words()
-            )
+            logging.warning("%s: %d %s%s", self.name, len(self.paths), kind.name, found.others_in_words())
         classes = self._classes()
         shape, dtype = self._shape_and_dtype()
         self.fields = fields_of(shape, dtype, None if classes is None else list(map(shown, classes)))
@@ -97,9 +95,7 @@ class FolderSource(Source):
     def _shape_and_dtype(self) -> tuple[tuple[int | None, ...], str]:
         """What the files have in common."""
         some = [self.paths[i] for i in spread_evenly(len(self.paths))]
-        channels, dtype = channels_and_dtype(
-            shown(self.root), some, [shown(path) for path in some]
-        )
+        channels, dtype = channels_and_dtype(shown(self.root), some, [shown(path) for path in some])
         return (None, None, channels), dtype
 
     def _parent(self, path: Path) -> str:
@@ -333,9 +329,7 @@ def spread_evenly(length: int) -> list[int]:
     return np.linspace(0, length - 1, min(DESCRIBED, length)).astype(int).tolist()
 
 
-def channels_and_dtype(
-    where: str, handles: Sequence[Path | bytes], names: Sequence[str]
-) -> tuple[int, str]:
+def channels_and_dtype(where: str, handles: Sequence[Path | bytes], names: Sequence[str]) -> tuple[int, str]:
     """Channels and dtype of the images of a source, from the headers of some.
 
     Args:
@@ -355,7 +349,9 @@ def channels_and_dtype(
         except DECODER_ERRORS as error:  # broken files are counted when they are trained on
             reason = f"{name}: {why(error)}"
     if not found:
-        raise UserError(f"none of {len(names)} images below {where} that were looked at is readable: {reason}")
+        raise UserError(
+            f"none of {len(names)} images below {where} that were looked at is readable: {reason}"
+        )
     channels = {count for count, _ in found}
     dtypes = {dtype.name for _, dtype in found}
     if "float32" in dtypes and len(dtypes) > 1:

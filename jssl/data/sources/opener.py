@@ -12,8 +12,7 @@
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
   anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
 
-Where sounds are asked for in the place of images, folders are looked through for sound files, TFDS sets for a feature of
-sound.
+Where sounds shall take the place of images, folders are looked through for sound files, TFDS sets for a feature of sound.
 
 Folders and arrays may lie in an object store: gs://bucket/folder.
 """
@@ -74,7 +73,9 @@ def load(
     if name == TONES and sound is not None:
         return sliced(tones(sound), split)
     if name == TONES or (sound is not None and name in EMBEDDED):
-        which = "sounds: set data.audio.as_images=True" if sound is None else "images and no sounds, as tones are"
+        which = (
+            "sounds: set data.audio.as_images=True" if sound is None else "images and no sounds, as tones are"
+        )
         raise UserError(f"{name} are {which}")
     if name in EMBEDDED:
         return sliced(EMBEDDED[name](), split)
@@ -144,9 +145,7 @@ def _splits_of(path: Path, sound: SoundFormat | None) -> Mapping[str, Callable[[
     return folders.splits(path, functools.partial(SoundFolder, sound=sound), SoundFolder.kind)
 
 
-def sliced_folder(
-    path: Path, spec: str, captions: bool = True, sound: SoundFormat | None = None
-) -> Source:
+def sliced_folder(path: Path, spec: str, captions: bool = True, sound: SoundFormat | None = None) -> Source:
     """A split of a folder, or a slice of it: in a seeded order, since by name a slice would be of few classes."""
     known, base = _splits_of(path, sound), spec.partition("[")[0]
     if base not in known:

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,9 @@ class ShardSource(Source):
             samples += found
             incomplete += without
         if not samples:
-            raise UserError(f"no images in {self.name}: expected members ending in {' '.join(sorted(suffixes()))}")
+            raise UserError(
+                f"no images in {self.name}: expected members ending in {' '.join(sorted(suffixes()))}"
+            )
         self._warn("have no image", incomplete)
         samples = self._complete(samples, "a label", lambda sample: sample.label is not None)
         if captions:
@@ -91,9 +93,7 @@ class ShardSource(Source):
                 *(self.name, len(names), words, ", ".join(names[:NAMED]), more),
             )
 
-    def _complete(
-        self, samples: list[Sample], what: str, has: Callable[[Sample], bool]
-    ) -> list[Sample]:
+    def _complete(self, samples: list[Sample], what: str, has: Callable[[Sample], bool]) -> list[Sample]:
         """Those that have something, where most do; all of them where few do, which then count for none."""
         kept = [sample for sample in samples if has(sample)]
         missing = [sample.member.name for sample in samples if not has(sample)]
@@ -104,7 +104,10 @@ class ShardSource(Source):
             logging.warning(
                 "%s: only %d of %d samples have %s, so none is read", self.name, len(kept), len(samples), what
             )
-        return [sample._replace(captions=()) if "caption" in what else sample._replace(label=None) for sample in samples]
+        return [
+            sample._replace(captions=()) if "caption" in what else sample._replace(label=None)
+            for sample in samples
+        ]
 
     def _shape_and_dtype(self) -> tuple[tuple[int | None, ...], str]:
         some = spread_evenly(len(self))
@@ -170,7 +173,9 @@ def indexed(path: Path, number: int) -> tuple[list[Sample], list[str]]:
     if cut:
         raise UserError(f"{shown(path)} ends in the middle of {shown(cut[0])}: copy it again")
     samples = [_sample(part, path) for part in groups.values() if "image" in part]
-    return samples, [f"{shown(path.name)}/{shown(name)}" for name, part in groups.items() if "image" not in part]
+    return samples, [
+        f"{shown(path.name)}/{shown(name)}" for name, part in groups.items() if "image" not in part
+    ]
 
 
 def _end(member: Member) -> int:
@@ -189,7 +194,9 @@ def _sample(part: Mapping[str, Any], path: Path) -> Sample:
             raise UserError(f"{shown(path)}: the .json of {shown(member.name)} must be an object")
     texts = part.get(".txt") or next((about[key] for key in CAPTION_KEYS if about.get(key)), ())
     label = part.get(".cls") or next((about[key] for key in LABEL_KEYS if about.get(key) is not None), None)
-    captions = [text.strip() for text in ([texts] if isinstance(texts, str) else texts) if isinstance(text, str)]
+    captions = [
+        text.strip() for text in ([texts] if isinstance(texts, str) else texts) if isinstance(text, str)
+    ]
     return Sample(member, None if label is None else str(label), tuple(filter(None, captions)))
 
 
@@ -213,7 +220,9 @@ def expanded(name: str) -> list[str]:
         raise UserError(f"{name}: {found.group()} must count upwards, at most to {MOST_SHARDS:,} shards")
     numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
     return list(
-        itertools.chain.from_iterable(expanded(name[: found.start()] + n + name[found.end() :]) for n in numbers)
+        itertools.chain.from_iterable(
+            expanded(name[: found.start()] + n + name[found.end() :]) for n in numbers
+        )
     )
 
 
@@ -238,7 +247,9 @@ def splits(name: str) -> dict[str, list[Path]]:
         paths = [storage.located(each) for each in expanded(name)]
         missing = [path for path in paths if not path.is_file()]
         if missing:
-            raise UserError(f"{len(missing)} of {len(paths)} shards are not there, {shown(missing[0])} for one")
+            raise UserError(
+                f"{len(missing)} of {len(paths)} shards are not there, {shown(missing[0])} for one"
+            )
         return {"train": paths}
     root = storage.located(name)
     found: dict[str, list[Path]] = collections.defaultdict(list)

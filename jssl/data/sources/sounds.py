@@ -99,7 +99,9 @@ class SoundFolder(FolderSource):
 
     def __init__(self, root: Path, sound: SoundFormat):
         if importlib.util.find_spec("soundfile") is None:
-            raise UserError("reading sound files needs: pip install 'jssl[audio]'")
+            raise UserError(
+                "sound files need the package soundfile: python -m pip install soundfile (or 'jssl[audio]')"
+            )
         self.sound = sound
         super().__init__(root)
 

@@ -141,9 +141,13 @@ def test_a_sound_becomes_a_square_image_of_the_piece_that_is_heard():
     assert level[6:10].min() > 4 * level[[0, 1, -2, -1]].max()
     centres = [
         float((np.arange(16) * found).sum() / found.sum())
-        for found in np.asarray(jax.vmap(lambda key: image(wave[None, :, None], key))(keys))[..., 0].max(axis=1)
+        for found in np.asarray(jax.vmap(lambda key: image(wave[None, :, None], key))(keys))[..., 0].max(
+            axis=1
+        )
     ]
     assert np.ptp(centres) > 3  # pieces from here and there
-    two = augment.views(keys[0], np.stack([wave[None, :, None]] * 2), {"a": augment.ViewSpec(size=16, copies=2)}, sound=view)
+    two = augment.views(
+        keys[0], np.stack([wave[None, :, None]] * 2), {"a": augment.ViewSpec(size=16, copies=2)}, sound=view
+    )
     assert two["a"][0].shape == (2, 16, 16, 1)
     assert abs(two["a"][0] - two["a"][1]).max() > 0.1  # every view hears another one

@@ -47,13 +47,21 @@ def test_files_of_any_rate_become_sounds_of_one(folder):
     assert (source.image_shape, source.dtype, source.class_names) == ((1, 800, 1), np.uint16, ("high", "low"))
     assert source.labels().tolist() == [0, 0, 1, 1]
     waves = [wave_of(source, index) for index in range(4)]
-    assert [abs(loudest(wave) - hertz) <= 20 for wave, hertz in zip(waves, (1500, 1500, 500, 500))] == [True] * 4
+    assert [abs(loudest(wave) - hertz) <= 20 for wave, hertz in zip(waves, (1500, 1500, 500, 500))] == [
+        True
+    ] * 4
     assert abs(waves[0]).max() == pytest.approx(0.5, abs=0.02)
-    assert abs(waves[1]).max() == pytest.approx(0.25, abs=0.02)  # the mean of two channels, one of which is silent
-    assert np.flatnonzero(abs(waves[1]) > 0.01)[[0, -1]] == pytest.approx([200, 599], abs=3)  # .05 s in the middle
+    assert abs(waves[1]).max() == pytest.approx(
+        0.25, abs=0.02
+    )  # the mean of two channels, one of which is silent
+    assert np.flatnonzero(abs(waves[1]) > 0.01)[[0, -1]] == pytest.approx(
+        [200, 599], abs=3
+    )  # .05 s in the middle
     copy = pickle.loads(pickle.dumps(source))  # as workers get it
     np.testing.assert_array_equal(wave_of(copy, 1), waves[1])
-    np.testing.assert_array_equal(sources.in_memory(source).gather([1])["image"][0].ravel() / 32768 - 1, waves[1])
+    np.testing.assert_array_equal(
+        sources.in_memory(source).gather([1])["image"][0].ravel() / 32768 - 1, waves[1]
+    )
 
 
 def test_folders_of_sounds_have_splits_and_name_other_files(folder, caplog):
@@ -72,14 +80,20 @@ def test_folders_of_sounds_have_splits_and_name_other_files(folder, caplog):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"RIFF", r"bad\.wav: Format not recognised"), (None, "it holds no sound"), (np.nan, "samples are not finite")],
+    [
+        (b"RIFF", r"bad\.wav: Format not recognised"),
+        (None, "it holds no sound"),
+        (np.nan, "samples are not finite"),
+    ],
 )
 def test_files_that_are_no_sound_are_like_unreadable_images(folder, content, words):
     path = folder / "bad.wav"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        soundfile.write(path, np.full(0 if content is None else 9, 0.0 if content is None else content), 8000, "FLOAT")
+        soundfile.write(
+            path, np.full(0 if content is None else 9, 0.0 if content is None else content), 8000, "FLOAT"
+        )
     source = sources.load(str(folder), "train", sound=FORMAT)
     index = [source.filename(i) for i in range(len(source))].index("bad.wav")
     with pytest.raises(sources.BadImage, match=words):
