@@ -199,7 +199,6 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def sounds(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Sounds of a second at 8 kHz as images of 32 log-mel bands; every view hears a piece of one, masked and louder."""
-    config.total_epochs = 30.0
     config.encoder.name = "convnet"
     config.data.audio.update({"as_images": True, "rate": 8000, "length": 8000, "crop": 6400})
     config.data.audio.update(
@@ -223,6 +222,9 @@ def speech(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = sounds(config)
     config.name += "_speech"
     config.data.update({"name": "fsdd", "train": "train[:80%]", "test": "train[80%:]"})
+    config.encoder.convnet.width = 32
+    config.total_epochs = 40.0
+    config.optim.lr = 2e-3
     config.data.unlabeled.batch_size = 128
     return config
 

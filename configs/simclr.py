@@ -63,13 +63,13 @@ def folder() -> ml_collections.ConfigDict:
 
 def speech() -> ml_collections.ConfigDict:
     config = recipes.speech(defaults("simclr"))
-    config.method.update({"proj_hidden_dim": 256, "temperature": 0.2})
+    config.method.proj_hidden_dim = 256
     return config
 
 
 def tones() -> ml_collections.ConfigDict:
     config = recipes.tones(defaults("simclr"))
-    config.method.update({"proj_hidden_dim": 256, "temperature": 0.2})
+    config.method.proj_hidden_dim = 256
     return config
 
 

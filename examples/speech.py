@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 import jssl
 from jssl.data import sources
 
-HELD_OUT = ("theo", "nicolas")
+HELD_OUT = ("jackson", "yweweler")
 
 
 def speakers():

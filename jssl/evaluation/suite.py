@@ -48,8 +48,8 @@ class Suite:
     """Evaluates training states of one program on one data set: a loop over the evaluators that are enabled.
 
     Results are flat, `NAME/...`. Baselines have `pixels/` or `untrained/` before it, few labels are
-    `NAME_10_per_class/...` with `..._std` beside, features of sounds beside images `audio_NAME/...`; what is measured on
-    the holdout during training begins with `val/`.
+    `NAME_10_per_class/...` with `..._std` beside, features of sounds beside images `audio_NAME/...`; what is measured
+    on the holdout during training begins with `val/`.
     """
 
     def __init__(self, program: Program, data: Data):

@@ -20,7 +20,9 @@ FORMAT = sources.SoundFormat(8000, 4000)
 
 def tiny_tones(**audio):
     config = tiny(simclr.get_config("tones"))
-    config.data.audio.update(audio)
+    config.data.audio.update({"bands": 16, **audio})
+    for each in config.data.unlabeled.views.values():
+        each.size = 16
     return config
 
 
@@ -29,6 +31,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tones") / "run"
     config = tiny_tones()
     config.log.pictures = config.evals.baselines = True
+    config.evals.knn.baselines = ("pixels",)
     return jssl.run(config, folder), folder
 
 
@@ -36,7 +39,7 @@ def test_a_run_learns_from_spectrograms(finished):
     result, folder = finished
     assert result["step"] == 6
     assert result["pixels/knn/top1"] > 0.8  # the tones are their spectra
-    assert {"knn/top1", "untrained/knn/top1"} <= result.values.keys()
+    assert 0 < result["knn/top1"] <= 1
     assert {"views.png", "features.png", "neighbours.png"} <= {path.name for path in folder.iterdir()}
 
 

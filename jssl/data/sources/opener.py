@@ -12,7 +12,7 @@
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
   anything else        a TensorFlow Datasets name, read as array_record without TensorFlow
 
-Where sounds shall take the place of images, folders are looked through for sound files, TFDS sets for a feature of sound.
+Where sounds take the place of images, folders are looked through for sound files, TFDS sets for a feature of sound.
 
 Folders and arrays may lie in an object store: gs://bucket/folder.
 """
