@@ -119,10 +119,14 @@ class ShardSource(Source):
         return len(self._members)
 
     def _read(self, index: int) -> bytes:
+        """The bytes of an image; none where its shard is gone, which no decoder takes."""
         member = self._members[index]
-        with self.paths[member.shard].open("rb") as file:
-            file.seek(member.start)
-            return bytes(file.read(member.size))
+        try:
+            with self.paths[member.shard].open("rb") as file:
+                file.seek(member.start)
+                return bytes(file.read(member.size))
+        except OSError:
+            return b""
 
     def handles(self, indices: Sequence[int]) -> list[bytes]:
         return [self._read(index) for index in indices]

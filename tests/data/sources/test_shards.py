@@ -113,6 +113,9 @@ def test_unreadable_members_are_like_unreadable_files(tmp_path):
     batch = EvalBatches(copy, 3, 5, process=0, processes=1)[0]
     assert batch["mask"].tolist() == [True, False, True]
     assert batch["image"][[0, 2], 0, 0, 0].tolist() == [1, 2]
+    path.unlink()
+    with pytest.raises(sources.BadImage, match=r"a\.tar/0\.png"):
+        copy.open(0)
 
 
 def test_an_index_is_made_anew_for_a_file_that_is_new(shards):
