@@ -36,7 +36,11 @@ class TfdsSource(Source):
     ):
         import tensorflow_datasets as tfds
 
-        builder = prepared_builder(name, data_dir)
+        try:
+            builder = prepared_builder(name, data_dir)
+        except UserError as error:
+            hint = "" if sound is None else "; or give a folder of .wav or .flac files as data.name"
+            raise UserError(f"{error}{hint}") from error
         features = builder.info.features
         self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
         self.name, self._sound = name, sound

@@ -128,6 +128,8 @@ def test_arrays_and_tones():
     np.testing.assert_array_equal(tones.labels(), beside.labels())
     with pytest.raises(UserError, match="tones are sounds"):
         sources.load("tones", "train")
+    with pytest.raises(UserError, match=r"data set 'fsdds'.* or give a folder of \.wav or \.flac files"):
+        sources.load("fsdds", "train", "/nowhere", sound=FORMAT)
     with pytest.raises(UserError, match="digits are images"):
         sources.load("digits", "train", sound=FORMAT)
 
