@@ -202,6 +202,51 @@ def folder(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return config
 
 
+def sounds(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Sounds of a second at 8 kHz as images of 32 log-mel bands; every view hears a piece of one, masked and louder."""
+    config.encoder.name = "convnet"
+    config.data.audio.update({"as_images": True, "rate": 8000, "length": 8000, "crop": 6400})
+    config.data.audio.update(
+        {"window": 256, "hop": 200, "fft": 256, "bands": 32, "low": 60.0, "high": 4000.0}
+    )
+    config.data.audio.update({"mean": -4.6, "std": 7.0, "gain_db": 6.0, "noise": 0.002})
+    config.data.audio.update({"mask_bands": 6, "mask_frames": 6})
+    config.data.mean, config.data.std = (0.4,), (0.25,)
+    heard = view(32, crop_area_min=0.6, crop_ratio_min=0.8, crop_ratio_max=1.25)
+    config.data.unlabeled.views = {"first": heard, "second": dict(heard)}
+    config.evals.sgd.view = view(32)
+    config.optim.update({"name": "adamw", "lr": 1e-3, "lr_scaling": "none"})
+    config.optim.update(duration("warmup", percent=5))
+    config.evals.knn.k = 0
+    config.evals.linear.l2 = config.evals.layers.l2 = (1e-4, 1e-3, 1e-2, 1e-1)
+    return config
+
+
+def speech(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Spoken digits, TFDS `fsdd`, or a folder of .wav and .flac files as data.name."""
+    config = sounds(config)
+    config.name += "_speech"
+    config.data.update({"name": "fsdd", "train": "train[:80%]", "test": "train[80%:]"})
+    config.encoder.convnet.width = 32
+    config.total_epochs = 40.0
+    config.optim.lr = 2e-3
+    config.data.unlabeled.batch_size = 128
+    return config
+
+
+def tones(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The tones of a telephone's keys, embedded: a minute on a laptop."""
+    config = sounds(config)
+    config.name += "_tones"
+    config.data.name = "tones"
+    config.data.audio.update({"length": 4000, "crop": 3200, "bands": 32, "low": 500.0, "high": 2000.0})
+    config.data.audio.update({"mask_bands": 0, "mask_frames": 8})
+    config.data.unlabeled.views = {"first": view(32), "second": view(32)}  # a tone is its pitch: no crops
+    config.data.unlabeled.batch_size = 64
+    config.total_epochs = 10.0
+    return config
+
+
 def multicrop(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """`folder` with two global crops of 96 pixels and four local ones of 48."""
     config = folder(config)

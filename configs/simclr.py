@@ -5,6 +5,9 @@ python -m jssl.main --config=configs/simclr.py:small       CIFAR-10 (TFDS), a sm
 python -m jssl.main --config=configs/simclr.py:cifar10     ResNet-18 on CIFAR-10 (TFDS)
 python -m jssl.main --config=configs/simclr.py:imagenet    ResNet-50, batch 4096, LARS: the paper's recipe
 python -m jssl.main --config=configs/simclr.py:folder --config.data.name=FOLDER   your own images
+python -m jssl.main --config=configs/simclr.py:tones       tones of a telephone's keys, embedded
+python -m jssl.main --config=configs/simclr.py:speech      spoken digits (TFDS `fsdd`), a fifth of them to test
+python -m jssl.main --config=configs/simclr.py:speech --config.data.name=FOLDER   your own .wav, .flac, .ogg, .mp3
 
 preset    hardware       time           result (top-1, docs/benchmarks.md has the baselines)
 digits    2 CPU cores    1 minute       linear 99.7 %, kNN 98.6 % with k by leave-one-out (2026-11-27)
@@ -12,6 +15,9 @@ small     1 CPU core     3 epochs: 4 minutes   the table of methods in docs/benc
 cifar10   not measured   not measured   not measured
 imagenet  not measured   not measured   not measured
 folder    not measured   not measured   depends on your images
+tones     1 shared core  83 CPU s       kNN 99.7 %, linear 100 % (2026-11-27)
+speech    1 shared core  4 CPU minutes  python examples/speech.py, voices never heard: kNN 62.0 %, linear 78.3 %
+                                        (raw spectrograms 49.6 and 77.5; 2026-11-27)
 """
 
 from __future__ import annotations
@@ -61,4 +67,16 @@ def folder() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits, small, cifar10, imagenet, folder)
+def speech() -> ml_collections.ConfigDict:
+    config = recipes.speech(defaults("simclr"))
+    config.method.proj_hidden_dim = 256
+    return config
+
+
+def tones() -> ml_collections.ConfigDict:
+    config = recipes.tones(defaults("simclr"))
+    config.method.proj_hidden_dim = 256
+    return config
+
+
+get_config = presets(digits, small, cifar10, imagenet, folder, speech, tones)

@@ -113,7 +113,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, a folder, an .npz, an .npy, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, tones, a folder,
+        tar shards, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -154,13 +155,17 @@ class Data(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Audio(Section, SoundView):
-    """Sound beside images, which becomes pictures of mel bands; the defaults are VGGish's.
+    """Sound, which becomes pictures of mel bands; the defaults are VGGish's.
 
     Attributes:
-      enabled: whether it is heard.
+      enabled: whether the sound beside images is heard.
+      as_images: whether the data are sounds alone, whose pictures are the images that any method learns from.
+      length: samples of each of these: longer ones lose both ends, shorter ones lie in the middle of silence.
     """
 
     enabled: bool = False
+    as_images: bool = False
+    length: int = settings.size(16000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -548,6 +553,8 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     """What one key alone cannot tell."""
     data, evals = config.data, config.evals
     normalization.check(data)
+    if data.audio.as_images:
+        _check_sounds(data)
     if config.method.get("frozen_images") and not config.init_from:
         raise UserError("method.frozen_images=True keeps the image tower as it begins: set init_from=RUN")
     if any(number < 1 for number in evals.per_class):
@@ -559,6 +566,25 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
         if config.log[name] and importlib.util.find_spec(package) is None:
             raise UserError(f"log.{name} needs: pip install 'jssl[{name}]'")
+
+
+def _check_sounds(data: Any) -> None:
+    """What sounds in the place of images exclude."""
+    if data.audio.enabled:
+        raise UserError(
+            "data.audio: sounds are beside images (enabled) or in their place (as_images), not both"
+        )
+    for name in ("mean", "std"):
+        if normalization.is_estimate(data[name]):
+            raise UserError(
+                f"data.{name}='estimate' looks at images: of sounds give numbers, such as mean (0.5,) and std (0.25,)"
+            )
+    if data.value_range != ():
+        raise UserError(
+            "data.value_range is of images: of sounds data.audio.mean and std say what is black and white"
+        )
+    if data.unlabeled.corruption or data.unlabeled.resolution:
+        raise UserError("data.unlabeled.corruption and resolution change images, not sounds: set '' and 0")
 
 
 def presets(*functions: Callable[[], ml_collections.ConfigDict]) -> Callable[..., ml_collections.ConfigDict]:

@@ -1,10 +1,10 @@
-"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz"""
+"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz [--modality=text|audio]"""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
@@ -13,9 +13,18 @@ from jssl import cli, storage
 from jssl.errors import UserError, of_system
 from jssl.runs import encoder
 
+if TYPE_CHECKING:
+    from jssl.data.sources import Source
+    from jssl.evaluation.extract import Features
+
+MODALITIES = ("image", "text", "audio")
+
 
 def main(_: list[str]) -> None:
-    """Writes features float32[N, D], labels int32[N] (-1: none), names str[N] and class_names."""
+    """Writes features float32[N, D], labels int32[N] (-1: none), names str[N] and class_names.
+
+    Of captions there is a row for each, with the name of its image; they are in `captions`, too.
+    """
     from jssl.data import sources
 
     out = pathlib.Path(flags.FLAGS.out)
@@ -27,21 +36,65 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
-    source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir, captions=False)
-    features = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step).embed(source)
+    model = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step)
+    kind = flags.FLAGS.modality
+    source = sources.load(
+        *(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir),
+        captions=kind == "text",
+        sound=model.sound_format,
+    )
+    features = {"image": encoder.Encoder.embed, "text": of_captions, "audio": of_sounds}[kind](model, source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
+    captions = source.captions() if kind == "text" else None
     write(
         out,
         features=features.x,
         labels=features.labels,
         names=names,
         class_names=list(source.class_names or ()),
+        **({} if captions is None else {"captions": [text for own in captions for text in own]}),
     )
-    skipped = len(source) - len(names)
+    skipped = len(source) - len(set(features.index.tolist()))
     print(
         f"{len(names)} x {features.x.shape[1]} features in {out}"
         + (f", {skipped} unreadable" if skipped else "")
     )
+
+
+def of_captions(model: encoder.Encoder, source: Source) -> Features:
+    """Embeddings of all captions of a source, in a row those of an image.
+
+    Raises:
+      UserError: if it has none, or the run read none.
+    """
+    from jssl.evaluation.extract import Features, labels_of
+
+    captions = source.captions()
+    if captions is None:
+        raise UserError(f"--modality=text: {source.name} has no captions, in captions.jsonl for example")
+    index = np.repeat(np.arange(len(source)), [len(own) for own in captions]).astype(np.int32)
+    return Features(model.text([text for own in captions for text in own]), labels_of(source)[index], index)
+
+
+def of_sounds(model: encoder.Encoder, source: Source) -> Features:
+    """Features of the sound beside every image, or of the sounds that are the images.
+
+    Raises:
+      UserError: if there is none, it is of another rate, or the run heard none.
+    """
+    from jssl.evaluation.extract import Features, labels_of
+
+    if model.sound_format is not None:
+        return model.embed(source)
+    sounds = source.sounds()
+    if sounds is None:
+        raise UserError(f"--modality=audio: the images of {source.name} have no sound")
+    if source.sound_rate != model.sound_rate:
+        raise UserError(
+            f"--modality=audio: the sound of {source.name} has {source.sound_rate} samples a second, that of the run "
+            f"{model.sound_rate}"
+        )
+    return Features(model.audio(sounds), labels_of(source), np.arange(len(source), dtype=np.int32))
 
 
 def write(out: pathlib.Path, **arrays: Any) -> None:
@@ -61,6 +114,7 @@ def define_flags() -> None:
     """Flags of this command line only."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_string("data", None, "A folder of images, an .npz, or a TFDS name.")
+    flags.DEFINE_enum("modality", "image", MODALITIES, "What is embedded: images, their captions, or sound.")
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
     flags.DEFINE_string("data_dir", None, "Of TFDS; default TFDS_DATA_DIR.")
     flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")

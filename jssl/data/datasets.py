@@ -280,7 +280,11 @@ def open_data(
     rest, holdout_indices = splits.holdout(len(whole), strata, data.holdout, data.split_seed)
     train, val = (whole.take(rest), whole.take(holdout_indices)) if len(holdout_indices) else (whole, None)
     test = None
-    has_test = data.test in own if own is not None else sources.has_split(data.name, data.test)
+    has_test = (
+        data.test in own
+        if own is not None
+        else sources.has_split(data.name, data.test, sound_format(data.audio))
+    )
     if data.test and (data.test != "test" or has_test):
         test = prepared(_stored(data, data.name, data.test, own)).converted(whole.channels, whole.dtype)
     if test is not None and labels is not None:
@@ -459,10 +463,21 @@ def _labels_of(source: Source) -> np.ndarray:
     return labels
 
 
+def sound_format(audio: Any) -> sources.SoundFormat | None:
+    """The sounds that a section `data.audio` asks for in the place of images; None where it does not."""
+    return sources.SoundFormat(audio.rate, audio.length) if audio.as_images else None
+
+
 def _stored(data: Any, name: str, split: str, own: Mapping[str, Source] | None = None) -> Source:
     """Opens one split of a data set, or of a user's own, with the pixels that are stored."""
     source = (
-        sources.load(name, split, data.data_dir or None, captions=bool(data.text.context))
+        sources.load(
+            name,
+            split,
+            data.data_dir or None,
+            captions=bool(data.text.context),
+            sound=sound_format(data.audio),
+        )
         if own is None
         else sources.sliced(own, split)
     )

@@ -77,6 +77,7 @@ class Stream:
       mean, std: what images in [0, 1] are normalised by, one number or one a channel.
       color_space: that networks see, 'rgb' or 'lab'.
       sound: how networks hear, where there is sound.
+      as_images: whether the images are waveforms, of which networks see pictures.
     """
 
     name: str
@@ -88,6 +89,11 @@ class Stream:
     std: tuple[float, ...] = (1.0,)
     color_space: str = "rgb"
     sound: SoundView = SILENT
+    as_images: bool = False
+
+    def seen(self, images: Array) -> Array:
+        """Images of a batch as evaluators begin with them: as they are, of waveforms the pictures."""
+        return jax.vmap(self.sound.image)(images) if self.as_images else images
 
     def to_float(self, images: Array) -> Array:
         """Images as networks take them, see `augment.to_float`."""
@@ -100,7 +106,8 @@ class Stream:
     def make_views(self, key: Array, images: PyTree, views: Specs | None = None, parts: int = 1) -> Views:
         """Its views of integer images, or others, as networks take them, see `augment.views`."""
         views = self.views if views is None else views
-        return augment.views(key, images, views, self.mean, self.std, parts, self.color_space)
+        sound = self.sound if self.as_images else None
+        return augment.views(key, images, views, self.mean, self.std, parts, self.color_space, sound)
 
     @property
     def size(self) -> int:
@@ -174,18 +181,32 @@ def _stream(name: str, config: Any, info: DataInfo, num_examples: int) -> Stream
     }
     if not views:
         raise UserError(f"data.{name}.views is empty: name at least one view")
-    host_crops = crops_on_host(name, section, info)
+    host_crops = crops_on_host(name, section, info, config.data.audio.as_images)
     mean = normalization.resolve(config.data.mean, info.mean, 0.0)
     std = normalization.resolve(config.data.std, info.std, 1.0)
     color_space = config.data.color_space
     if color_space == "lab":
         check_colors(info.channels)
     sound = sound_view(config.data.audio)
-    if info.audio_samples and info.audio_samples < sound.fft:
+    as_images = config.data.audio.as_images
+    samples = sound.heard(_samples_of(info)) if as_images else info.audio_samples
+    if (samples or as_images) and samples < sound.fft:
         raise UserError(
-            f"data.audio.fft={sound.fft}: the sounds have {info.audio_samples} samples, fewer than one transform takes"
+            f"data.audio.fft={sound.fft}: the sounds have {samples} samples, fewer than one transform takes"
         )
-    return Stream(name, section.batch_size, num_examples, views, host_crops, mean, std, color_space, sound)
+    return Stream(
+        *(name, section.batch_size, num_examples, views, host_crops, mean, std, color_space, sound, as_images)
+    )
+
+
+def _samples_of(info: DataInfo) -> int:
+    """The samples of the sounds that are the images; raises UserError if the images are none."""
+    if info.image_shape is None or info.image_shape[::2] != (1, 1) or info.dtype != "uint16":
+        raise UserError(
+            "data.audio.as_images: the data are images and no sounds; sounds of your own are "
+            "sources.waveforms(int16[N, samples], labels)"
+        )
+    return info.image_shape[1]
 
 
 def sound_view(section: Any) -> SoundView:
@@ -194,9 +215,13 @@ def sound_view(section: Any) -> SoundView:
     return settings.make(SoundView, fields, "data.audio")
 
 
-def crops_on_host(name: str, section: Any, info: DataInfo) -> bool:
+def crops_on_host(name: str, section: Any, info: DataInfo, as_images: bool) -> bool:
     """Its `crop`, where 'auto' means: on the host if images are large or of mixed size."""
     where = section.crop
+    if as_images and where == "host":
+        raise UserError(f"sounds become images on the device: set data.{name}.crop='auto'")
+    if as_images:
+        return False
     if info.image_shape is None and where == "device":
         raise UserError(f"images of mixed size cannot be cropped on the device: set data.{name}.crop='host'")
     too_large = info.image_shape is None or max(info.image_shape[:2]) > LARGEST_DEVICE_CROP

@@ -14,7 +14,7 @@ from jssl import settings
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import Source
 from jssl.errors import UserError
-from jssl.evaluation.extract import Features
+from jssl.evaluation.extract import Features, labels_of
 
 if TYPE_CHECKING:
     from etils import epath
@@ -94,6 +94,17 @@ class Encode:
         assert self._sounds is not None, "evaluators that need sound say so"
         return self._sounds(waves, output)
 
+    def of_sounds(self) -> Encode:
+        """The same model for the sounds beside images: its features of a source are those of all its sounds."""
+
+        def extract(source: Source, output: str) -> Features:
+            sounds = source.sounds()
+            assert sounds is not None, "the suite looked"
+            index = np.arange(len(source), dtype=np.int32)
+            return Features(self.sounds(sounds, output), labels_of(source), index)
+
+        return Encode(extract, self._texts, self._sounds)
+
     def given(self, source: Source, features: Features) -> Encode:
         """A copy that already has the features of one more source."""
         other = Encode(self._extract, self._texts, self._sounds)
@@ -164,6 +175,8 @@ class Evaluator(abc.ABC):
         `evals.draws` draws of every number in `evals.per_class`, as 'NAME_10_per_class/...'. For evaluators that
         learn from `data.labeled`.
       possible_baselines: those that it can measure: without 'pixels' if it needs more than `encode`.
+      on_sounds: whether it is run on the features of sounds, too, at the end of a run that hears them beside images: as
+        'audio_NAME/...'. For evaluators that need `encode` and labels alone.
     """
 
     name: ClassVar[str]
@@ -172,6 +185,7 @@ class Evaluator(abc.ABC):
     on_query: ClassVar[bool] = True
     few_labels: ClassVar[tuple[str, ...]] = ()
     possible_baselines: ClassVar[tuple[str, ...]] = BASELINES
+    on_sounds: ClassVar[bool] = False
 
     enabled: bool = True
     baselines: tuple[str, ...] = ()

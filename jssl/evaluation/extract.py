@@ -125,6 +125,12 @@ def outputs_of_sounds(program: Program, state: TrainState, waves: np.ndarray, ou
     return in_batches(apply, waves, program)
 
 
+def labels_of(source: Source) -> np.ndarray:
+    """The labels of a source, int32[N], -1 where it has none."""
+    labels = source.labels()
+    return np.full(len(source), -1, np.int32) if labels is None else labels
+
+
 def in_batches(apply: Callable[[Array], Array], rows: np.ndarray, program: Program) -> np.ndarray:
     """A function of batches, which the devices share, of an array that all processes have: float32[N, D]."""
     size, sharding = program.config.evals.batch_size, parallel.batch_sharding(program.mesh)
@@ -149,6 +155,14 @@ def pixels(images: Array, side: int) -> Array:
     return shrunk.reshape(len(shrunk), -1)
 
 
-def jit_pixels(mesh: Mesh, side: int) -> Callable[[Array], Array]:
-    """`pixels`, whole on every device; of one side, whatever the images of a source have."""
-    return jax.jit(lambda images: pixels(images, side), out_shardings=parallel.replicated(mesh))
+def jit_pixels(
+    mesh: Mesh, side: int, seen: Callable[[Array], Array] = lambda images: images
+) -> Callable[[Array], Array]:
+    """`pixels`, whole on every device; of one side, whatever the images of a source have.
+
+    Args:
+      mesh: the devices.
+      side: of the images that evaluators see.
+      seen: of images as they are read, see `Stream.seen`.
+    """
+    return jax.jit(lambda images: pixels(seen(images), side), out_shardings=parallel.replicated(mesh))

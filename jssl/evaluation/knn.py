@@ -36,6 +36,7 @@ class KNN(Evaluator):
 
     name = "knn"
     needs = frozenset({"labels"})
+    on_sounds = True
     few_labels = ("top1", "top5")
 
     baselines: tuple[str, ...] = ("pixels", "untrained")

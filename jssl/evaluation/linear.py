@@ -37,6 +37,7 @@ class Linear(Evaluator):
 
     name = "linear"
     needs = frozenset({"labels"})
+    on_sounds = True
     few_labels = ("top1", "top5")
 
     baselines: tuple[str, ...] = ("pixels", "untrained")

@@ -40,6 +40,7 @@ class MLP(Evaluator):
 
     name = "mlp"
     needs = frozenset({"labels"})
+    on_sounds = True
     during = False
 
     enabled: bool = False

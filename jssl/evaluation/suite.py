@@ -48,7 +48,8 @@ class Suite:
     """Evaluates training states of one program on one data set: a loop over the evaluators that are enabled.
 
     Results are flat, `NAME/...`. Baselines have `pixels/` or `untrained/` before it, few labels are
-    `NAME_10_per_class/...` with `..._std` beside; what is measured on the holdout during training begins with `val/`.
+    `NAME_10_per_class/...` with `..._std` beside, features of sounds beside images `audio_NAME/...`; what is measured
+    on the holdout during training begins with `val/`.
     """
 
     def __init__(self, program: Program, data: Data):
@@ -73,6 +74,7 @@ class Suite:
         ]
         for evaluator in enabled:
             evaluator.check_run(program, data)
+        self.hears = hears
         self._check_per_class()
         self._cache: dict[str, Any] = {}
 
@@ -135,6 +137,9 @@ class Suite:
             what = f"evaluating {evaluator.name}" + (f" of {baseline}" if baseline else "")
             with progress.doing(what):
                 found |= evaluator.run(encode, data, ctx).prefixed(f"{prefix}{evaluator.name}/")
+            if split == "test" and evaluator.on_sounds and self.hears and state is not None:
+                with progress.doing(f"{what} on sounds"):
+                    found |= evaluator.run(encode.of_sounds(), data, ctx).prefixed(f"audio_{evaluator.name}/")
             if split == "test" and evaluator.few_labels and data.query is not None:
                 found |= self._with_few_labels(evaluator, encode, data, ctx)
         return found
@@ -185,7 +190,7 @@ class Suite:
 
     @functools.cached_property
     def _pixels(self) -> Callable[[Array], Array]:
-        return jit_pixels(self.program.mesh, self.program.size)
+        return jit_pixels(self.program.mesh, self.program.size, self.program.main.seen)
 
     def _data(self, split: str) -> EvalData:
         data = self.data

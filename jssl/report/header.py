@@ -27,10 +27,6 @@ def header(program: Program, data: Data, workdir: str | os.PathLike[str]) -> str
     counts = [f"{len(data.train):,} to train"]
     counts += [f"{len(data.val):,} held out"] if data.val is not None else []
     counts += [f"{len(data.test):,} to test"] if data.test is not None else []
-    kind = {1: "grey", 3: "colour"}.get(info.channels, f"{info.channels} channels")
-    pixels = (
-        f"{side} pixels and more" if info.image_shape is None else "x".join(map(str, info.image_shape[:2]))
-    )
     labels = "unlabelled" if not info.num_classes else f"{info.num_classes} classes"
     if data.labeled_indices is not None and len(data.labeled_indices) < len(data.train):
         labels += f", {len(data.labeled_indices):,} labels to learn from"
@@ -45,19 +41,33 @@ def header(program: Program, data: Data, workdir: str | os.PathLike[str]) -> str
     devices = program.mesh.devices.ravel()
     lines = [
         ("run", f"{config.name}, in {workdir}"),
-        ("data", f"{data.train.name}: {', '.join(counts)}; {kind}, {pixels} ({info.dtype}), {labels}"),
+        ("data", f"{data.train.name}: {', '.join(counts)}; {examples(program, side)}, {labels}"),
         ("method", f"{config.method.name}, views of {views} pixels, batch {clock.batch_size:,}"),
         ("encoder", f"{config.encoder.name}, {encoder:,} parameters; {rest:,} in what is on it"),
         ("device", f"{len(devices)} x {devices[0].device_kind}, {compute_dtype(config, program.mesh)}"),
         ("length", f"{clock.total_steps:,} steps, {clock.total_steps / clock.steps_per_epoch:,.1f} epochs"),
     ]
     text = "\n".join(f"{name:<9}{words}" for name, words in lines)
-    if side > SHRUNK * program.size:
+    if side > SHRUNK * program.size and not program.main.as_images:
         text += (
             f"\nwarning: images of {side} pixels are seen at {program.size}: set data.unlabeled.views.*.size, or take "
             "a preset for photographs, such as simclr:folder"
         )
     return text
+
+
+def examples(program: Program, side: int) -> str:
+    """What every example is, in words: an image, or a sound."""
+    info, sound = program.info, program.main.sound
+    if program.main.as_images:
+        assert info.image_shape is not None
+        samples = info.image_shape[1]
+        return f"sounds of {samples / sound.rate:.3g} s at {sound.rate} Hz, seen as {sound.side}x{sound.side}"
+    kind = {1: "grey", 3: "colour"}.get(info.channels, f"{info.channels} channels")
+    pixels = (
+        f"{side} pixels and more" if info.image_shape is None else "x".join(map(str, info.image_shape[:2]))
+    )
+    return f"{kind}, {pixels} ({info.dtype})"
 
 
 def shorter_side(source: Source) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 
 from jssl import parallel, storage
 from jssl.data import normalization
+from jssl.data.datasets import sound_format
+from jssl.data.sources.sounds import as_pixels
 from jssl.data.text import Tokenizer
 from jssl.errors import UserError
 from jssl.runs.objects import NONE, Objects
@@ -19,7 +21,7 @@ from jssl.runs.restore import make_program, restore
 if TYPE_CHECKING:
     from etils import epath
 
-    from jssl.data.sources import Source
+    from jssl.data.sources import SoundFormat, Source
     from jssl.evaluation.extract import Features
     from jssl.train.program import Program
     from jssl.train.state import TrainState
@@ -99,7 +101,7 @@ class Encoder:
         return embed_texts(self._program, self._state, self._tokenizer, list(texts))
 
     def audio(self, waves: np.ndarray, output: str = "features") -> np.ndarray:
-        """Features of sounds, float32[N, D].
+        """Features of sounds, float32[N, D], of a run that heard them beside images or in their place.
 
         Args:
           waves: int16[N, samples] at the rate of the run, `data.audio.rate`; as many samples as it trained on.
@@ -110,8 +112,9 @@ class Encoder:
         """
         from jssl.evaluation.extract import outputs_of_sounds
 
-        samples = self._program.info.audio_samples
-        if not samples or "audio" not in self._program.method.modalities:
+        info, as_images = self._program.info, self._program.main.as_images
+        samples = info.image_shape[1] if as_images and info.image_shape else info.audio_samples
+        if not samples or not (as_images or "audio" in self._program.method.modalities):
             raise UserError(
                 "this run heard no sound, so its encoder does not hear: see configs/audio_visual.py"
             )
@@ -124,7 +127,19 @@ class Encoder:
             raise UserError(f"audio takes int16[N, {samples}], rows of one length") from error
         if waves.dtype != np.int16 or waves.ndim != 2 or waves.shape[1] != samples:
             raise UserError(f"audio takes int16[N, {samples}], not {waves.dtype}{list(waves.shape)}")
+        if as_images:
+            return self._of_images(as_pixels(waves)[:, None, :, None], output)
         return outputs_of_sounds(self._program, self._state, waves, output)
+
+    @property
+    def sound_rate(self) -> int:
+        """Samples a second of the sounds that it takes, `data.audio.rate`."""
+        return int(self._program.config.data.audio.rate)
+
+    @property
+    def sound_format(self) -> SoundFormat | None:
+        """The sounds that it takes in the place of images; None if it takes images."""
+        return sound_format(self._program.config.data.audio)
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.

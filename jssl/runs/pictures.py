@@ -64,7 +64,11 @@ def draw_views(prog: Program, batch: Batch, sources: Mapping[str, Source], folde
         }
         file = "views.png" if stream is prog.main else f"views_{name}.png"
         with drawing(file):
-            originals = np.stack([thumbnail(sources[name], int(i), ORIGINAL) for i in index])
+            originals = (
+                looked_at(prog, parallel.whole(batch[name]["image"], prog.mesh)[:SHOWN])
+                if stream.as_images
+                else np.stack([thumbnail(sources[name], int(i), ORIGINAL) for i in index])
+            )
             pictures.views_grid(folder / file, originals, shown, prog.info.dtype)
 
 
@@ -75,6 +79,14 @@ def thumbnail(source: Source, index: int, size: int) -> np.ndarray:
         return host.central_crop(source.open(index), side, source.channels, source.dtype)
     except BadImage:
         return np.zeros((side, side, source.channels), source.dtype)
+
+
+def looked_at(prog: Program, images: np.ndarray | Array) -> np.ndarray:
+    """Images as they are read, to be looked at: of sounds their pictures, uint16."""
+    if not prog.main.as_images:
+        return np.asarray(images)
+    pictures = np.asarray(jax.jit(prog.main.seen)(images))
+    return np.rint(np.iinfo(np.uint16).max * pictures).astype(np.uint16)
 
 
 def draw_curves(folder: epath.Path, values: Mapping[str, Any], enabled: bool) -> None:
@@ -133,8 +145,8 @@ def draw_features(evaluator: suite.Suite, state: TrainState, folder: epath.Path)
 def thumbnails(evaluator: suite.Suite, source: Source) -> np.ndarray:
     """The images of a small source, of one size: uint8 or uint16[N, H, W, C]."""
     crop = None if source.image_shape else evaluator.program.size
-    images: np.ndarray = EvalBatches(source, len(source), crop, process=0, processes=1)[0]["image"]
-    return images
+    images = EvalBatches(source, len(source), crop, process=0, processes=1)[0]["image"]
+    return looked_at(evaluator.program, images)
 
 
 def draw_clusters(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
@@ -165,7 +177,7 @@ def draw_reconstruction(evaluator: suite.Suite, state: TrainState, folder: epath
 
     prog = evaluator.program
     seen = augment.to_float(
-        augment.center_resize(images, prog.size, fraction=prog.config.evals.crop_fraction)
+        augment.center_resize(prog.main.seen(images), prog.size, fraction=prog.config.evals.crop_fraction)
     )
     columns = {
         "input": displayed(prog, found["masked"]),
@@ -237,7 +249,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
         return  # a class token stands beside a square of patches
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
-        seen = augment.center_resize(images, size, fraction=prog.config.evals.crop_fraction)
+        seen = augment.center_resize(main.seen(images), size, fraction=prog.config.evals.crop_fraction)
         return seen, encoder.attention(params, stats, main.to_float(seen))
 
     images = some_images(evaluator, SHOWN)

@@ -9,7 +9,7 @@ import ml_collections
 from etils import epath
 
 from jssl.data import sources
-from jssl.data.datasets import Data, open_data
+from jssl.data.datasets import Data, open_data, sound_format
 from jssl.data.streams import DataInfo, crops_on_host
 from jssl.data.text import open_tokenizer
 from jssl.errors import UserError, unknown
@@ -85,7 +85,9 @@ def open_transfer(
         pseudo_labels="",
     )
     seen = dataclasses.replace(
-        stream, host_crops=crops_on_host(stream.name, section, own), num_examples=len(data.train)
+        stream,
+        host_crops=crops_on_host(stream.name, section, own, config.data.audio.as_images),
+        num_examples=len(data.train),
     )
     return dataclasses.replace(program, info=own, streams={stream.name: seen}), data, state
 
@@ -102,7 +104,7 @@ def open_other(
     """Other data, with pixels of the kind that the run's encoder takes."""
     changed = ml_collections.ConfigDict(config.to_dict())
     section = changed.data
-    test = test or sources.split_for_tests(name, data_dir)
+    test = test or sources.split_for_tests(name, data_dir, sound_format(section.audio))
     section.update({"name": name, "data_dir": data_dir, "train": train, "test": test})
     section.update({"labels": "all", "pseudo_labels": "", "holdout": 0.0 if test else HELD_OUT})
     section.unlabeled.update({"add": "", "inliers": "", "with_labeled": True, "imbalance_ratio": 1.0})

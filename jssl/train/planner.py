@@ -225,9 +225,11 @@ def evaluation_flops(program: Program) -> float:
     """
     config, info = program.config, program.info
     evals, images = config.evals, info.num_labeled or info.num_examples
-    batch = jax.ShapeDtypeStruct(
-        (evals.batch_size, program.uncropped_size, program.uncropped_size, info.channels), info.dtype
-    )
+    shape = (program.uncropped_size, program.uncropped_size, info.channels)
+    if program.main.as_images:
+        assert info.image_shape is not None
+        shape = info.image_shape
+    batch = jax.ShapeDtypeStruct((evals.batch_size, *shape), info.dtype)
     state = program.abstract_state()
     traced = program.features.trace(state.params, state.method_state, batch)  # type: ignore[attr-defined]
     each = flops.count(traced.jaxpr) / evals.batch_size

@@ -356,11 +356,11 @@ class Program:
         Returns:
           (params, state, integer images) -> the function's value, whole on every device.
         """
-        size, to_float = self.size, self.main.to_float
+        size, to_float, seen = self.size, self.main.to_float, self.main.seen
         fraction = self.config.evals.crop_fraction
 
         def apply(params: Params, state: State, images: Array) -> Array:
-            images = augment.center_resize(images, size, fraction=fraction)
+            images = augment.center_resize(seen(images), size, fraction=fraction)
             if variants is None:
                 return function(params, state, to_float(images))
             total: Array | float = 0.0

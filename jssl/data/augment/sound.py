@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import settings
+from jssl.data.augment import image_ops
 from jssl.errors import UserError, unknown
 from jssl.types import Array, NdArray
 
@@ -135,14 +136,17 @@ class SoundView(FrontEnd):
     """How networks hear: a front end, what is changed in training, and what pictures are normalised by.
 
     Attributes:
+      crop: samples of the piece that is heard, somewhere in training and in the middle else; 0 for all. Of sounds that
+        are images (`data.audio.as_images`).
       gain_db: loudness is changed by up to so many decibels either way.
       noise: largest standard deviation of white noise; waveforms are in [-1, 1].
       mask_bands: most mel bands that are hidden in a run, 0 for none.
       mask_frames: most frames that are hidden in a run, 0 for none.
-      mean: subtracted from pictures.
-      std: then divided by.
+      mean: subtracted from pictures; of sounds that are images it is black.
+      std: then divided by; mean + std is white.
     """
 
+    crop: int = settings.count(0)
     gain_db: float = settings.weight(0.0)
     noise: float = settings.weight(0.0)
     mask_bands: int = settings.count(0)
@@ -162,6 +166,45 @@ class SoundView(FrontEnd):
         if self.mask_bands or self.mask_frames:
             found = masked(mask_key, found, self.mask_bands, self.mask_frames)
         return found
+
+    @property
+    def side(self) -> int:
+        """Side of the image that a sound becomes: one row a band."""
+        return self.bands or self.fft // 2 + 1
+
+    def heard(self, samples: int) -> int:
+        """How many of so many samples are heard."""
+        return min(self.crop or samples, samples)
+
+    def image(self, wave: Array, key: Array | None = None) -> Array:
+        """A sound that a source holds as an image becomes one that networks see.
+
+        Args:
+          wave: uint16[1, samples, 1], 32,768 for silence; see `sources.waveforms`.
+          key: of what chance changes, the piece that is heard included; None for the middle, unchanged.
+
+        Returns:
+          float32[side, side, 1] in [0, 1]: frames are resized to as many as there are bands.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> from jssl.data.augment import sound
+          >>> view = sound.SoundView(mean=-5.0, std=7.0)  # black is a level of exp(-5)
+          >>> image = view.image(jnp.full((1, 16000, 1), 32768, jnp.uint16))
+          >>> image.shape, bool((image < 0.1).all())  # silence is dark
+          ((64, 64, 1), True)
+        """
+        waves = wave[..., 0].astype(jnp.float32) / 32768 - 1
+        samples = waves.shape[1]
+        size = self.heard(samples)
+        if key is not None:
+            where, key = jax.random.split(key)
+            waves = cropped(where, waves, size)
+        else:
+            waves = waves[:, (samples - size) // 2 :][:, :size]
+        picture = jnp.clip(self.pictures(waves, key)[0], 0, 1)
+        bands, frames = picture.shape[:2]
+        return image_ops.resized_crop(picture, 0, 0, bands, frames, self.side, "bilinear")
 
 
 def to_float(waves: Array) -> Array:
@@ -200,14 +243,19 @@ def spectrogram(waves: Array, front: FrontEnd) -> Array:
 
 def _frames(x: Array, front: FrontEnd) -> Array:
     """Pieces of waveforms, [B, frames, fft]."""
-    starts = front.hop * np.arange(front.frames(x.shape[1]))
+    count = front.frames(x.shape[1])
     if front.pad == "none":
         before = (front.fft - front.window) // 2  # so that the window begins at the first sample
         x = jnp.pad(x, ((0, 0), (before, front.fft - front.window - before)))
     else:
         mode = {"reflect": "reflect", "zero": "constant"}[front.pad]
         x = jnp.pad(x, ((0, 0), (front.fft // 2, front.fft // 2)), mode=mode)
-    return x[:, starts[:, None] + np.arange(front.fft)]
+    # Side by side, as a gather of overlapping frames would draw noise anew for every frame that a sample lies in.
+    parts = -(-front.fft // front.hop)
+    samples = (count + parts - 1) * front.hop
+    x = jnp.pad(x, ((0, 0), (0, max(0, samples - x.shape[1]))))[:, :samples]
+    blocks = x.reshape(len(x), count + parts - 1, front.hop)
+    return jnp.concatenate([blocks[:, i : i + count] for i in range(parts)], axis=-1)[..., : front.fft]
 
 
 def _window(front: FrontEnd) -> NdArray:

@@ -17,6 +17,7 @@ from jssl import rng
 from jssl.data.augment import image_ops, operators
 from jssl.data.augment.color_space import lab_to_rgb, rgb_to_lab, scale_lab, unscale_lab
 from jssl.data.augment.randaugment import randaugment
+from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.errors import UserError
 from jssl.parallel import microbatches
@@ -123,6 +124,7 @@ def views(
     std: Sequence[float] = (1.0,),
     parts: int = 1,
     color_space: str = "rgb",
+    sound: SoundView | None = None,
 ) -> dict[str, tuple[Array, ...]]:
     """Makes all views of a batch.
 
@@ -138,6 +140,7 @@ def views(
       std: then divided by, > 0.
       parts: of the batch, which are augmented one after the other to save memory; B must divide by it.
       color_space: of the views, see `to_float`.
+      sound: how every view hears, where the images are waveforms; see `SoundView.image`.
 
     Returns:
       By view a float32[B, size, size, C] for every copy.
@@ -172,6 +175,8 @@ def views(
 
         def make(v: Array, i: Array, image: Array, spec: ViewSpec = recipe) -> Array:
             own_key = jax.random.fold_in(jax.random.fold_in(key, v), i)
+            if sound is not None:
+                image = sound.image(image, rng.derive(own_key, "sound"))
             made = augment(own_key, to_float(image), spec, crops is None)
             return to_float(made, mean, std, color_space)
 

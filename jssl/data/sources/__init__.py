@@ -1,8 +1,8 @@
 """Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
-base says what a source is and what can be made of one; arrays, folders, digits, moving_digits, paired_digits and
-tfds are kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
-jssl.data.splits.
+base says what a source is and what can be made of one; arrays, folders, sounds, shards, digits, moving_digits,
+paired_digits and tfds are kinds of it, images opens one image, opener finds the kind by name. It may import
+jssl.storage, jssl.errors and jssl.data.splits.
 """
 
 from jssl.data.sources.arrays import ArraySource, NpySource, in_memory
@@ -14,6 +14,7 @@ from jssl.data.sources.moving_digits import moving_digits
 from jssl.data.sources.opener import has_split, load, sliced, split_for_tests
 from jssl.data.sources.paired import Captioned, Sounding
 from jssl.data.sources.paired_digits import digit_pairs, digit_tones
+from jssl.data.sources.sounds import SoundFolder, SoundFormat, tones, waveforms
 
 __all__ = [
     "ArraySource",
@@ -22,6 +23,8 @@ __all__ = [
     "Field",
     "FolderSource",
     "NpySource",
+    "SoundFolder",
+    "SoundFormat",
     "Sounding",
     "Source",
     "Subset",
@@ -36,5 +39,7 @@ __all__ = [
     "sliced",
     "split_for_tests",
     "to_array",
+    "tones",
     "upright",
+    "waveforms",
 ]

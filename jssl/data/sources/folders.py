@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from absl import logging
@@ -41,6 +43,21 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in known if name in readable)
 
 
+@dataclasses.dataclass(frozen=True)
+class FileKind:
+    """The files that a folder is looked through for.
+
+    Attributes:
+      name: of them, in messages.
+      endings: of their names, in lower case.
+      recognised: whether a file without an ending is one.
+    """
+
+    name: str
+    endings: Callable[[], frozenset[str]]
+    recognised: Callable[[Path], bool] = lambda path: False
+
+
 class FolderSource(Source):
     """Image files below a folder; nothing is decoded until it is asked for.
 
@@ -53,30 +70,36 @@ class FolderSource(Source):
       UserError: if there is no image, the sixteen differ in channels otherwise, or are of a kind that is not read.
     """
 
+    kind: ClassVar[FileKind]
+
     def __init__(self, root: Path):
         self.name = shown(root.name)
         self.root = root
-        found = Found(root)
-        self.paths = sorted(found.images)
+        kind, found = self.kind, Found(root, self.kind)
+        self.paths = sorted(found.files)
         if not self.paths:
             raise UserError(
-                f"no images below {shown(root)}{found.others_in_words()}: expected files ending in "
-                f"{' '.join(sorted(suffixes()))}"
+                f"no {kind.name} below {shown(root)}{found.others_in_words()}: expected files ending in "
+                f"{' '.join(sorted(kind.endings()))}"
             )
         if found.others:
-            logging.warning("%s: %d images%s", self.name, len(self.paths), found.others_in_words())
+            logging.warning("%s: %d %s%s", self.name, len(self.paths), kind.name, found.others_in_words())
         classes = self._classes()
-        channels, dtype = _channels_and_dtype(root, self.paths)
-        self.fields = fields_of(
-            (None, None, channels), dtype, None if classes is None else list(map(shown, classes))
-        )
+        shape, dtype = self._shape_and_dtype()
+        self.fields = fields_of(shape, dtype, None if classes is None else list(map(shown, classes)))
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
         )
 
+    def _shape_and_dtype(self) -> tuple[tuple[int | None, ...], str]:
+        """What the files have in common."""
+        some = [self.paths[i] for i in spread_evenly(len(self.paths))]
+        channels, dtype = channels_and_dtype(shown(self.root), some, [shown(path) for path in some])
+        return (None, None, channels), dtype
+
     def _parent(self, path: Path) -> str:
-        """The name of the sub-folder that an image lies in; '' for the folder itself."""
+        """The name of the sub-folder that a file lies in; '' for the folder itself."""
         parts = path.relative_to(self.root).parts
         return parts[0] if len(parts) > 1 else ""
 
@@ -97,7 +120,9 @@ class FolderSource(Source):
         if len(counts) < 2 or stray > STRAY * len(self.paths):
             return None
         if stray:
-            logging.warning("%s: %d images beside the class folders are left out", self.name, stray)
+            logging.warning(
+                "%s: %d %s beside the class folders are left out", self.name, stray, self.kind.name
+            )
             self.paths = [path for path in self.paths if self._parent(path)]
         alike = [name for name, count in collections.Counter(map(shown, counts)).items() if count > 1]
         if alike:
@@ -134,17 +159,25 @@ class FolderSource(Source):
         return shown(self.paths[index].relative_to(self.root))
 
 
-def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
+def splits(
+    root: Path, open_folder: Callable[[Path], FolderSource] | None = None, kind: FileKind | None = None
+) -> Mapping[str, Callable[[], FolderSource]]:
     """What opens each split of a folder: `train` is all of it, or its train/ where there are such folders.
 
     Those have their own names then, and the first of test/, val/, valid/, validation/ is `test` besides. A lone folder,
     or one beside masks alone, is looked into. Folders without an image do not count.
 
+    Args:
+      root: the folder.
+      open_folder: what opens one; images if it is not given.
+      kind: of its files.
+
     Raises:
       UserError: for two folders of one name but for capitals, and for a test set without a training set.
     """
+    open_folder, kind = open_folder or FolderSource, kind or IMAGES
     folders: dict[str, Path] = {}
-    for path in _folders(root):
+    for path in _folders(root, kind):
         if path.name.lower() in folders:
             raise UserError(
                 f"{shown(root)} has {shown(folders[path.name.lower()].name)}/ and {shown(path.name)}/: rename one"
@@ -165,52 +198,53 @@ def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
             )
         named = {**{name: folders[name] for name in more}, train.name.lower(): train, "train": train}
         named |= {} if test is None else {test.name.lower(): test, "test": test}
-        return {name: functools.partial(FolderSource, path) for name, path in named.items()}
+        return {name: functools.partial(open_folder, path) for name, path in named.items()}
     if folders and not others and train is None:
         raise UserError(
             f"{shown(root)} has {', '.join(sorted(folders))} and no train: name one of them train"
         )
     pictures = [name for name in folders if name not in MASK_FOLDERS]
-    if len(pictures) == 1 and not _has_own_images(root):
-        return splits(folders[pictures[0]])
-    return {"train": functools.partial(FolderSource, root)}
+    if len(pictures) == 1 and not _has_own(root, kind):
+        return splits(folders[pictures[0]], open_folder, kind)
+    return {"train": functools.partial(open_folder, root)}
 
 
-def _has_own_images(root: Path) -> bool:
-    """Whether images lie in a folder itself."""
-    return any(path.suffix.lower() in suffixes() for path in root.iterdir())
+def _has_own(root: Path, kind: FileKind) -> bool:
+    """Whether files of a kind lie in a folder itself."""
+    return any(path.suffix.lower() in kind.endings() for path in root.iterdir())
 
 
-def _has_images(root: Path) -> bool:
-    """Whether a folder, or one below it, has a file that ends like an image; in an object store it is not asked."""
+def _has_some(root: Path, kind: FileKind) -> bool:
+    """Whether a folder, or one below it, has a file that ends like the kind; in an object store it is not asked."""
     if storage.is_remote(root):
         return True
     return any(
-        os.path.splitext(name)[1].lower() in suffixes() or not os.path.splitext(name)[1]
+        os.path.splitext(name)[1].lower() in kind.endings() or not os.path.splitext(name)[1]
         for _, _, names in os.walk(root, followlinks=False)
         for name in names
     ) or any(path.is_symlink() for path in root.iterdir())
 
 
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path, kind: FileKind) -> list[Path]:
     """The folders in a folder, hidden ones left out."""
     named = (path for path in root.iterdir() if not path.name.startswith(".") and path.name != OF_MACOS)
-    return sorted(path for path in named if _may_be_folder(path) and _has_images(path))
+    return sorted(path for path in named if _may_be_folder(path, kind) and _has_some(path, kind))
 
 
-def _may_be_folder(path: Path) -> bool:
+def _may_be_folder(path: Path, kind: FileKind) -> bool:
     """In an object store asking what an entry is costs a request, so the name tells if it can."""
-    return path.suffix.lower() not in suffixes() and path.is_dir()
+    return path.suffix.lower() not in kind.endings() and path.is_dir()
 
 
 class Found:
-    """The image files below a folder, and a count of the others by ending. Each real file and folder counts once.
+    """The files of a kind below a folder, and a count of the others by ending. Each real file and folder counts once.
 
     Hidden files and folders are left out, links that lead into the folder itself are not followed.
     """
 
-    def __init__(self, root: Path):
-        self.images: list[Path] = []
+    def __init__(self, root: Path, kind: FileKind):
+        self.files: list[Path] = []
+        self._kind = kind
         self.others: collections.Counter[str] = collections.Counter()
         if storage.is_remote(root):
             self._look_remote(root)
@@ -261,8 +295,8 @@ class Found:
 
     def _note(self, path: Path) -> None:
         suffix = path.suffix.lower()
-        if suffix in suffixes() or (not suffix and _is_image(path)):
-            self.images.append(path)
+        if suffix in self._kind.endings() or (not suffix and self._kind.recognised(path)):
+            self.files.append(path)
         else:
             self.others[shown(suffix) or "without an ending"] += 1
 
@@ -270,7 +304,7 @@ class Found:
         for path in root.iterdir():
             if path.name.startswith("."):
                 continue
-            if path.suffix.lower() not in suffixes() and path.is_dir():
+            if _may_be_folder(path, self._kind):
                 self._look_remote(path)
             else:
                 self._note(path)
@@ -287,31 +321,45 @@ def _is_image(path: Path) -> bool:
         return False
 
 
-def _channels_and_dtype(root: Path, paths: Sequence[Path]) -> tuple[int, str]:
-    """Channels and dtype of the images of a folder, from the headers of some."""
-    spread = np.linspace(0, len(paths) - 1, min(DESCRIBED, len(paths))).astype(int)
+IMAGES = FolderSource.kind = FileKind("images", suffixes, _is_image)
+
+
+def spread_evenly(length: int) -> list[int]:
+    """The positions of the files that tell what all are."""
+    return np.linspace(0, length - 1, min(DESCRIBED, length)).astype(int).tolist()
+
+
+def channels_and_dtype(where: str, handles: Sequence[Path | bytes], names: Sequence[str]) -> tuple[int, str]:
+    """Channels and dtype of the images of a source, from the headers of some.
+
+    Args:
+      where: they lie, in messages.
+      handles: files or bytes of some.
+      names: of these.
+
+    Raises:
+      UserError: if none is readable, or they differ.
+    """
     found, reason = [], ""
-    for path in (paths[i] for i in spread):
+    for handle, name in zip(handles, names):
         try:
-            found.append(describe(open_image(path)))
+            found.append(describe(open_image(handle)))
         except UnsupportedImage as error:
-            raise UserError(f"{shown(path)} is {error}") from error
+            raise UserError(f"{name} is {error}") from error
         except DECODER_ERRORS as error:  # broken files are counted when they are trained on
-            reason = f"{shown(path)}: {why(error)}"
+            reason = f"{name}: {why(error)}"
     if not found:
         raise UserError(
-            f"none of {len(spread)} images below {shown(root)} that were looked at is readable: {reason}"
+            f"none of {len(names)} images below {where} that were looked at is readable: {reason}"
         )
     channels = {count for count, _ in found}
     dtypes = {dtype.name for _, dtype in found}
     if "float32" in dtypes and len(dtypes) > 1:
-        raise UserError(
-            f"{shown(root)} has images of floats and of integers: give each kind a folder of its own"
-        )
+        raise UserError(f"{where} has images of floats and of integers: give each kind a folder of its own")
     dtype = max(dtypes, key=["uint8", "uint16", "float32"].index)
     if len(channels | {1, 3}) == 2:
         return (1, dtype) if channels == {1} and dtype != "uint8" else (3, dtype)
     if len(channels) > 1:
         counts = " and of ".join(map(str, sorted(channels)))
-        raise UserError(f"{shown(root)} has images of {counts} channels: give each kind a folder of its own")
+        raise UserError(f"{where} has images of {counts} channels: give each kind a folder of its own")
     return channels.pop(), dtype

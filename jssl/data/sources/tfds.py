@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.base import DTYPES, UNREAD, Captions, Field, Source, chunks, fields_of
+from jssl.data.sources.base import DTYPES, UNREAD, BadImage, Captions, Field, Source, chunks, fields_of
+from jssl.data.sources.images import Opened
+from jssl.data.sources.sounds import SoundFormat
 from jssl.errors import UserError, unknown
 
 CAPTION_KEYS = ("captions", "caption", "text")
@@ -24,29 +26,38 @@ class TfdsSource(Source):
 
     labels_are_cheap = False
 
-    def __init__(self, name: str, split: str, data_dir: str | None, captions: bool = True):
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        data_dir: str | None,
+        captions: bool = True,
+        sound: SoundFormat | None = None,
+    ):
         import tensorflow_datasets as tfds
 
-        builder = prepared_builder(name, data_dir)
+        try:
+            builder = prepared_builder(name, data_dir)
+        except UserError as error:
+            hint = "" if sound is None else "; or give a folder of .wav or .flac files as data.name"
+            raise UserError(f"{error}{hint}") from error
         features = builder.info.features
-        self._image_key = feature_key(features, tfds.features.Image, name, "image")
         self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
-        image = features[self._image_key]
-        height, width, channels = image.shape
-        dtype = np.dtype(image.np_dtype).name
-        if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
-            raise UserError(
-                f"{name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
-                "one channel"
-            )
-        self.name = name
+        self.name, self._sound = name, sound
+        if sound is None:
+            self._image_key = feature_key(features, tfds.features.Image, name, "image")
+            shape, dtype = _shape_and_dtype(name, features[self._image_key])
+        else:
+            self._image_key = sound_key(features, name)
+            self._rate = getattr(features[self._image_key], "sample_rate", None) or sound.rate
+            shape, dtype = sound.shape, "uint16"
         classes = features[self._label_key].names if self._label_key else None
-        fields = fields_of((height, width, channels or 3), dtype, classes)
+        fields = fields_of(shape, dtype, classes)
         self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
         self.fields = fields
-        decoders = {self._image_key: tfds.decode.SkipDecoding()}
+        decoders = {self._image_key: tfds.decode.SkipDecoding()} if sound is None else None
         try:
             self._records = builder.as_data_source(split=split, decoders=decoders)
         except (ValueError, AssertionError) as error:
@@ -64,7 +75,15 @@ class TfdsSource(Source):
     def __len__(self) -> int:
         return len(self._records)
 
-    def handles(self, indices: Sequence[int]) -> list[bytes]:
+    def open_handle(self, handle: Any, index: int) -> Opened:
+        if self._sound is None:
+            return super().open_handle(handle, index)
+        wave = np.clip(np.asarray(handle), -32768, 32767).astype(np.int16)
+        if not len(wave):
+            raise BadImage(f"{self.filename(index)}: it holds no sound")
+        return self._sound.image(wave, self._rate)
+
+    def handles(self, indices: Sequence[int]) -> list[Any]:
         records = self._records.__getitems__(list(indices))
         if self._label_key:  # noted in passing, because reading records is what costs
             self._labels[indices] = [record[self._label_key] for record in records]
@@ -116,13 +135,41 @@ def texts_of(value: Any) -> tuple[str, ...]:
     return tuple(itertools.chain.from_iterable(map(texts_of, value)))
 
 
+def _shape_and_dtype(name: str, image: Any) -> tuple[tuple[int | None, ...], str]:
+    """Those of an image feature; raises UserError if its pixels are not read."""
+    height, width, channels = image.shape
+    dtype = np.dtype(image.np_dtype).name
+    if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
+        raise UserError(
+            f"{name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
+            "one channel"
+        )
+    return (height, width, channels or 3), dtype
+
+
+def sound_key(features: Any, name: str) -> str:
+    """The first feature of integers in a row, one called audio before others; raises UserError if there is none."""
+    found = [
+        key
+        for key, feature in features.items()
+        if len(getattr(feature, "shape", None) or ()) == 1 and np.dtype(feature.np_dtype).kind == "i"
+    ]
+    if not found:
+        raise UserError(
+            f"{name} has no sound, integers [samples]: its features are {', '.join(features)}; of images leave "
+            "data.audio.as_images=False"
+        )
+    return str(min(found, key=lambda key: "audio" not in key))
+
+
 def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
     """The first feature of a kind; an error if `what` must be there, None otherwise."""
     for key, feature in features.items():
         if isinstance(feature, kind):
             return str(key)
     if what:
-        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}")
+        hint = "; for sounds set data.audio.as_images=True" if "audio" in features else ""
+        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}{hint}")
     return None
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl.data import augment
 from jssl.data.augment import sound
 from jssl.errors import UserError
 
@@ -120,3 +121,33 @@ def test_gain_and_noise_are_within_their_bounds_and_crops_are_pieces():
     pieces = np.asarray(sound.cropped(KEY, ramp, 20))
     np.testing.assert_allclose(np.diff(pieces, axis=1), 1)
     assert {0, 30} <= set(pieces[:, 0].tolist())
+
+
+def test_a_sound_becomes_a_square_image_of_the_piece_that_is_heard():
+    view = sound.SoundView(
+        rate=8000, window=64, hop=32, fft=64, bands=16, low=50.0, high=4000.0, crop=800, mean=-4.6, std=7.0
+    )
+    wave = np.full(1600, 32768, np.uint16)
+    wave[600:1000] += np.round(9000 * np.sin(np.arange(400))).astype(np.int16).astype(np.uint16)
+    keys = jax.random.split(jax.random.key(0), 8)
+    image = jax.jit(view.image)
+    seen = np.asarray(image(wave[None, :, None]))
+    assert seen.shape == (16, 16, 1)
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    heard = sound.spectrogram(jnp.asarray(wave[400:1200] / 32768.0 - 1)[None], view)[0]
+    assert seen.max() == pytest.approx(float((heard.max() + 4.6) / 7), abs=0.1)
+    level = seen[..., 0].max(axis=0)  # loud in the middle half
+    assert level[6:10].min() > 4 * level[[0, 1, -2, -1]].max()
+    centres = [
+        float((np.arange(16) * found).sum() / found.sum())
+        for found in np.asarray(jax.vmap(lambda key: image(wave[None, :, None], key))(keys))[..., 0].max(
+            axis=1
+        )
+    ]
+    assert np.ptp(centres) > 3  # pieces from here and there
+    two = augment.views(
+        keys[0], np.stack([wave[None, :, None]] * 2), {"a": augment.ViewSpec(size=16, copies=2)}, sound=view
+    )
+    assert two["a"][0].shape == (2, 16, 16, 1)
+    assert abs(two["a"][0] - two["a"][1]).max() > 0.1  # every view hears another one

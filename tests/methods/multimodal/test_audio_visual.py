@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jssl
-from jssl import models
+from jssl import embed, evaluation, models
 from jssl.configs import audio_visual, s4l
 from jssl.data import sources
 from jssl.data.sources.paired_digits import COLUMN_HERTZ, ROW_HERTZ, TONE_RATE
@@ -16,6 +16,8 @@ from jssl.data.streams import DataInfo
 from jssl.errors import UserError
 from jssl.methods import Context, default_settings
 from jssl.methods.multimodal.audio_visual import AudioVisual, distance
+from jssl.report import tables
+from jssl.runs.restore import open_run
 from jssl.train import program
 from tests.conftest import tiny
 
@@ -114,7 +116,6 @@ def test_tones_are_those_of_the_keys():
 
 def tiny_tones(**data):
     config = tiny(audio_visual.get_config())
-    config.evals.knn.enabled = False
     config.data.audio.update(data)
     return config
 
@@ -146,6 +147,23 @@ def test_a_run_hears_and_is_loaded(finished):
             model.audio(**{"waves": tones.sounds()[:2], **wrong})
     with pytest.raises(UserError, match="read no captions"):
         model.text(["seven"])
+
+
+def test_features_of_sounds_are_evaluated_and_embedded(finished):
+    result, folder = finished
+    assert "audio knn" in tables.table(result.values)
+    model, tones = jssl.load(folder), sources.digit_tones()
+    train, test = (embed.of_sounds(model, source) for source in (open_run(folder)[1].train, tones["test"]))
+    np.testing.assert_array_equal(test.x[:5], model.audio(tones["test"].sounds()[:5]))
+    found = evaluation.knn(train.x, train.labels, test.x, test.labels)
+    assert result["audio_knn/top1"] == pytest.approx(found["top1"], abs=1e-3)
+    other = tones["test"].source.with_sounds(tones["test"].sounds(), 16000)
+    with pytest.raises(UserError, match="16000 samples a second, that of the run 8000"):
+        embed.of_sounds(model, other)
+    with pytest.raises(UserError, match="have no sound"):
+        embed.of_sounds(model, tones["test"].source)
+    with pytest.raises(UserError, match="read no captions"):
+        embed.of_captions(model, tones["test"].source.with_captions(["x"] * 360))
 
 
 def test_sounds_that_are_all_alike_tell_nothing(finished, tmp_path):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import jssl
-from jssl import losses, models
+from jssl import embed, losses, models
 from jssl.configs import clip, siglip
+from jssl.data import sources
 from jssl.errors import UserError
 from jssl.evaluation.suite import Suite
 from jssl.methods import Context
@@ -187,6 +188,13 @@ def test_a_run_is_loaded_with_both_towers(finished):
     texts = model.text(["seven three", "zero zero"])
     assert model.embedding(np.zeros((3, 16, 16, 1), np.uint8)).shape == (3, texts.shape[1])
     assert model.text([]).shape == (0, texts.shape[1])
+    pairs = sources.digit_pairs()["train"].take([3, 90])
+    rows = embed.of_captions(model, pairs)
+    assert rows.index.tolist() == [0] * 5 + [1] * 5
+    assert rows.labels.tolist() == pairs.labels()[rows.index].tolist()
+    np.testing.assert_allclose(rows.x[5:], model.text(pairs.captions()[1]), rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="digits has no captions"):
+        embed.of_captions(model, sources.digits()["test"])
     for wrong, words in (
         ("seven three", "takes a list of texts"),
         (None, "takes a list"),
