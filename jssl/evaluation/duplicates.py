@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
@@ -14,6 +15,9 @@ from jssl.data.sources import Source
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.extract import extract_source, jit_pixels
 from jssl.metrics.retrieval import unit_rows
+
+if TYPE_CHECKING:
+    from jssl.evaluation.base import Drawing
 
 SIDE = 16  # pixels to which images are shrunk
 BLOCK = 1024
@@ -56,9 +60,9 @@ class Duplicates(Evaluator):
                 *(len(pairs), len(queries.x), query.name, train.name, ", ".join(names)),
                 ", ..." if len(pairs) > NAMED else "",
             )
-        figures = (
-            {"pairs": functools.partial(draw, train=train, query=query, pairs=pairs[:SHOWN])} if pairs else {}
-        )
+        figures: dict[str, Drawing] = {}
+        if pairs:
+            figures["pairs"] = functools.partial(draw, train=train, query=query, pairs=pairs[:SHOWN])
         return Evaluation({"fraction": len(pairs) / len(queries.x)}, figures)
 
 
