@@ -33,4 +33,24 @@ def digits() -> ml_collections.ConfigDict:
     return config
 
 
-get_config = presets(digits)
+def bounce() -> ml_collections.ConfigDict:
+    """Synchronisation: do the clicks come when the digit bounces, or are they those of another time of the clip?"""
+    config = recipes.digits(defaults("audio_visual", hidden_dim=128, proj_dim=64, sound_width=16))
+    config.name = "audio_visual_bounce"
+    config.method.update({"sound_strides": (2, 2, 2), "sound_over_time": True})
+    config.method.update({"negatives": "shifted", "min_shift": 0.2, "shifted_from": 0.2})
+    config.data.name = "bouncing_digits"
+    config.data.audio.update(
+        {"enabled": True, "rate": 4000, "window": 128, "hop": 80, "fft": 128, "bands": 20, "high": 2000.0}
+    )
+    config.data.audio.update({"low": 200.0, "gain_db": 6.0, "noise": 0.01, "mean": -2.0, "std": 2.0})
+    config.data.unlabeled.views = {"first": view(20, flip_prob=0.5)}
+    config.data.unlabeled.batch_size = 64
+    config.encoder.window = 8
+    config.encoder.convnet.update({"width": 32, "strides": (1, 2, 2)})
+    config.total_epochs = 30.0
+    config.evals.sgd.view = view(20)
+    return config
+
+
+get_config = presets(digits, bounce)

@@ -113,7 +113,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, a folder, an .npz, an .npy, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, a folder, an .npz, an .npy,
+        or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -226,6 +227,7 @@ class Encoder(Section):
       channels: the channels of an image that it sees, () for all: (0,) is the lightness of Lab (Colorization).
       split_brain: two encoders side by side, one of the first channel and one of the others (split-brain autoencoders).
       per_frame: whether it sees one channel at a time, the frames of a clip; features are their mean.
+      window: frames that it sees at a time, of longer clips those in the middle; 0 for all.
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
@@ -234,6 +236,7 @@ class Encoder(Section):
     channels: tuple[int, ...] = ()
     split_brain: bool = False
     per_frame: bool = False
+    window: int = settings.count(0)
 
 
 @dataclasses.dataclass(frozen=True)

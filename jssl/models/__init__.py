@@ -8,6 +8,7 @@ The only room that imports flax.linen; `network` is the seam that the rest of th
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from jssl.models.convnet import ConvNet
 from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, PatchDecoder
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
-from jssl.models.frames import Frames
+from jssl.models.frames import Frames, OverTime, Window
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
@@ -44,6 +45,7 @@ __all__ = [
     "linear",
     "map_decoder",
     "mlp",
+    "over_time",
     "patch_decoder",
     "prototypes",
     "record",
@@ -69,6 +71,7 @@ OWN_KEYS = (
     "channels",
     "split_brain",
     "per_frame",
+    "window",
 )  # beside those of families
 FAMILIES: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
@@ -117,7 +120,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         the name's family holds the options, and an option that it lacks keeps its default. 'head_layers' adds layers
         of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, 'channels' some channels,
         'split_brain' makes two of it that see one part each, see `filters`;
-        'per_frame' shows it one channel at a time, the frames of a clip, see `frames.Frames`.
+        'per_frame' shows it one channel at a time, the frames of a clip, see `frames.Frames`; of clips longer than
+        'window' it sees the frames in the middle.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -150,6 +154,7 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         "channels": (),
         "split_brain": False,
         "per_frame": False,
+        "window": 0,
         **config,
     }
     sizes = tuple(own["head_layers"])
@@ -167,6 +172,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         built = Channels(built, channels)
     if own["per_frame"]:
         built = Frames(built)
+    if own["window"]:
+        built = Window(built, own["window"])
     if not sizes:
         return Network(built)
     return Network(Topped(built, sizes, **shared, dtype=_dtype(dtype)))
@@ -389,6 +396,20 @@ def conv_gru(features: int, kernel: int = 1, dtype: str = "float32") -> Network:
     """
     given = {"features": features, "kernel": kernel}
     return Network(settings.make(ConvGRU, given, "conv_gru", dtype=_dtype(dtype)))
+
+
+def over_time(encoder: Network) -> Network:
+    """An encoder of pictures of sound whose features keep the order in time, float32 [B, w * D]; see `frames.OverTime`.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> hears = models.over_time(models.convnet(width=4, strides=(2, 2)))
+      >>> pictures = jax.numpy.zeros((2, 8, 12, 1))  # of 12 columns, of which strides leave 3
+      >>> hears.apply(*hears.init(jax.random.key(0), pictures), pictures, train=False)[0].shape
+      (2, 24)
+    """
+    return dataclasses.replace(encoder, module=OverTime(encoder.module))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
-base says what a source is and what can be made of one; arrays, folders, digits, moving_digits, paired_digits and
-tfds are kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
+base says what a source is and what can be made of one; arrays, folders, digits, moving_digits, bouncing_digits,
+paired_digits and tfds are kinds of it, images opens one image, opener finds the kind by name. It may import jssl.storage, jssl.errors and
 jssl.data.splits.
 """
 
 from jssl.data.sources.arrays import ArraySource, NpySource, in_memory
 from jssl.data.sources.base import BadImage, Field, Source, Subset
+from jssl.data.sources.bouncing_digits import bouncing_digits
 from jssl.data.sources.digits import digits
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import open_image, to_array, upright
@@ -25,6 +26,7 @@ __all__ = [
     "Sounding",
     "Source",
     "Subset",
+    "bouncing_digits",
     "digit_pairs",
     "digit_tones",
     "digits",

@@ -4,6 +4,7 @@
   colored_digits       the same, coloured by a rule, for methods that learn from colours
   digit_pairs          two of them side by side with captions, some pairs of which only the test set has
   digit_tones          digits, each with the tone of its key on a telephone
+  bouncing_digits      clips of 16 frames (channels) in which a digit bounces and clicks, with their sound
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
@@ -26,6 +27,7 @@ from absl import logging
 from jssl import storage
 from jssl.data.sources import arrays, folders
 from jssl.data.sources.base import Source
+from jssl.data.sources.bouncing_digits import bouncing_digits
 from jssl.data.sources.digits import colored_digits, digits
 from jssl.data.sources.images import Path
 from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
@@ -39,6 +41,7 @@ EMBEDDED = {
     "colored_digits": colored_digits,
     "digit_pairs": digit_pairs,
     "digit_tones": digit_tones,
+    "bouncing_digits": bouncing_digits,
 }
 
 
