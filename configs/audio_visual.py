@@ -38,7 +38,7 @@ def bounce() -> ml_collections.ConfigDict:
     config = recipes.digits(defaults("audio_visual", hidden_dim=128, proj_dim=64, sound_width=16))
     config.name = "audio_visual_bounce"
     config.method.update({"sound_strides": (2, 2, 2), "sound_over_time": True})
-    config.method.update({"negatives": "shifted", "min_shift": 0.2, "shifted_from": 0.2})
+    config.method.update({"negative_sounds": "shifted", "min_shift": 0.2, "shifted_from": 0.2})
     config.data.name = "bouncing_digits"
     config.data.audio.update(
         {"enabled": True, "rate": 4000, "window": 128, "hop": 80, "fft": 128, "bands": 20, "high": 2000.0}
@@ -48,8 +48,9 @@ def bounce() -> ml_collections.ConfigDict:
     config.data.unlabeled.batch_size = 64
     config.encoder.window = 8
     config.encoder.convnet.update({"width": 32, "strides": (1, 2, 2)})
-    config.total_epochs = 30.0
+    config.total_epochs = 15.0
     config.evals.sgd.view = view(20)
+    config.evals.retrieval.enabled, config.evals.per_class = False, ()
     return config
 
 

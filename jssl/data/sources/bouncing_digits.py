@@ -16,13 +16,13 @@ RATE, SAMPLES = 4000, 400  # of sound: a second, and a frame, which so takes a t
 SLOWEST, FASTEST = 1.5, 4.0  # pixels a frame along an axis
 HERTZ = (1200.0, 500.0)  # of the click at the floor and the ceiling, and at the walls
 CLICK, DECAY = 120, 0.008  # samples of a click, and the seconds in which it fades to 1 / e
-LENGTHS = {"train": 4000, "test": 1000}
+LENGTHS = {"train": 3000, "test": 500}
 SEEDS = {"train": 0, "test": 1}
 
 
 @functools.lru_cache(maxsize=1)
 def bouncing_digits() -> dict[str, Source]:
-    """Clips of 1.6 seconds in which a digit bounces, and clicks when it does: 4,000 to train on and 1,000 to test.
+    """Clips of 1.6 seconds in which a digit bounces, and clicks when it does: 3,000 to train on and 500 to test.
 
     An image is a clip, uint8[20, 20, 16]: its channels are the frames, a tenth of a second each. Its sound is
     int16[6400] at 4 kHz, and the 400 samples of a frame begin with a click where the digit touches a border in it: a
@@ -34,7 +34,7 @@ def bouncing_digits() -> dict[str, Source]:
       >>> from jssl.data import sources
       >>> clips = sources.bouncing_digits()["test"]
       >>> clips.image_shape, clips.sounds().shape, clips.sound_rate
-      ((20, 20, 16), (1000, 6400), 4000)
+      ((20, 20, 16), (500, 6400), 4000)
     """
     return {split: _split(split) for split in LENGTHS}
 
@@ -64,31 +64,31 @@ def clip(images: np.ndarray, seed: int, index: int) -> tuple[np.ndarray, np.ndar
     """
     rng = np.random.default_rng((seed, index))
     digit = images[index % len(images)]
-    places, touches = zip(*(bounces(rng, SIDE - side) for side in digit.shape))
+    places = [path(rng, SIDE - side) for side in digit.shape]
+    touches = [np.isin(own, (0, SIDE - side)) for own, side in zip(places, digit.shape)]
     frames = np.zeros((FRAMES, SIDE, SIDE), np.uint8)
     for frame, top, left in zip(frames, *places):
         frame[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
     return np.moveaxis(frames, 0, -1), sound(rng, np.stack(touches))
 
 
-def bounces(rng: np.random.Generator, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """A path along one axis between 0 and `room`: places int[16], and in which frames it turns at an end, bool[16].
+def path(rng: np.random.Generator, room: int) -> np.ndarray:
+    """Places along one axis, from 0 to `room`, int[16]: at either end it turns.
 
     Example:
       >>> import numpy as np
-      >>> from jssl.data.sources.bouncing_digits import bounces
-      >>> places, turns = bounces(np.random.default_rng(0), 12)
-      >>> set(places[turns].tolist()) <= {0, 12}
-      True
+      >>> from jssl.data.sources.bouncing_digits import path
+      >>> path(np.random.default_rng(0), 12).tolist()
+      [8, 9, 11, 12, 10, 9, 7, 6, 4, 3, 1, 0, 4, 7, 11, 12]
     """
     place, velocity = rng.uniform(0, room), rng.choice([-1, 1]) * rng.uniform(SLOWEST, FASTEST)
-    places, turns = np.zeros(FRAMES, int), np.zeros(FRAMES, bool)
+    places = np.zeros(FRAMES, int)
     for frame in range(FRAMES):
-        places[frame], turns[frame] = round(place), not 0 < place < room
-        if turns[frame]:
-            velocity = (1 if place == 0 else -1) * rng.uniform(SLOWEST, FASTEST)
+        places[frame] = round(place)
+        if places[frame] in (0, room):
+            velocity = (1 if places[frame] == 0 else -1) * rng.uniform(SLOWEST, FASTEST)
         place = min(max(place + velocity, 0.0), float(room))
-    return places, turns
+    return places
 
 
 def sound(rng: np.random.Generator, touches: np.ndarray) -> np.ndarray:

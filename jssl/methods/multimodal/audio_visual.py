@@ -44,7 +44,7 @@ class AudioVisual(TwoTowers):
       sound_strides: of its layers.
       sound_over_time: whether the features of sound are averaged over bands alone and keep the order in time, which
         tells when something is heard; else over time, too.
-      negatives: 'another' meets the sound of another example (correspondence), 'shifted' the clip's own at another time
+      negative_sounds: 'another' meets the sound of another example (correspondence), 'shifted' the clip's own at another time
         (synchronisation).
       min_shift: seconds between a window and the other one whose sound it meets, at least.
       shifted_from: part of the run in which all negatives are of another example before shifted ones come (easy first).
@@ -67,7 +67,7 @@ class AudioVisual(TwoTowers):
     sound_width: int = settings.size(64)
     sound_strides: tuple[int, ...] = settings.sizes((2, 2, 2, 2))
     sound_over_time: bool = False
-    negatives: str = settings.choice("another", ("another", "shifted"))
+    negative_sounds: str = settings.choice("another", ("another", "shifted"))
     min_shift: float = settings.positive(0.5)
     shifted_from: float = settings.fraction(0.0)
     shifted_fraction: float = settings.part_above(1.0)
@@ -100,7 +100,7 @@ class AudioVisual(TwoTowers):
             raise UserError(
                 "AudioVisual needs a batch of two or more: a sound of another image is the next one's"
             )
-        if self.negatives == "shifted":
+        if self.negative_sounds == "shifted":
             self.windows.check()
 
     @functools.cached_property
@@ -109,7 +109,7 @@ class AudioVisual(TwoTowers):
         return Windows(self.clip, self.encoder.window, self.min_shift)
 
     def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-        if self.negatives == "shifted":
+        if self.negative_sounds == "shifted":
             part = batch["unlabeled"]
             batch = {**batch, "unlabeled": {**part, "audio": self.windows.middle_of(part["audio"])}}
         params, state = super().init(key, batch)
@@ -138,15 +138,15 @@ class AudioVisual(TwoTowers):
         seen, heard, stats = self._forward_pairs(params, state["stats"], batch, ctx)
         a, b = list(seen.values())[-1], heard[0]
         wrong = {"other": jnp.roll(b, -1, axis=0), "shifted": heard[-1]}
-        wrong = wrong if self.negatives == "shifted" else {"other": wrong["other"]}
+        wrong = wrong if self.negative_sounds == "shifted" else {"other": wrong["other"]}
         own = self.pair_logits(params, a, b)
         logits = {name: self.pair_logits(params, a, sound) for name, sound in wrong.items()}
         chosen = logits["other"]
-        if self.negatives == "shifted":
+        if self.negative_sounds == "shifted":
             chosen = jnp.where(self._shifts(ctx, batch)[:, None], logits["shifted"], chosen)
         value = jnp.mean(cross_entropy(own, 1) + cross_entropy(chosen, 0)) / 2
         metrics = {"correspondence/accuracy": accuracy(own, logits["other"])}
-        if self.negatives == "shifted":
+        if self.negative_sounds == "shifted":
             metrics["correspondence/synchronisation"] = accuracy(own, logits["shifted"])
         if self.fusion == "distance":
             metrics["correspondence/own_distance"] = jnp.mean(distance(a, b))
@@ -160,7 +160,7 @@ class AudioVisual(TwoTowers):
         """The outputs for images, those for their sound (and for that of another time), and the new statistics."""
         (images,), pictures = self.get_views(batch), batch["unlabeled"]["audio"]
         sounds = [pictures]
-        if self.negatives == "shifted":
+        if self.negative_sounds == "shifted":
             windows = self.windows
             begins = windows.draw(image_keys(rng.derive(ctx.key, "shift"), batch["unlabeled"]))
             images = windows.seen(images, begins[:, 0])
@@ -184,7 +184,7 @@ class AudioVisual(TwoTowers):
 
         They are what `pair_logits` takes of the windows at `windows.places`, one after the other.
         """
-        if self.negatives != "shifted":
+        if self.negative_sounds != "shifted":
             return self._outputs(params, state, inputs, modality)
         windows, rows = self.windows, len(inputs)
         cut = windows.heard if modality == "audio" else windows.seen

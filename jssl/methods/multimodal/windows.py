@@ -61,7 +61,7 @@ class Windows:
         frames, window = self.clip.frames, self.window
         if not 0 < window < frames:
             raise UserError(
-                f"method.negatives='shifted' shows some of the {frames} frames of a clip at a time: set encoder.window "
+                f"method.negative_sounds='shifted' shows some of the {frames} frames of a clip at a time: set encoder.window "
                 f"from 1 to {frames - 1}, not {window}"
             )
         if self.apart > self.last:
