@@ -24,6 +24,7 @@ from jssl.data.augment import color_space
 from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
+from jssl.data.sources.clips import ClipSpec
 from jssl.errors import UserError, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
@@ -113,8 +114,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, a folder, an .npz, an .npy,
-        or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, a folder, an .npz, an
+        .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -162,6 +163,11 @@ class Audio(Section, SoundView):
     """
 
     enabled: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Video(Section, ClipSpec):
+    """Videos, of TFDS or in files, as clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,6 +401,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "data.audio": Audio,
     "data.text": Text,
+    "data.video": Video,
     "data.unlabeled": Unlabeled,
     "data.labeled": Labeled,
     "encoder": Encoder,
@@ -518,7 +525,7 @@ def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False,
 def _children(path: str) -> tuple[str, ...]:
     """Sections within a section."""
     return {
-        "data": (*STREAMS, "audio", "text"),
+        "data": (*STREAMS, "audio", "text", "video"),
         "data.unlabeled": ("views",),
         "data.labeled": ("views",),
         "encoder": tuple(models.encoder_defaults()),

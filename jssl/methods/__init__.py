@@ -36,7 +36,7 @@ from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.multimodal.audio_visual import AudioVisual
 from jssl.methods.multimodal.clip import CLIP, SigLIP
-from jssl.methods.multimodal.windows import Clip
+from jssl.methods.multimodal.windows import STILL, Clip
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -148,7 +148,7 @@ class RunInfo:
     color_space: str = "rgb"
     text_vocabulary: int = 0
     text_end: int = 0
-    clip: Clip = Clip()
+    clip: Clip = STILL
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))

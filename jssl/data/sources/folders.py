@@ -13,7 +13,7 @@ from absl import logging
 from PIL import Image
 
 from jssl import storage
-from jssl.data.sources.base import Source, fields_of
+from jssl.data.sources.base import Field, Source, fields_of
 from jssl.data.sources.images import (
     DECODER_ERRORS,
     Path,
@@ -49,31 +49,46 @@ class FolderSource(Source):
     where all are grey and one has 16 bits; the channels that they share where they have another number of them, in
     TIFFs. Where only some have 16 bits the others are widened to it. TIFFs of other numbers are read as float32.
 
+    Attributes:
+      what: files are called in messages.
+
     Raises:
       UserError: if there is no image, the sixteen differ in channels otherwise, or are of a kind that is not read.
     """
 
+    what = "images"
+    fields: dict[str, Field]
+
     def __init__(self, root: Path):
         self.name = shown(root.name)
         self.root = root
-        found = Found(root)
+        found = Found(root, self.endings)
         self.paths = sorted(found.images)
         if not self.paths:
             raise UserError(
-                f"no images below {shown(root)}{found.others_in_words()}: expected files ending in "
-                f"{' '.join(sorted(suffixes()))}"
+                f"no {self.what} below {shown(root)}{found.others_in_words()}: expected files ending in "
+                f"{' '.join(sorted(self.endings))}"
             )
         if found.others:
-            logging.warning("%s: %d images%s", self.name, len(self.paths), found.others_in_words())
+            logging.warning("%s: %d %s%s", self.name, len(self.paths), self.what, found.others_in_words())
         classes = self._classes()
-        channels, dtype = _channels_and_dtype(root, self.paths)
-        self.fields = fields_of(
-            (None, None, channels), dtype, None if classes is None else list(map(shown, classes))
-        )
+        self.fields = self.own_fields()
+        if classes is not None:
+            self.fields["label"] = Field("label", (), "int32", tuple(map(shown, classes)))
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
         )
+
+    @property
+    def endings(self) -> frozenset[str]:
+        """Endings of the files that are taken, in lower case."""
+        return suffixes()
+
+    def own_fields(self) -> dict[str, Field]:
+        """The fields of an example, but for its label."""
+        channels, dtype = _channels_and_dtype(self.root, self.paths)
+        return fields_of((None, None, channels), dtype)
 
     def _parent(self, path: Path) -> str:
         """The name of the sub-folder that an image lies in; '' for the folder itself."""
@@ -134,17 +149,25 @@ class FolderSource(Source):
         return shown(self.paths[index].relative_to(self.root))
 
 
-def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
+def splits(
+    root: Path, opened: Callable[[Path], Source] = FolderSource, endings: frozenset[str] = frozenset()
+) -> Mapping[str, Callable[[], Source]]:
     """What opens each split of a folder: `train` is all of it, or its train/ where there are such folders.
 
     Those have their own names then, and the first of test/, val/, valid/, validation/ is `test` besides. A lone folder,
     or one beside masks alone, is looked into. Folders without an image do not count.
 
+    Args:
+      root: the folder.
+      opened: makes a source of a folder.
+      endings: of the files that it takes; none given are those of images.
+
     Raises:
       UserError: for two folders of one name but for capitals, and for a test set without a training set.
     """
     folders: dict[str, Path] = {}
-    for path in _folders(root):
+    endings = endings or suffixes()
+    for path in _folders(root, endings):
         if path.name.lower() in folders:
             raise UserError(
                 f"{shown(root)} has {shown(folders[path.name.lower()].name)}/ and {shown(path.name)}/: rename one"
@@ -165,37 +188,37 @@ def splits(root: Path) -> Mapping[str, Callable[[], Source]]:
             )
         named = {**{name: folders[name] for name in more}, train.name.lower(): train, "train": train}
         named |= {} if test is None else {test.name.lower(): test, "test": test}
-        return {name: functools.partial(FolderSource, path) for name, path in named.items()}
+        return {name: functools.partial(opened, path) for name, path in named.items()}
     if folders and not others and train is None:
         raise UserError(
             f"{shown(root)} has {', '.join(sorted(folders))} and no train: name one of them train"
         )
     pictures = [name for name in folders if name not in MASK_FOLDERS]
-    if len(pictures) == 1 and not _has_own_images(root):
-        return splits(folders[pictures[0]])
-    return {"train": functools.partial(FolderSource, root)}
+    if len(pictures) == 1 and not _has_own_images(root, endings):
+        return splits(folders[pictures[0]], opened, endings)
+    return {"train": functools.partial(opened, root)}
 
 
-def _has_own_images(root: Path) -> bool:
+def _has_own_images(root: Path, endings: frozenset[str]) -> bool:
     """Whether images lie in a folder itself."""
-    return any(path.suffix.lower() in suffixes() for path in root.iterdir())
+    return any(path.suffix.lower() in endings for path in root.iterdir())
 
 
-def _has_images(root: Path) -> bool:
+def _has_images(root: Path, endings: frozenset[str]) -> bool:
     """Whether a folder, or one below it, has a file that ends like an image; in an object store it is not asked."""
     if storage.is_remote(root):
         return True
     return any(
-        os.path.splitext(name)[1].lower() in suffixes() or not os.path.splitext(name)[1]
+        os.path.splitext(name)[1].lower() in endings or not os.path.splitext(name)[1]
         for _, _, names in os.walk(root, followlinks=False)
         for name in names
     ) or any(path.is_symlink() for path in root.iterdir())
 
 
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path, endings: frozenset[str]) -> list[Path]:
     """The folders in a folder, hidden ones left out."""
     named = (path for path in root.iterdir() if not path.name.startswith(".") and path.name != OF_MACOS)
-    return sorted(path for path in named if _may_be_folder(path) and _has_images(path))
+    return sorted(path for path in named if _may_be_folder(path) and _has_images(path, endings))
 
 
 def _may_be_folder(path: Path) -> bool:
@@ -209,7 +232,8 @@ class Found:
     Hidden files and folders are left out, links that lead into the folder itself are not followed.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, endings: frozenset[str]):
+        self._endings = endings
         self.images: list[Path] = []
         self.others: collections.Counter[str] = collections.Counter()
         if storage.is_remote(root):
@@ -261,7 +285,8 @@ class Found:
 
     def _note(self, path: Path) -> None:
         suffix = path.suffix.lower()
-        if suffix in suffixes() or (not suffix and _is_image(path)):
+        without = not suffix and self._endings == suffixes() and _is_image(path)
+        if suffix in self._endings or without:
             self.images.append(path)
         else:
             self.others[shown(suffix) or "without an ending"] += 1
@@ -270,7 +295,7 @@ class Found:
         for path in root.iterdir():
             if path.name.startswith("."):
                 continue
-            if path.suffix.lower() not in suffixes() and path.is_dir():
+            if path.suffix.lower() not in self._endings and path.is_dir():
                 self._look_remote(path)
             else:
                 self._note(path)

@@ -6,6 +6,7 @@
   digit_tones          digits, each with the tone of its key on a telephone
   bouncing_digits      clips of 16 frames (channels) in which a digit bounces and clicks, with their sound
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
+  a folder of videos   the same of .mp4, .webm, .avi and the like: clips whose channels are frames, see clips.py
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
   an .npy file         such images alone; it is mapped into memory, and only the rows asked for are read
@@ -19,15 +20,16 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from absl import logging
 
 from jssl import storage
-from jssl.data.sources import arrays, folders
+from jssl.data.sources import arrays, folders, video
 from jssl.data.sources.base import Source
 from jssl.data.sources.bouncing_digits import bouncing_digits
+from jssl.data.sources.clips import DEFAULT, ClipSpec
 from jssl.data.sources.digits import colored_digits, digits
 from jssl.data.sources.images import Path
 from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
@@ -36,7 +38,7 @@ from jssl.data.sources.paired import captioned_folder
 from jssl.data.sources.paired_digits import digit_pairs, digit_tones
 from jssl.errors import UserError, unknown
 
-EMBEDDED = {
+EMBEDDED: dict[str, Callable[[], dict[str, Source]]] = {
     "digits": digits,
     "colored_digits": colored_digits,
     "digit_pairs": digit_pairs,
@@ -45,7 +47,14 @@ EMBEDDED = {
 }
 
 
-def load(name: str, split: str, data_dir: str | None = None, captions: bool = True) -> Source:
+def load(
+    name: str,
+    split: str,
+    data_dir: str | None = None,
+    captions: bool = True,
+    clips: ClipSpec = DEFAULT,
+    sound_rate: int = 0,
+) -> Source:
     """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
 
     Args:
@@ -53,6 +62,8 @@ def load(name: str, split: str, data_dir: str | None = None, captions: bool = Tr
       split: its name, or a slice.
       data_dir: of TFDS.
       captions: whether a folder's or a TFDS set's are looked for; images without one are left out then.
+      clips: what is taken of videos.
+      sound_rate: samples a second of their sound; 0 where it is not heard.
 
     Raises:
       UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
@@ -68,14 +79,14 @@ def load(name: str, split: str, data_dir: str | None = None, captions: bool = Tr
         return sliced(arrays.arrays(path), split)
     if path.is_dir():
         _warn_of_tfds_name(name)
-        return sliced_folder(path, split, captions)
+        return sliced_folder(path, split, captions, clips, sound_rate)
     if path.is_file():
         raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
-    from jssl.data.sources.tfds import TfdsSource
+    from jssl.data.sources.tfds import open_tfds
 
-    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"), captions)
+    return open_tfds(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"), captions, clips, sound_rate)
 
 
 def located(name: str) -> Path:
@@ -108,14 +119,26 @@ def has_split(name: str, split: str) -> bool:
     if not split or (path.suffix.lower() not in arrays.SUFFIXES and not path.is_dir()):
         return bool(split)
     known = (
-        arrays.arrays(path).keys() if path.suffix.lower() in arrays.SUFFIXES else folders.splits(path).keys()
+        arrays.arrays(path).keys() if path.suffix.lower() in arrays.SUFFIXES else folder_splits(path).keys()
     )
     return split.partition("[")[0] in known
 
 
-def sliced_folder(path: Path, spec: str, captions: bool = True) -> Source:
+def folder_splits(
+    path: Path, clips: ClipSpec = DEFAULT, sound_rate: int = 0
+) -> Mapping[str, Callable[[], Source]]:
+    """What opens each split of a folder of images or of videos, see `folders.splits`."""
+    if not video.is_video_folder(path):
+        return folders.splits(path)
+    opened = functools.partial(video.VideoFolder, clips=clips, rate=sound_rate)
+    return folders.splits(path, opened, video.ENDINGS)
+
+
+def sliced_folder(
+    path: Path, spec: str, captions: bool = True, clips: ClipSpec = DEFAULT, sound_rate: int = 0
+) -> Source:
     """A split of a folder, or a slice of it: in a seeded order, since by name a slice would be of few classes."""
-    known, base = folders.splits(path), spec.partition("[")[0]
+    known, base = folder_splits(path, clips, sound_rate), spec.partition("[")[0]
     if base not in known:
         raise unknown("split", base, known)
     source = captioned_folder(known[base](), path) if captions else known[base]()

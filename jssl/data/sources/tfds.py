@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.base import DTYPES, UNREAD, Captions, Field, Source, chunks, fields_of
+from jssl.data.sources import images
+from jssl.data.sources.base import DTYPES, UNREAD, BadImage, Captions, Field, Source, chunks, fields_of
+from jssl.data.sources.clips import EPSILON, ClipSpec, placed, to_clip
+from jssl.data.sources.images import Opened
 from jssl.errors import UserError, unknown
 
 CAPTION_KEYS = ("captions", "caption", "text")
@@ -29,26 +32,17 @@ class TfdsSource(Source):
 
         builder = prepared_builder(name, data_dir)
         features = builder.info.features
-        self._image_key = feature_key(features, tfds.features.Image, name, "image")
-        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
-        image = features[self._image_key]
-        height, width, channels = image.shape
-        dtype = np.dtype(image.np_dtype).name
-        if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
-            raise UserError(
-                f"{name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
-                "one channel"
-            )
         self.name = name
-        classes = features[self._label_key].names if self._label_key else None
-        fields = fields_of((height, width, channels or 3), dtype, classes)
+        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
+        fields = self._own_fields(features)
+        if self._label_key:
+            fields["label"] = Field("label", (), "int32", tuple(features[self._label_key].names))
         self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
         self.fields = fields
-        decoders = {self._image_key: tfds.decode.SkipDecoding()}
         try:
-            self._records = builder.as_data_source(split=split, decoders=decoders)
+            self._records = builder.as_data_source(split=split, decoders=self._decoders())
         except (ValueError, AssertionError) as error:
             splits = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
             raise UserError(f"{name} has no split {split!r}: it has {splits}") from error
@@ -60,6 +54,27 @@ class TfdsSource(Source):
 
         self._labels = np.full(len(self._records), UNREAD, np.int32)
         self._captions: list[tuple[str, ...]] | None = None
+
+    def _own_fields(self, features: Any) -> dict[str, Field]:
+        """The field of the image."""
+        import tensorflow_datasets as tfds
+
+        self._image_key: str = feature_key(features, tfds.features.Image, self.name, "image") or ""
+        image = features[self._image_key]
+        height, width, channels = image.shape
+        dtype = np.dtype(image.np_dtype).name
+        if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
+            raise UserError(
+                f"{self.name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
+                "one channel"
+            )
+        return fields_of((height, width, channels or 3), dtype)
+
+    def _decoders(self) -> dict[str, Any] | None:
+        """What TFDS shall leave encoded."""
+        import tensorflow_datasets as tfds
+
+        return {self._image_key: tfds.decode.SkipDecoding()}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -101,6 +116,112 @@ class TfdsSource(Source):
     def note_labels(self, labels: np.ndarray) -> None:
         if labels.shape == self._labels.shape:
             self._labels = labels.astype(np.int32)
+
+
+class TfdsVideo(TfdsSource):
+    """A prepared TFDS split whose examples have a sequence of images, and perhaps their sound, int16.
+
+    A feature `fps` tells how long the frames last, or else the sound `audio`, whose rate is a feature `..sample_rate`.
+
+    Raises:
+      UserError: if neither does, or the first video is shorter than a clip.
+    """
+
+    def __init__(
+        self, name: str, split: str, data_dir: str | None, captions: bool, clips: ClipSpec, rate: int
+    ):
+        self.clips = clips
+        self._sounds: np.ndarray | None = None
+        super().__init__(name, split, data_dir, captions)
+        record = self._records[0]
+        if "fps" not in record and not self._rate(record):
+            raise UserError(f"{name}: its videos need a feature fps, or audio with its rate")
+        if rate and self._rate(record):
+            self.fields = {**self.fields, **clips.fields(self._rate(record))}
+        length = len(record[self._image_key]) / self._fps(record)
+        try:
+            clips.begin(length)
+        except ValueError as error:
+            raise UserError(f"{self.filename(0)}: {error}") from error
+
+    def _own_fields(self, features: Any) -> dict[str, Field]:
+        self._image_key = video_key(features)
+        self._has_sound = "audio" in features
+        return self.clips.fields(0)
+
+    def _decoders(self) -> None:
+        return None  # TFDS leaves no sequence encoded
+
+    def _rate(self, record: Mapping[str, Any]) -> int:
+        """Samples a second; 0 without sound."""
+        named = (int(record[key]) for key in record if key.endswith("sample_rate"))
+        return next(named, 0) if self._has_sound else 0
+
+    def _fps(self, record: Mapping[str, Any]) -> float:
+        if "fps" in record:
+            return float(record["fps"])
+        return len(record[self._image_key]) * self._rate(record) / len(record["audio"])
+
+    def handles(self, indices: Sequence[int]) -> list[Any]:
+        records = self._records.__getitems__(list(indices))
+        if self._label_key:
+            self._labels[indices] = [record[self._label_key] for record in records]
+        return [self._frames(record) for record in records]
+
+    def _frames(self, record: Mapping[str, Any]) -> list[np.ndarray] | str:
+        """The frames of a clip, or why there are none."""
+        frames, fps = record[self._image_key], self._fps(record)
+        try:
+            begin = self.clips.begin(len(frames) / fps)
+        except ValueError as error:
+            return str(error)
+        places = np.floor((begin + self.clips.times) * fps + EPSILON).astype(int)
+        return [frames[place] for place in np.minimum(places, len(frames) - 1)]
+
+    def open_handle(self, handle: Any, index: int) -> Opened:
+        if isinstance(handle, str):
+            raise BadImage(f"{self.filename(index)}: {handle}")
+        return images.from_array(to_clip(handle, self.clips.size))
+
+    def sounds(self) -> np.ndarray | None:
+        """Read from all records when they are first asked for; silence beside videos that are too short."""
+        if "audio" not in self.fields:
+            return None
+        if self._sounds is None:
+            found = [self._sound(self._records[index]) for index in range(len(self))]
+            self._sounds = np.stack(found)
+        return self._sounds
+
+    def _sound(self, record: Mapping[str, Any]) -> np.ndarray:
+        rate, length = self._rate(record), len(record[self._image_key]) / self._fps(record)
+        first = (
+            round(self.clips.begin(length) * rate) if length >= self.clips.seconds else len(record["audio"])
+        )
+        return placed([record["audio"]], -first, self.clips.samples(rate))
+
+
+def video_key(features: Any) -> str:
+    """The first feature that is a sequence of images; '' if there is none."""
+    import tensorflow_datasets as tfds
+
+    def is_video(feature: Any) -> bool:
+        inner = getattr(feature, "feature", None)
+        return isinstance(feature, tfds.features.Sequence) and isinstance(inner, tfds.features.Image)
+
+    return next((str(key) for key, feature in features.items() if is_video(feature)), "")
+
+
+def open_tfds(
+    name: str, split: str, data_dir: str | None, captions: bool, clips: ClipSpec, sound_rate: int
+) -> TfdsSource:
+    """A prepared TFDS split, of images or, where there are none, of videos."""
+    import tensorflow_datasets as tfds
+
+    features = prepared_builder(name, data_dir).info.features
+    has_images = any(isinstance(feature, tfds.features.Image) for feature in features.values())
+    if has_images or not video_key(features):
+        return TfdsSource(name, split, data_dir, captions)
+    return TfdsVideo(name, split, data_dir, captions, clips, sound_rate)
 
 
 def texts_of(value: Any) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from jssl.losses import normalize
 from jssl.methods.base import Context, Output, image_keys
 from jssl.methods.batching import deinterleave, interleave
 from jssl.methods.multimodal.two_towers import TwoTowers
-from jssl.methods.multimodal.windows import Clip, Windows
+from jssl.methods.multimodal.windows import STILL, Clip, Windows
 from jssl.types import Array, Batch, Params, State
 
 SCALE, THRESHOLD = 2.0, 1.0  # of the classifier of distances, at first
@@ -44,8 +44,8 @@ class AudioVisual(TwoTowers):
       sound_strides: of its layers.
       sound_over_time: whether the features of sound are averaged over bands alone and keep the order in time, which
         tells when something is heard; else over time, too.
-      negative_sounds: 'another' meets the sound of another example (correspondence), 'shifted' the clip's own at another time
-        (synchronisation).
+      negative_sounds: 'another' meets the sound of another example (correspondence), 'shifted' the clip's own at
+        another time (synchronisation).
       min_shift: seconds between a window and the other one whose sound it meets, at least.
       shifted_from: part of the run in which all negatives are of another example before shifted ones come (easy first).
       shifted_fraction: of the negatives from then on, the rest are of another example at the same time.
@@ -71,7 +71,7 @@ class AudioVisual(TwoTowers):
     min_shift: float = settings.positive(0.5)
     shifted_from: float = settings.fraction(0.0)
     shifted_fraction: float = settings.part_above(1.0)
-    clip: Clip = Clip()
+    clip: Clip = STILL
 
     @functools.cached_property
     def heads(self) -> dict[str, models.Network]:

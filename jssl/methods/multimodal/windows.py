@@ -34,6 +34,9 @@ class Clip:
     hop: float = 0.0
 
 
+STILL = Clip()  # of images without sound
+
+
 @dataclasses.dataclass(frozen=True)
 class Windows:
     """Windows of clips [B, H, W, frames] and of pictures of their sound [B, bands, columns, 1].
@@ -61,8 +64,8 @@ class Windows:
         frames, window = self.clip.frames, self.window
         if not 0 < window < frames:
             raise UserError(
-                f"method.negative_sounds='shifted' shows some of the {frames} frames of a clip at a time: set encoder.window "
-                f"from 1 to {frames - 1}, not {window}"
+                f"method.negative_sounds='shifted' shows some of the {frames} frames of a clip at a time: set "
+                f"encoder.window from 1 to {frames - 1}, not {window}"
             )
         if self.apart > self.last:
             raise UserError(
