@@ -11,7 +11,7 @@ from absl import flags
 
 from jssl import cli, storage
 from jssl.errors import UserError, of_system
-from jssl.runs import encoder
+from jssl.runs import encoder, workdir
 
 
 def main(_: list[str]) -> None:
@@ -27,7 +27,9 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
-    source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir, captions=False)
+    video = workdir.read_config(storage.folder(flags.FLAGS.workdir)).data.video
+    clips = sources.ClipSpec(**video)
+    source = sources.load(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir, False, clips)
     features = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step).embed(source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
     write(
@@ -60,7 +62,7 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
 def define_flags() -> None:
     """Flags of this command line only."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
-    flags.DEFINE_string("data", None, "A folder of images, an .npz, or a TFDS name.")
+    flags.DEFINE_string("data", None, "A folder of images or videos, an .npz, or a TFDS name.")
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
     flags.DEFINE_string("data_dir", None, "Of TFDS; default TFDS_DATA_DIR.")
     flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")

@@ -261,7 +261,12 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         near = unknown(
             "data set",
             name.partition("/")[0],
-            ["digits", "moving_digits", *tfds.list_builders(with_community_datasets=False)],
+            [
+                "digits",
+                "moving_digits",
+                "bouncing_digits",
+                *tfds.list_builders(with_community_datasets=False),
+            ],
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
         hint = (

@@ -180,9 +180,11 @@ class AudioVisual(TwoTowers):
     def outputs(
         self, params: Params, state: State, inputs: Array, modality: str = "image"
     ) -> dict[str, Array]:
-        """As `Method.outputs`; where synchronisation is learnt 'windows' float32[B, K * E], too.
+        """As `Method.outputs`.
 
-        They are what `pair_logits` takes of the windows at `windows.places`, one after the other.
+        With fusion 'distance' 'embedding_map' float32[B, h, w, E], too: the embedding that the place of an image would
+        have, if the encoder's map had its features everywhere. Where synchronisation is learnt 'windows'
+        float32[B, K * E]: what `pair_logits` takes of the windows at `windows.places`, one after the other.
         """
         if self.negative_sounds != "shifted":
             return self._outputs(params, state, inputs, modality)
@@ -198,10 +200,21 @@ class AudioVisual(TwoTowers):
     def _outputs(self, params: Params, state: State, inputs: Array, modality: str) -> dict[str, Array]:
         if modality != "audio":
             found = super().outputs(params, state, inputs, modality)
-            return found if self.fusion == "distance" else {"features": found["features"]}
+            if self.fusion != "distance":
+                return {"features": found["features"]}
+            return {**found, **self._embedding_map(params, state["stats"], inputs)}
         heard, _ = self.forward_beside(params, state["stats"], inputs, train=False)
         found = {"features": heard["sound"]}
         return {**found, "embedding": heard["sound_projector"]} if self.fusion == "distance" else found
+
+    def _embedding_map(self, params: Params, stats: State, images: Array) -> dict[str, Array]:
+        """'embedding_map', of encoders that have a map."""
+        if not hasattr(self.encoder.module, "feature_map"):
+            return {}
+        maps = self.encoder.feature_map(params["encoder"], stats["encoder"], images)
+        cells = maps.reshape(-1, maps.shape[-1])
+        found, _ = self._projector.apply(params["projector"], stats["projector"], cells, train=False)
+        return {"embedding_map": found.reshape(*maps.shape[:-1], -1)}
 
     def collapse_causes(self) -> tuple[str, ...]:
         return ("sounds that hardly differ",)
