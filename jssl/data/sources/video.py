@@ -28,16 +28,18 @@ THREADS = 2
 class VideoFolder(FolderSource):
     """Video files below a folder, each a clip; sub-folders are classes as in `FolderSource`.
 
+    A file that cannot be decoded, is shorter than a clip, or has no sound where it is heard, is an unreadable image.
+
     Args:
       root: the folder.
       clips: what is taken of a file.
       rate: samples a second of the sound; 0 where it is not heard.
 
-    A file that cannot be decoded, is shorter than a clip, or has no sound where it is heard, is an unreadable image.
-
     Raises:
-      UserError: if there is no video, or PyAV is not installed.
+      UserError: if there is no video, of some files none is readable, or PyAV is not installed.
     """
+
+    what = "videos"
 
     def __init__(self, root: Path, clips: ClipSpec = DEFAULT, rate: int = 0):
         if importlib.util.find_spec("av") is None:
@@ -46,8 +48,6 @@ class VideoFolder(FolderSource):
         self._sounds: np.ndarray | None = None
         self._silent: dict[int, str] = {}  # files without sound, and why
         super().__init__(root)
-
-    what = "videos"
 
     @property
     def endings(self) -> frozenset[str]:

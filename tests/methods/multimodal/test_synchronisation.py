@@ -103,6 +103,12 @@ def test_negatives_are_of_others_first_and_then_shifted(shifted, monkeypatch):
         expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - right)
         ctx = Context(jax.random.key(1), jnp.zeros((), jnp.int32), jnp.float32(progress))
         assert float(loss(params, state, batch, ctx)[0]) == pytest.approx(expected, rel=1e-4)
+    quarter = dataclasses.replace(method, shifted_fraction=0.25)
+    many = {"unlabeled": {"views": {}, "index": jnp.arange(400)}}
+    many["unlabeled"]["views"]["first"] = (jnp.zeros((400, 1)),)
+    early, late = (np.asarray(quarter._shifts(ctx._replace(progress=p), many)) for p in (0.4, 0.6))
+    assert not early.any()
+    assert late.mean() == pytest.approx(0.25, abs=0.08)
 
 
 def test_silence_scores_a_half(tmp_path):
