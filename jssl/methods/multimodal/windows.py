@@ -60,8 +60,13 @@ class Windows:
     min_shift: float
 
     def check(self) -> None:
-        """Raises UserError if there are no two windows so far apart, or one has no sound."""
+        """Raises UserError for what is no clip, if there are no two windows so far apart, or one has no sound."""
         frames, window = self.clip.frames, self.window
+        if frames < 2:
+            raise UserError(
+                "method.negative_sounds='shifted' takes clips, images whose channels are frames: these have "
+                f"{frames} channel"
+            )
         if not 0 < window < frames:
             raise UserError(
                 f"method.negative_sounds='shifted' shows some of the {frames} frames of a clip at a time: set "

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 import jssl
 from jssl import models
+from jssl.configs import audio_visual
 from jssl.data.augment import sound
 from jssl.errors import UserError
 from jssl.evaluation.correspondence import synchronisation
@@ -17,6 +18,7 @@ from jssl.methods import Context
 from jssl.methods.multimodal.audio_visual import AudioVisual
 from jssl.methods.multimodal.windows import Clip, Windows
 from tests.clips import clips_of, tiny_bounce
+from tests.conftest import tiny
 
 ROWS, CLIP = 8, Clip(frames=8, seconds=0.8, columns=40, hop=0.02)
 WINDOWS = Windows(CLIP, window=4, min_shift=0.2)
@@ -149,4 +151,10 @@ def test_what_is_wrong_is_said_before_a_folder_is_made(tmp_path):
         config.encoder.window = window
         with pytest.raises(UserError, match=words):
             jssl.run(config, tmp_path / "run", data=data)
+    config = tiny(audio_visual.get_config())
+    config.method.negative_sounds = "shifted"
+    with pytest.raises(
+        UserError, match="takes clips, images whose channels are frames: these have 1 channel"
+    ):
+        jssl.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
