@@ -24,6 +24,7 @@ from jssl.data.augment import color_space
 from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
+from jssl.data.sources.clips import ClipSpec
 from jssl.errors import UserError, located, unknown
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
@@ -113,7 +114,7 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, tones, a folder,
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, tones, a folder,
         tar shards, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
@@ -166,6 +167,11 @@ class Audio(Section, SoundView):
     enabled: bool = False
     as_images: bool = False
     length: int = settings.size(16000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Video(Section, ClipSpec):
+    """Videos, of TFDS or in files, as clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +237,7 @@ class Encoder(Section):
       channels: the channels of an image that it sees, () for all: (0,) is the lightness of Lab (Colorization).
       split_brain: two encoders side by side, one of the first channel and one of the others (split-brain autoencoders).
       per_frame: whether it sees one channel at a time, the frames of a clip; features are their mean.
+      window: frames that it sees at a time, of longer clips those in the middle; 0 for all.
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
@@ -239,6 +246,7 @@ class Encoder(Section):
     channels: tuple[int, ...] = ()
     split_brain: bool = False
     per_frame: bool = False
+    window: int = settings.count(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -397,6 +405,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "data.audio": Audio,
     "data.text": Text,
+    "data.video": Video,
     "data.unlabeled": Unlabeled,
     "data.labeled": Labeled,
     "encoder": Encoder,
@@ -520,7 +529,7 @@ def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False,
 def _children(path: str) -> tuple[str, ...]:
     """Sections within a section."""
     return {
-        "data": (*STREAMS, "audio", "text"),
+        "data": (*STREAMS, "audio", "text", "video"),
         "data.unlabeled": ("views",),
         "data.labeled": ("views",),
         "encoder": tuple(models.encoder_defaults()),

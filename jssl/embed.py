@@ -11,7 +11,7 @@ from absl import flags
 
 from jssl import cli, storage
 from jssl.errors import UserError, of_system
-from jssl.runs import encoder
+from jssl.runs import encoder, workdir
 
 if TYPE_CHECKING:
     from jssl.data.sources import Source
@@ -37,11 +37,12 @@ def main(_: list[str]) -> None:
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
     model = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step)
-    kind = flags.FLAGS.modality
+    kind, video = flags.FLAGS.modality, workdir.read_config(storage.folder(flags.FLAGS.workdir)).data.video
     source = sources.load(
         *(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir),
         captions=kind == "text",
         sound=model.sound_format,
+        clips=sources.ClipSpec(**video),
     )
     features = {"image": encoder.Encoder.embed, "text": of_captions, "audio": of_sounds}[kind](model, source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
@@ -113,7 +114,7 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
 def define_flags() -> None:
     """Flags of this command line only."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
-    flags.DEFINE_string("data", None, "A folder of images, an .npz, or a TFDS name.")
+    flags.DEFINE_string("data", None, "A folder of images, sounds or videos, an .npz, or a TFDS name.")
     flags.DEFINE_enum("modality", "image", MODALITIES, "What is embedded: images, their captions, or sound.")
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
     flags.DEFINE_string("data_dir", None, "Of TFDS; default TFDS_DATA_DIR.")

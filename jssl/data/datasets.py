@@ -472,11 +472,10 @@ def _stored(data: Any, name: str, split: str, own: Mapping[str, Source] | None =
     """Opens one split of a data set, or of a user's own, with the pixels that are stored."""
     source = (
         sources.load(
-            name,
-            split,
-            data.data_dir or None,
-            captions=bool(data.text.context),
+            *(name, split, data.data_dir or None, bool(data.text.context)),
             sound=sound_format(data.audio),
+            clips=sources.ClipSpec(**data.video),
+            sound_rate=data.audio.rate if data.audio.enabled else 0,
         )
         if own is None
         else sources.sliced(own, split)

@@ -40,6 +40,7 @@ SCORES = (
     "val/linear/top1",
     "val/zero_shot/top1",
     "val/retrieval/text_to_image/r5",
+    "val/correspondence/synchronisation",
     "val/correspondence/accuracy",
 )
 
@@ -172,11 +173,8 @@ class Suite:
         apply: Mapping[str, Callable[[Array], Array]] = {"features": self._pixels}
         if state is not None:
             program, arrays = self.program, (state.params, state.method_state)
-            apply = {
-                "features": functools.partial(program.features, *arrays),
-                "logits": functools.partial(program.logits, *arrays),
-                "embedding": functools.partial(program.output("embedding"), *arrays),
-            }
+            names = program.output_names | {"features"}
+            apply = {name: functools.partial(program.output(name), *arrays) for name in names}
         texts = sounds = None
         if state is not None and self.data.tokenizer is not None:
             texts = functools.partial(embed_texts, self.program, state, self.data.tokenizer)

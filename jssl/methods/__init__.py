@@ -36,6 +36,7 @@ from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.multimodal.audio_visual import AudioVisual
 from jssl.methods.multimodal.clip import CLIP, SigLIP
+from jssl.methods.multimodal.windows import STILL, Clip
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
 from jssl.methods.pretext.exemplar import Exemplar
@@ -136,6 +137,7 @@ class RunInfo:
       color_space: of the images that it sees, 'rgb' or 'lab'.
       text_vocabulary: number of tokens of captions; 0 where they are not read.
       text_end: the token that ends a caption.
+      clip: what images and their sound are as clips.
     """
 
     encoder: Network
@@ -146,6 +148,7 @@ class RunInfo:
     color_space: str = "rgb"
     text_vocabulary: int = 0
     text_end: int = 0
+    clip: Clip = STILL
 
 
 INJECTED_FIELDS = tuple(field.name for field in dataclasses.fields(RunInfo))

@@ -23,7 +23,7 @@ from jssl.models.convnet import ConvNet
 from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, PatchDecoder
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
-from jssl.models.frames import Frames
+from jssl.models.frames import Frames, OverTime, Window
 from jssl.models.heads import MLP, Linear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
@@ -45,6 +45,7 @@ __all__ = [
     "linear",
     "map_decoder",
     "mlp",
+    "over_time",
     "patch_decoder",
     "prototypes",
     "record",
@@ -71,6 +72,7 @@ OWN_KEYS = (
     "channels",
     "split_brain",
     "per_frame",
+    "window",
 )  # beside those of families
 FAMILIES: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
@@ -119,7 +121,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         the name's family holds the options, and an option that it lacks keeps its default. 'head_layers' adds layers
         of a head, see `heads.Topped`; 'sobel' lets it see gradients instead of colours, 'channels' some channels,
         'split_brain' makes two of it that see one part each, see `filters`;
-        'per_frame' shows it one channel at a time, the frames of a clip, see `frames.Frames`.
+        'per_frame' shows it one channel at a time, the frames of a clip, see `frames.Frames`; of clips longer than
+        'window' it sees the frames in the middle.
       dtype: of convolutions and matmuls, 'float32' or 'bfloat16'.
 
     Raises:
@@ -152,6 +155,7 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         "channels": (),
         "split_brain": False,
         "per_frame": False,
+        "window": 0,
         **config,
     }
     sizes = tuple(own["head_layers"])
@@ -168,6 +172,8 @@ def encoder(config: Mapping[str, Any], dtype: str = "float32") -> Network:
         built = Channels(built, channels)
     if own["per_frame"]:
         built = Frames(built)
+    if own["window"]:
+        built = Window(built, own["window"])
     return with_head(Network(built), sizes, dtype)
 
 
@@ -408,6 +414,20 @@ def conv_gru(features: int, kernel: int = 1, dtype: str = "float32") -> Network:
     """
     given = {"features": features, "kernel": kernel}
     return Network(settings.make(ConvGRU, given, "conv_gru", dtype=_dtype(dtype)))
+
+
+def over_time(encoder: Network) -> Network:
+    """An encoder of pictures of sound whose features keep the order in time, float32 [B, w * D]; see `frames.OverTime`.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> hears = models.over_time(models.convnet(width=4, strides=(2, 2)))
+      >>> pictures = jax.numpy.zeros((2, 8, 12, 1))  # of 12 columns, of which strides leave 3
+      >>> hears.apply(*hears.init(jax.random.key(0), pictures), pictures, train=False)[0].shape
+      (2, 24)
+    """
+    return dataclasses.replace(encoder, module=OverTime(encoder.module))
 
 
 def _options(module: type[nn.Module]) -> dict[str, Any]:

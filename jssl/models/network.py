@@ -75,6 +75,12 @@ class Network:
         found: str = _setting(self.module, "pool", "")
         return found
 
+    @property
+    def window(self) -> int:
+        """The frames that an encoder of clips sees at a time; 0 for all."""
+        found: int = _setting(self.module, "window", 0)
+        return found
+
     def without_drop_path(self) -> Network:
         """A copy, with the same parameters, that drops no paths in training, as targets must not."""
         return self.with_drop_path(0.0)

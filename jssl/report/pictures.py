@@ -385,3 +385,24 @@ def attention(path: epath.Path, images: np.ndarray, maps: np.ndarray) -> None:
             title = f"head {head}" if row == 0 else ""
             grid.draw(row, head, weights, title, interpolation="nearest")
     grid.save(path, "What the class token attends to in the last block")
+
+
+def similarity_maps(path: epath.Path, images: np.ndarray, maps: Mapping[str, np.ndarray]) -> None:
+    """How near the places of images are to something, by title: one row an image, maps on one scale.
+
+    Args:
+      path: PNG to write.
+      images: uint8 or uint16[n, H, W, C]; of clips, which have more than three channels, the frame in the middle is
+        shown.
+      maps: float[n, h, w] in [-1, 1].
+    """
+    if images.shape[-1] > 3:
+        images = images[..., images.shape[-1] // 2, None]
+    low, high = min(map(np.min, maps.values())), max(map(np.max, maps.values()))
+    grid = Grid(len(images), 1 + len(maps), contrast([images], images.dtype.name))
+    for row, image in enumerate(images):
+        grid.show(row, 0, image, "image" if row == 0 else "")
+        for column, (name, of_images) in enumerate(maps.items(), 1):
+            title = name if row == 0 else ""
+            grid.draw(row, column, of_images[row], title, interpolation="nearest", vmin=low, vmax=high)
+    grid.save(path, f"Cosine of every place and a sound, from {low:.2f} (dark) to {high:.2f} (bright)")

@@ -24,7 +24,7 @@ SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [stages(values), _accuracies(values), retrieval(values), layers(values)]
+    parts = [stages(values), _accuracies(values), pairs(values), retrieval(values), layers(values)]
     parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
     return "\n".join(part for part in parts if part)
 
@@ -84,6 +84,26 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     return "\n".join(
         [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
     )
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Pairs of an image and a sound that are told in per cent; '' if it was not measured."""
+    titles = {"accuracy": "another's sound", "synchronisation": "another time's"}
+    keys = {f"correspondence/{key}": title for key, title in titles.items()}
+    keys = {key: title for key, title in keys.items() if key in values}
+    if not keys:
+        return ""
+    rows = {
+        label: [_cell(values, prefix + key) for key in keys]
+        for label, prefix in (*BASELINES, RUN)
+        if any(prefix + key in values for key in keys)
+    }
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"  {title:>15}" for title in keys.values())]
+    lines += [
+        f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells) for label, cells in rows.items()
+    ]
+    return "\n".join(["", "pairs of an image and a sound that are told, in %; by chance 50", *lines])
 
 
 def retrieval(values: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from jssl.train.state import TrainState
 from jssl.types import Params, State
 
 # Keys of the config that say what an encoder sees of an image.
-SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame")}
+SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame", "window")}
 PARTS = ("encoder", "classifier")
 
 

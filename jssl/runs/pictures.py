@@ -1,4 +1,4 @@
-"""The figures of a run: views, map and neighbours of the features, attention."""
+"""The figures of a run: views, map and neighbours of the features, attention, where a sound is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jssl.data import augment, host
 from jssl.data.pipeline import EvalBatches
 from jssl.data.sources import BadImage, Source
 from jssl.evaluation import suite
-from jssl.evaluation.extract import extract_source
+from jssl.evaluation.extract import extract_source, outputs_of_sounds
 from jssl.train.metrics_file import METRICS_FILE, read_lines
 from jssl.train.program import Program, output_shapes
 from jssl.train.state import TrainState
@@ -209,14 +209,56 @@ def draw_patches(evaluator: suite.Suite, state: TrainState, folder: epath.Path) 
         pictures.neighbours(folder / "patches.png", x[told], pixels[told], SHOWN, title=title)
 
 
+def draw_sound(evaluator: suite.Suite, state: TrainState, folder: epath.Path) -> None:
+    """Draws where in test images their sound is, and where that of another; nothing for methods that do not hear.
+
+    That is the cosine of the sound's embedding and of every place's of the image.
+    """
+    prog = evaluator.program
+    if not evaluator.data.hears or not prog.config.log.pictures or "embedding_map" not in prog.output_names:
+        return
+    some = spread(evaluator.query, SHOWN)
+    images, index = readable(evaluator, some)
+    waves = some.sounds()
+    found = predicted(prog, state, images, ("embedding_map",))
+    if found is None or waves is None or not len(images):
+        return
+    sounds = outputs_of_sounds(prog, state, waves[index], "embedding")
+    if not parallel.is_main_process():
+        return
+    from jssl.report import pictures
+
+    places, sounds = (
+        x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+        for x in (found["embedding_map"], sounds)
+    )
+    maps = {
+        name: np.einsum("bhwe,be->bhw", places, heard)
+        for name, heard in (("its sound", sounds), ("another's", np.roll(sounds, -1, axis=0)))
+    }
+    size = prog.size
+    seen = augment.center_resize(images, size, fraction=prog.config.evals.crop_fraction)
+    with drawing("sound.png"):
+        pictures.similarity_maps(folder / "sound.png", np.asarray(seen), maps)
+
+
+def spread(source: Source, count: int) -> Source:
+    """So many examples, or all, evenly spaced."""
+    count = min(count, len(source))
+    return source.take(np.arange(count) * len(source) // count)
+
+
+def readable(evaluator: suite.Suite, some: Source) -> tuple[Array, np.ndarray]:
+    """The readable images of a small source, whole on every device, as they are read; and their positions."""
+    prog = evaluator.program
+    crop = prog.uncropped_size if prog.main.host_crops or some.image_shape is None else None
+    batch = EvalBatches(some, len(some), crop, process=0, processes=1)[0]
+    return parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh), np.flatnonzero(batch["mask"])
+
+
 def some_images(evaluator: suite.Suite, count: int) -> Array:
     """So many images of the test set, spread over it, whole on every device: as they are read."""
-    prog, source = evaluator.program, evaluator.query
-    count = min(count, len(source))
-    some = source.take(np.arange(count) * len(source) // count)
-    crop = prog.uncropped_size if prog.main.host_crops or source.image_shape is None else None
-    batch = EvalBatches(some, count, crop, process=0, processes=1)[0]
-    return parallel.put_replicated(batch["image"][batch["mask"]], prog.mesh)
+    return readable(evaluator, spread(evaluator.query, count))[0]
 
 
 def predicted(

@@ -30,6 +30,7 @@ from jssl.runs.pictures import (
     draw_figures,
     draw_patches,
     draw_reconstruction,
+    draw_sound,
     draw_views,
 )
 from jssl.runs.restore import make_program
@@ -170,6 +171,7 @@ def _finish(
         draw_clusters(evaluator, trained.state, folder)
         draw_reconstruction(evaluator, trained.state, folder)
         draw_patches(evaluator, trained.state, folder)
+        draw_sound(evaluator, trained.state, folder)
     values = {
         **found.values,
         **classifier.median_of_last(trained.history, f"val/{classifier.TOP1}", evals.classifier.median_of),

@@ -19,10 +19,11 @@ from jax.sharding import Mesh
 
 from jssl import models, parallel, rng
 from jssl.data import augment
-from jssl.data.streams import DataInfo, Stream, augmented, make_streams, view_shapes
+from jssl.data.streams import DataInfo, Stream, augmented, make_streams, sound_view, view_shapes
 from jssl.errors import UserError
 from jssl.methods import Context, Method, OnlineProbe, Output, RunInfo, make_method
 from jssl.methods.base import Extract, some_images
+from jssl.methods.multimodal.windows import Clip
 from jssl.parallel import microbatches
 from jssl.train import durations, flops, optim
 from jssl.train.durations import Clock
@@ -465,7 +466,15 @@ def run_info(config: Any, info: DataInfo, encoder: models.Network, mesh: Mesh) -
         color_space=config.data.color_space,
         text_vocabulary=info.text_vocabulary,
         text_end=info.text_end,
+        clip=clip_of(config, info),
     )
+
+
+def clip_of(config: Any, info: DataInfo) -> Clip:
+    """Images as clips, whose channels are frames, and their sound."""
+    rate, sound = config.data.audio.rate, sound_view(config.data.audio)
+    columns = sound.frames(info.audio_samples) if info.audio_samples else 0
+    return Clip(info.channels, info.audio_samples / rate, columns, sound.hop / rate)
 
 
 def check_encoder(encoder: models.Network, images: Array) -> None:

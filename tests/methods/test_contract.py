@@ -14,6 +14,7 @@ from jssl import methods, models, parallel
 from jssl.config import defaults
 from jssl.evaluation.extract import Features
 from jssl.methods import Context, OnlineProbe, RunInfo, make_method
+from jssl.methods.multimodal.windows import Clip
 from jssl.models.vit import ViT
 from tests.conftest import METHODS, SMALL_SIZES
 
@@ -29,6 +30,7 @@ ENCODERS = {  # where a ConvNet that sees everything does not do
     "future": FRAMES,
     "colorization": models.encoder({**CONVNET, "channels": (0,)}),
     "split_brain": models.encoder({**CONVNET, "split_brain": True}),
+    "audio_visual shifted": models.encoder({**CONVNET, "window": 2}),
 }
 ROWS = 16
 VOCABULARY = 12
@@ -41,6 +43,7 @@ VARIANTS = {
     "instdisc all": {"negatives": 0},
     "byol alone": {"predictor": False},
     "audio_visual concat": {"fusion": "concat"},
+    "audio_visual shifted": {"negative_sounds": "shifted", "min_shift": 0.1, "sound_over_time": True},
     "future": {"steps": 1},  # the views have three channels
     "future space": {"mode": "space", "steps": 1, "skip": 1, "patch": 4, "stride": 2},
 }
@@ -142,6 +145,7 @@ def one_step(method):
 def started(request):
     encoder = ENCODERS.get(request.param, ENCODER)
     facts = {"num_examples": EXAMPLES, "color_space": "lab", "text_vocabulary": VOCABULARY, "text_end": 2}
+    facts["clip"] = Clip(frames=3, seconds=0.3, columns=5, hop=0.05)
     method = make_method(config_of(request.param), RunInfo(encoder, **facts))
     method.check(batch(request.param))
     params, state = jax.jit(method.init)(KEY, batch(request.param))

@@ -82,7 +82,8 @@ def test_channels_that_there_are_not_are_said():
 
 
 @pytest.mark.parametrize(
-    "wrapper", [{"sobel": True}, {"channels": (0,)}, {"split_brain": True}, {"per_frame": True}]
+    "wrapper",
+    [{"sobel": True}, {"channels": (0,)}, {"split_brain": True}, {"per_frame": True}, {"window": 2}],
 )
 def test_what_wraps_an_encoder_has_its_settings(wrapper):
     vit = {"patch_size": 4, "image_size": 8, "heads": 2, "drop_path": 0.3}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jssl import models
+from jssl.errors import UserError
 from jssl.models.layers import LayerNorm
 
 OPTIONS = {"name": "convnet", "convnet": {"width": 4, "strides": (2, 2), "norm": "layer"}}
@@ -30,6 +31,12 @@ def test_a_frame_is_seen_by_itself_and_features_are_the_mean(encoder):
     maps, _ = network.apply(params, stats, CLIPS, train=False, method="frame_maps")
     assert maps.shape == (2, 3, 2, 2, 8)
     np.testing.assert_allclose(maps.mean(axis=(2, 3)), frames, rtol=1e-5, atol=1e-6)
+
+
+def test_clips_shorter_than_the_window_are_named():
+    network = models.encoder({**OPTIONS, "window": 4})
+    with pytest.raises(UserError, match=r"encoder.window=4: the clips have 3 frames"):
+        jax.eval_shape(network.init, jax.random.key(0), CLIPS)
 
 
 def test_its_maps_are_means_over_frames(encoder):

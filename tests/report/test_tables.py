@@ -2,7 +2,7 @@ import pytest
 
 import jssl
 from jssl.evaluation.classifier import TOP1
-from jssl.report.tables import SUPERVISED_BASELINE, hurt, stages, table, without_baseline
+from jssl.report.tables import SUPERVISED_BASELINE, hurt, pairs, stages, table, without_baseline
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,18 @@ def test_all_stages_are_one_table():
     ]
     assert table(values).startswith(stages(values) + "\ntop-1 accuracy in % on the test set")
     assert stages({"seconds": 3.0, "knn/top1": 1.0}) == ""
+
+
+def test_pairs_that_are_told_stand_beside_those_of_the_untrained_encoder():
+    values = {
+        "correspondence/accuracy": 0.923,
+        "correspondence/synchronisation": 0.945,
+        "correspondence/own": 1.0,
+    }
+    values["untrained/correspondence/accuracy"] = 0.5
+    lines = pairs(values).splitlines()
+    assert lines[1] == "pairs of an image and a sound that are told, in %; by chance 50"
+    assert lines[2].split() == ["another's", "sound", "another", "time's"]
+    assert [line.split()[-2:] for line in lines[3:]] == [["50.0", "-"], ["92.3", "94.5"]]
+    assert "another time's" not in pairs({"correspondence/accuracy": 0.5})
+    assert pairs({"knn/top1": 1.0}) == ""

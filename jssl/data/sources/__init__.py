@@ -1,12 +1,14 @@
 """Where examples come from: sources by position, dicts of named fields, which know nothing of batches.
 
 base says what a source is and what can be made of one; arrays, folders, sounds, shards, digits, moving_digits,
-paired_digits and tfds are kinds of it, images opens one image, opener finds the kind by name. It may import
-jssl.storage, jssl.errors and jssl.data.splits.
+bouncing_digits, paired_digits, video and tfds are kinds of it, images opens one image, clips makes one of a video,
+opener finds the kind by name. It may import jssl.storage, jssl.errors, jssl.settings and jssl.data.splits.
 """
 
 from jssl.data.sources.arrays import ArraySource, NpySource, in_memory
 from jssl.data.sources.base import BadImage, Field, Source, Subset
+from jssl.data.sources.bouncing_digits import bouncing_digits
+from jssl.data.sources.clips import ClipSpec
 from jssl.data.sources.digits import digits
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import open_image, to_array, upright
@@ -20,6 +22,7 @@ __all__ = [
     "ArraySource",
     "BadImage",
     "Captioned",
+    "ClipSpec",
     "Field",
     "FolderSource",
     "NpySource",
@@ -28,6 +31,7 @@ __all__ = [
     "Sounding",
     "Source",
     "Subset",
+    "bouncing_digits",
     "digit_pairs",
     "digit_tones",
     "digits",

@@ -15,7 +15,7 @@ from absl import logging
 from PIL import Image
 
 from jssl import storage
-from jssl.data.sources.base import Source, fields_of
+from jssl.data.sources.base import Field, Source, fields_of
 from jssl.data.sources.images import (
     DECODER_ERRORS,
     Path,
@@ -66,6 +66,9 @@ class FolderSource(Source):
     where all are grey and one has 16 bits; the channels that they share where they have another number of them, in
     TIFFs. Where only some have 16 bits the others are widened to it. TIFFs of other numbers are read as float32.
 
+    Attributes:
+      what: files are called in messages.
+
     Raises:
       UserError: if there is no image, the sixteen differ in channels otherwise, or are of a kind that is not read.
     """
@@ -85,18 +88,19 @@ class FolderSource(Source):
         if found.others:
             logging.warning("%s: %d %s%s", self.name, len(self.paths), kind.name, found.others_in_words())
         classes = self._classes()
-        shape, dtype = self._shape_and_dtype()
-        self.fields = fields_of(shape, dtype, None if classes is None else list(map(shown, classes)))
+        self.fields = self.own_fields()
+        if classes is not None:
+            self.fields["label"] = Field("label", (), "int32", tuple(map(shown, classes)))
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
         )
 
-    def _shape_and_dtype(self) -> tuple[tuple[int | None, ...], str]:
-        """What the files have in common."""
+    def own_fields(self) -> dict[str, Field]:
+        """The fields of an example, but for its label."""
         some = [self.paths[i] for i in spread_evenly(len(self.paths))]
         channels, dtype = channels_and_dtype(shown(self.root), some, [shown(path) for path in some])
-        return (None, None, channels), dtype
+        return fields_of((None, None, channels), dtype)
 
     def _parent(self, path: Path) -> str:
         """The name of the sub-folder that a file lies in; '' for the folder itself."""

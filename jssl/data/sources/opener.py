@@ -5,7 +5,9 @@
   digit_pairs          two of them side by side with captions, some pairs of which only the test set has
   digit_tones          digits, each with the tone of its key on a telephone
   tones                the tones of a telephone's keys, sounds alone
+  bouncing_digits      clips of 16 frames (channels) in which a digit bounces and clicks, with their sound
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
+  a folder of videos   the same of .mp4, .webm, .avi and the like: clips whose channels are frames, see clips.py
   a folder             images in it, or one sub-folder a class, or train/ and test/ sub-folders of either kind
   tar shards           of WebDataset: a folder of .tar files, one of them, or a pattern, shards/{000..009}.tar
   an .npz file         arrays `images` [N, H, W, C], uint8, uint16 or floats, and, optionally, `labels` int[N]
@@ -28,8 +30,10 @@ import numpy as np
 from absl import logging
 
 from jssl import storage
-from jssl.data.sources import arrays, folders, shards
+from jssl.data.sources import arrays, folders, shards, video
 from jssl.data.sources.base import Source
+from jssl.data.sources.bouncing_digits import bouncing_digits
+from jssl.data.sources.clips import DEFAULT, ClipSpec
 from jssl.data.sources.digits import colored_digits, digits
 from jssl.data.sources.images import Path
 from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
@@ -40,11 +44,12 @@ from jssl.data.sources.sounds import SoundFolder, SoundFormat, tones
 from jssl.errors import UserError, unknown
 
 TONES = "tones"
-EMBEDDED = {
+EMBEDDED: dict[str, Callable[[], dict[str, Source]]] = {
     "digits": digits,
     "colored_digits": colored_digits,
     "digit_pairs": digit_pairs,
     "digit_tones": digit_tones,
+    "bouncing_digits": bouncing_digits,
 }
 
 TESTS = ("test", "validation", "val")
@@ -56,6 +61,8 @@ def load(
     data_dir: str | None = None,
     captions: bool = True,
     sound: SoundFormat | None = None,
+    clips: ClipSpec = DEFAULT,
+    sound_rate: int = 0,
 ) -> Source:
     """Opens a split, with TFDS slicing: `train`, `test[:50%]`, `train[100:200]`.
 
@@ -65,6 +72,8 @@ def load(
       data_dir: of TFDS.
       captions: whether a folder's or a TFDS set's are looked for; images without one are left out then.
       sound: of the sounds that there shall be in the place of images; None for images.
+      clips: what is taken of videos.
+      sound_rate: samples a second of their sound; 0 where it is not heard.
 
     Raises:
       UserError: if there is no such data set or split, or it is neither prepared nor downloadable.
@@ -91,14 +100,19 @@ def load(
         return _sliced_at_random(shards.open_shards(name, split.partition("[")[0], captions), split)
     if path.is_dir():
         _warn_of_tfds_name(name)
-        return sliced_folder(path, split, captions, sound)
+        return sliced_folder(path, split, captions, sound, clips, sound_rate)
     if path.is_file():
         raise UserError(f"{path} is one file: give its folder, an .npz or an .npy")
     if path.is_absolute() or name.startswith((".", "~")):
         raise UserError(f"there is no folder {path}")
-    from jssl.data.sources.tfds import TfdsSource
+    from jssl.data.sources.tfds import open_tfds
 
-    return TfdsSource(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"), captions, sound)
+    return open_tfds(
+        *(name, split, data_dir or os.environ.get("TFDS_DATA_DIR"), captions),
+        sound=sound,
+        clips=clips,
+        rate=sound_rate,
+    )
 
 
 def located(name: str) -> Path:
@@ -135,7 +149,7 @@ def has_split(name: str, split: str, sound: SoundFormat | None = None) -> bool:
     known = (
         arrays.arrays(path).keys()
         if path.suffix.lower() in arrays.SUFFIXES
-        else _splits_of(path, sound).keys()
+        else folder_splits(path, sound).keys()
     )
     return split.partition("[")[0] in known
 
@@ -157,16 +171,28 @@ def split_for_tests(name: str, data_dir: str | None = None, sound: SoundFormat |
     return next((split for split in TESTS if split in known), "")
 
 
-def _splits_of(path: Path, sound: SoundFormat | None) -> Mapping[str, Callable[[], folders.FolderSource]]:
-    """What opens each split of a folder of images, or of sounds."""
-    if sound is None:
-        return folders.splits(path)
-    return folders.splits(path, functools.partial(SoundFolder, sound=sound), SoundFolder.kind)
+def folder_splits(
+    path: Path, sound: SoundFormat | None = None, clips: ClipSpec = DEFAULT, sound_rate: int = 0
+) -> Mapping[str, Callable[[], Source]]:
+    """What opens each split of a folder of images, of sounds or of videos, see `folders.splits`."""
+    if sound is not None:
+        return folders.splits(path, functools.partial(SoundFolder, sound=sound), SoundFolder.kind)
+    if video.is_video_folder(path):
+        opened = functools.partial(video.VideoFolder, clips=clips, rate=sound_rate)
+        return folders.splits(path, opened, video.VideoFolder.kind)
+    return folders.splits(path)
 
 
-def sliced_folder(path: Path, spec: str, captions: bool = True, sound: SoundFormat | None = None) -> Source:
+def sliced_folder(
+    path: Path,
+    spec: str,
+    captions: bool = True,
+    sound: SoundFormat | None = None,
+    clips: ClipSpec = DEFAULT,
+    sound_rate: int = 0,
+) -> Source:
     """A split of a folder, or a slice of it: in a seeded order, since by name a slice would be of few classes."""
-    known, base = _splits_of(path, sound), spec.partition("[")[0]
+    known, base = folder_splits(path, sound, clips, sound_rate), spec.partition("[")[0]
     if base not in known:
         raise unknown("split", base, known)
     source = captioned_folder(known[base](), path) if captions and sound is None else known[base]()

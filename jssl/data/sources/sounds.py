@@ -13,7 +13,7 @@ import numpy as np
 
 from jssl import storage
 from jssl.data.sources.arrays import ArraySource
-from jssl.data.sources.base import BadImage, Source
+from jssl.data.sources.base import BadImage, Field, Source, fields_of
 from jssl.data.sources.digits import grey_digits, split_rows
 from jssl.data.sources.folders import FileKind, FolderSource
 from jssl.data.sources.images import DECODER_ERRORS, Opened, Path, why
@@ -105,8 +105,8 @@ class SoundFolder(FolderSource):
         self.sound = sound
         super().__init__(root)
 
-    def _shape_and_dtype(self) -> tuple[tuple[int | None, ...], str]:
-        return self.sound.shape, "uint16"
+    def own_fields(self) -> dict[str, Field]:
+        return fields_of(self.sound.shape, "uint16")
 
     def open_handle(self, handle: Any, index: int) -> Opened:
         try:

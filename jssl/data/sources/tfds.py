@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from jssl.data.sources import images
 from jssl.data.sources.base import DTYPES, UNREAD, BadImage, Captions, Field, Source, chunks, fields_of
+from jssl.data.sources.clips import DEFAULT, EPSILON, ClipSpec, placed, to_clip
 from jssl.data.sources.images import Opened
 from jssl.data.sources.sounds import SoundFormat
 from jssl.errors import UserError, unknown
@@ -26,40 +28,22 @@ class TfdsSource(Source):
 
     labels_are_cheap = False
 
-    def __init__(
-        self,
-        name: str,
-        split: str,
-        data_dir: str | None,
-        captions: bool = True,
-        sound: SoundFormat | None = None,
-    ):
+    def __init__(self, name: str, split: str, data_dir: str | None, captions: bool = True):
         import tensorflow_datasets as tfds
 
-        try:
-            builder = prepared_builder(name, data_dir)
-        except UserError as error:
-            hint = "" if sound is None else "; or give a folder of .wav or .flac files as data.name"
-            raise UserError(f"{error}{hint}") from error
+        builder = prepared_builder(name, data_dir)
         features = builder.info.features
+        self.name = name
         self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
-        self.name, self._sound = name, sound
-        if sound is None:
-            self._image_key = feature_key(features, tfds.features.Image, name, "image")
-            shape, dtype = _shape_and_dtype(name, features[self._image_key])
-        else:
-            self._image_key = sound_key(features, name)
-            self._rate = getattr(features[self._image_key], "sample_rate", None) or sound.rate
-            shape, dtype = sound.shape, "uint16"
-        classes = features[self._label_key].names if self._label_key else None
-        fields = fields_of(shape, dtype, classes)
+        fields = self._own_fields(features)
+        if self._label_key:
+            fields["label"] = Field("label", (), "int32", tuple(features[self._label_key].names))
         self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
         self.fields = fields
-        decoders = {self._image_key: tfds.decode.SkipDecoding()} if sound is None else None
         try:
-            self._records = builder.as_data_source(split=split, decoders=decoders)
+            self._records = builder.as_data_source(split=split, decoders=self._decoders())
         except (ValueError, AssertionError) as error:
             splits = ", ".join(f"{k} ({v.num_examples})" for k, v in builder.info.splits.items())
             raise UserError(f"{name} has no split {split!r}: it has {splits}") from error
@@ -72,18 +56,31 @@ class TfdsSource(Source):
         self._labels = np.full(len(self._records), UNREAD, np.int32)
         self._captions: list[tuple[str, ...]] | None = None
 
+    def _own_fields(self, features: Any) -> dict[str, Field]:
+        """The field of the image."""
+        import tensorflow_datasets as tfds
+
+        self._image_key: str = feature_key(features, tfds.features.Image, self.name, "image") or ""
+        image = features[self._image_key]
+        height, width, channels = image.shape
+        dtype = np.dtype(image.np_dtype).name
+        if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
+            raise UserError(
+                f"{self.name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
+                "one channel"
+            )
+        return fields_of((height, width, channels or 3), dtype)
+
+    def _decoders(self) -> dict[str, Any] | None:
+        """What TFDS shall leave encoded."""
+        import tensorflow_datasets as tfds
+
+        return {self._image_key: tfds.decode.SkipDecoding()}
+
     def __len__(self) -> int:
         return len(self._records)
 
-    def open_handle(self, handle: Any, index: int) -> Opened:
-        if self._sound is None:
-            return super().open_handle(handle, index)
-        wave = np.clip(np.asarray(handle), -32768, 32767).astype(np.int16)
-        if not len(wave):
-            raise BadImage(f"{self.filename(index)}: it holds no sound")
-        return self._sound.image(wave, self._rate)
-
-    def handles(self, indices: Sequence[int]) -> list[Any]:
+    def handles(self, indices: Sequence[int]) -> list[bytes]:
         records = self._records.__getitems__(list(indices))
         if self._label_key:  # noted in passing, because reading records is what costs
             self._labels[indices] = [record[self._label_key] for record in records]
@@ -122,6 +119,147 @@ class TfdsSource(Source):
             self._labels = labels.astype(np.int32)
 
 
+class TfdsVideo(TfdsSource):
+    """A prepared TFDS split whose examples have a sequence of images, and perhaps their sound, int16.
+
+    A feature `fps` tells how long the frames last, or else the sound `audio`, whose rate is a feature `..sample_rate`.
+
+    Raises:
+      UserError: if neither does, or the first video is shorter than a clip.
+    """
+
+    def __init__(
+        self, name: str, split: str, data_dir: str | None, captions: bool, clips: ClipSpec, rate: int
+    ):
+        self.clips = clips
+        self._sounds: np.ndarray | None = None
+        super().__init__(name, split, data_dir, captions)
+        record = self._records[0]
+        if "fps" not in record and not self._rate(record):
+            raise UserError(f"{name}: its videos need a feature fps, or audio with its rate")
+        if rate and self._rate(record):
+            self.fields = {**self.fields, **clips.fields(self._rate(record))}
+        length = len(record[self._image_key]) / self._fps(record)
+        try:
+            clips.begin(length)
+        except ValueError as error:
+            raise UserError(f"{self.filename(0)}: {error}") from error
+
+    def _own_fields(self, features: Any) -> dict[str, Field]:
+        self._image_key = video_key(features)
+        self._has_sound = "audio" in features
+        return self.clips.fields(0)
+
+    def _decoders(self) -> None:
+        return None  # TFDS leaves no sequence encoded
+
+    def _rate(self, record: Mapping[str, Any]) -> int:
+        """Samples a second; 0 without sound."""
+        named = (int(record[key]) for key in record if key.endswith("sample_rate"))
+        return next(named, 0) if self._has_sound else 0
+
+    def _fps(self, record: Mapping[str, Any]) -> float:
+        if "fps" in record:
+            return float(record["fps"])
+        return len(record[self._image_key]) * self._rate(record) / len(record["audio"])
+
+    def handles(self, indices: Sequence[int]) -> list[Any]:
+        records = self._records.__getitems__(list(indices))
+        if self._label_key:
+            self._labels[indices] = [record[self._label_key] for record in records]
+        return [self._frames(record) for record in records]
+
+    def _frames(self, record: Mapping[str, Any]) -> list[np.ndarray] | str:
+        """The frames of a clip, or why there are none."""
+        frames, fps = record[self._image_key], self._fps(record)
+        try:
+            begin = self.clips.begin(len(frames) / fps)
+        except ValueError as error:
+            return str(error)
+        places = np.floor((begin + self.clips.times) * fps + EPSILON).astype(int)
+        return [frames[place] for place in np.minimum(places, len(frames) - 1)]
+
+    def open_handle(self, handle: Any, index: int) -> Opened:
+        if isinstance(handle, str):
+            raise BadImage(f"{self.filename(index)}: {handle}")
+        return images.from_array(to_clip(handle, self.clips.size))
+
+    def sounds(self) -> np.ndarray | None:
+        """Read from all records when they are first asked for; silence beside videos that are too short."""
+        if "audio" not in self.fields:
+            return None
+        if self._sounds is None:
+            found = [self._sound(self._records[index]) for index in range(len(self))]
+            self._sounds = np.stack(found)
+        return self._sounds
+
+    def _sound(self, record: Mapping[str, Any]) -> np.ndarray:
+        rate, length = self._rate(record), len(record[self._image_key]) / self._fps(record)
+        first = (
+            round(self.clips.begin(length) * rate) if length >= self.clips.seconds else len(record["audio"])
+        )
+        return placed([record["audio"]], -first, self.clips.samples(rate))
+
+
+def video_key(features: Any) -> str:
+    """The first feature that is a sequence of images; '' if there is none."""
+    import tensorflow_datasets as tfds
+
+    def is_video(feature: Any) -> bool:
+        inner = getattr(feature, "feature", None)
+        return isinstance(feature, tfds.features.Sequence) and isinstance(inner, tfds.features.Image)
+
+    return next((str(key) for key, feature in features.items() if is_video(feature)), "")
+
+
+class TfdsSound(TfdsSource):
+    """A prepared TFDS split of sounds alone, integers [samples], as images of one row."""
+
+    def __init__(self, name: str, split: str, data_dir: str | None, sound: SoundFormat):
+        self._sound = sound
+        super().__init__(name, split, data_dir, captions=False)
+
+    def _own_fields(self, features: Any) -> dict[str, Field]:
+        self._image_key = sound_key(features, self.name)
+        self._rate = getattr(features[self._image_key], "sample_rate", None) or self._sound.rate
+        return fields_of(self._sound.shape, "uint16")
+
+    def _decoders(self) -> None:
+        return None
+
+    def open_handle(self, handle: Any, index: int) -> Opened:
+        wave = np.clip(np.asarray(handle), -32768, 32767).astype(np.int16)
+        if not len(wave):
+            raise BadImage(f"{self.filename(index)}: it holds no sound")
+        return self._sound.image(wave, self._rate)
+
+
+def open_tfds(
+    name: str,
+    split: str,
+    data_dir: str | None,
+    captions: bool = True,
+    *,
+    sound: SoundFormat | None = None,
+    clips: ClipSpec = DEFAULT,
+    rate: int = 0,
+) -> TfdsSource:
+    """A prepared TFDS split: of sounds if they are asked for, of images or, where there are none, of videos."""
+    import tensorflow_datasets as tfds
+
+    try:
+        features = prepared_builder(name, data_dir).info.features
+    except UserError as error:
+        hint = "" if sound is None else "; or give a folder of .wav or .flac files as data.name"
+        raise UserError(f"{error}{hint}") from error
+    if sound is not None:
+        return TfdsSound(name, split, data_dir, sound)
+    has_images = any(isinstance(feature, tfds.features.Image) for feature in features.values())
+    if has_images or not video_key(features):
+        return TfdsSource(name, split, data_dir, captions)
+    return TfdsVideo(name, split, data_dir, captions, clips, rate)
+
+
 def texts_of(value: Any) -> tuple[str, ...]:
     """The texts of a feature: one, a list of them, or of dicts with one; empty ones are left out."""
     if isinstance(value, bytes | str | np.bytes_):
@@ -133,18 +271,6 @@ def texts_of(value: Any) -> tuple[str, ...]:
     if not isinstance(value, Iterable):
         return ()
     return tuple(itertools.chain.from_iterable(map(texts_of, value)))
-
-
-def _shape_and_dtype(name: str, image: Any) -> tuple[tuple[int | None, ...], str]:
-    """Those of an image feature; raises UserError if its pixels are not read."""
-    height, width, channels = image.shape
-    dtype = np.dtype(image.np_dtype).name
-    if dtype not in DTYPES or (dtype == "uint16" and channels != 1):
-        raise UserError(
-            f"{name} has images of {dtype} with {channels} channels: prepare it with uint8, or uint16 and "
-            "one channel"
-        )
-    return (height, width, channels or 3), dtype
 
 
 def sound_key(features: Any, name: str) -> str:
@@ -187,7 +313,12 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
         near = unknown(
             "data set",
             name.partition("/")[0],
-            ["digits", "moving_digits", *tfds.list_builders(with_community_datasets=False)],
+            [
+                "digits",
+                "moving_digits",
+                "bouncing_digits",
+                *tfds.list_builders(with_community_datasets=False),
+            ],
         )
         hint = str(near).partition(": valid are")[0].partition("valid are")[0].rstrip()
         hint = (

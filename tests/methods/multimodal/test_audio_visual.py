@@ -78,6 +78,22 @@ def test_the_loss_is_the_cross_entropy_of_own_and_next_sounds(fusion):
         assert abs(grad).max() > 0, jax.tree_util.keystr(path)
 
 
+def test_the_embedding_of_a_place_is_that_of_an_image_of_one_place():
+    own = method()
+    data = batch()
+    params, state = jax.jit(own.init)(jax.random.key(0), data)
+    outputs = jax.jit(own.outputs)
+    images = data["unlabeled"]["views"]["first"][0]
+    assert outputs(params, state, images)["embedding_map"].shape == (ROWS, 4, 4, 6)
+    found = outputs(params, state, images[:, :2, :2])
+    np.testing.assert_allclose(found["embedding_map"][:, 0, 0], found["embedding"], rtol=1e-5, atol=1e-6)
+    assert "embedding_map" not in jax.eval_shape(
+        method(fusion="concat").outputs,
+        *jax.eval_shape(method(fusion="concat").init, jax.random.key(0), data),
+        images,
+    )
+
+
 def test_bad_batches_are_named():
     data = batch()
     with pytest.raises(UserError, match=r"needs sound: set data\.audio\.enabled=True"):
