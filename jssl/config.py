@@ -479,6 +479,44 @@ def defaults(name: str, method: str = "", **changes: Any) -> ml_collections.Conf
     return ml_collections.ConfigDict(config)
 
 
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run that an earlier version wrote, as a dict: keys that came later have their defaults.
+
+    Example:
+      >>> from jssl import config
+      >>> old = config.defaults("simclr").to_dict()
+      >>> del old["data"]["video"], old["evals"]["knn"]["k"]
+      >>> config.completed(old)["evals"]["knn"]["k"]
+      20
+    """
+    if values.get("order"):
+        return {**values, "stages": {name: completed(stage) for name, stage in values["stages"].items()}}
+    method = values["method"]["name"]
+    known = method in methods.METHODS  # or a user's own
+    found = _filled(values, defaults(values["name"], method if known else "simclr").to_dict())
+    found["method"] = found["method"] if known else dict(values["method"])
+    for stream in STREAMS:
+        views = found["data"][stream]["views"]
+        found["data"][stream]["views"] = {
+            name: _filled(own, view(own["size"])) for name, own in views.items()
+        }
+    groups = found["optim"]["groups"]
+    found["optim"]["groups"] = {name: _filled(own, group("")) for name, own in groups.items()}
+    for name, term in found["method"].get("terms", {}).items():
+        if term["name"] in methods.METHODS:
+            found["method"]["terms"][name] = _filled(term, methods.default_settings(term["name"]))
+    return found
+
+
+def _filled(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A dict, and what it lacks of the usual one."""
+    found = {**usual, **values}
+    for key, inner in usual.items():
+        if isinstance(inner, Mapping) and isinstance(values.get(key), Mapping):
+            found[key] = _filled(values[key], inner)
+    return found
+
+
 def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False, False)) -> None:
     """Checks all that can be told without data or devices.
 

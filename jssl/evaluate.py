@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable
 
-import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
@@ -62,7 +61,6 @@ def define_flags(argv: list[str]) -> None:
     if given is None:
         raise UserError("--workdir=FOLDER is missing")
     config = workdir.read_config(epath.Path(given[1]))
-    config.evals = with_defaults(config.evals)
     check_overrides(argv, schema.flatten(config.to_dict()))
     config_flags.DEFINE_config_dict("config", config)
 
@@ -81,15 +79,6 @@ def define_own_flags() -> None:
     )
     flags.DEFINE_string("data_dir", "", "Of TFDS; default TFDS_DATA_DIR.")
     flags.DEFINE_string("prompts", None, "Sentences for zero-shot, with {} for the name, and | between them.")
-
-
-def with_defaults(evals: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A run's section `evals`, with the defaults of evaluators, and of their keys, that came later than the run."""
-    from jssl import evaluation
-
-    config = ml_collections.ConfigDict(evaluation.defaults())
-    config.update(evals)
-    return config
 
 
 def check_overrides(argv: list[str], keys: Iterable[str]) -> None:

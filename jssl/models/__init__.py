@@ -184,6 +184,14 @@ def with_head(network: Network, sizes: Sequence[int], dtype: str = "float32") ->
       network: whose parameters become the entry 'base' of the new one's, beside 'head'.
       sizes: outputs of the layers; () for the network itself.
       dtype: of the matmuls.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> encoder, images = models.with_head(models.convnet(width=4), (32,)), jax.numpy.zeros((2, 8, 8, 3))
+      >>> params, stats = encoder.init(jax.random.key(0), images)
+      >>> sorted(params), encoder.apply(params, stats, images, train=False)[0].shape
+      (['base', 'head'], (2, 32))
     """
     if not sizes:
         return network

@@ -23,7 +23,7 @@ from etils import epath
 
 import jssl
 from jssl import parallel, storage
-from jssl.config import SCHEMA, flatten
+from jssl.config import SCHEMA, completed, flatten
 from jssl.data.datasets import Data, checksum_of, open_data
 from jssl.data.sources import Source
 from jssl.data.streams import DataInfo
@@ -237,7 +237,7 @@ def read_config(workdir: epath.Path) -> ml_collections.ConfigDict:
 
 
 def _of_this_schema(workdir: epath.Path) -> dict[str, Any]:
-    """The content of a run's config.json.
+    """The content of a run's config.json; keys that came after it have their defaults.
 
     Raises:
       UserError: if another version of the library wrote it, whose keys are other ones.
@@ -250,7 +250,14 @@ def _of_this_schema(workdir: epath.Path) -> dict[str, Any]:
             f"{workdir} was made by jssl {version}, whose config has other keys (schema {found}; jssl "
             f"{jssl.__version__} has {SCHEMA}): open it with that version, or choose another --workdir"
         )
-    return values
+    try:
+        whole: dict[str, Any] = json.loads(json.dumps(completed(values)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{workdir / CONFIG_FILE} is damaged ({type(error).__name__}: {error}): bring it back, or choose another "
+            "--workdir"
+        ) from error
+    return whole
 
 
 def holds_run(workdir: epath.Path) -> bool:

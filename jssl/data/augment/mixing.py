@@ -50,6 +50,12 @@ def mix(weights: Array, rows: Array) -> Array:
     Args:
       weights: of the own one, broadcast to a row.
       rows: float[B, ...].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl.data import augment
+      >>> augment.mix(jnp.float32(0.75), jnp.array([0.0, 4.0])).tolist()
+      [1.0, 3.0]
     """
     return weights * rows + (1 - weights) * jnp.flip(rows, axis=0)
 
