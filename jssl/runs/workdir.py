@@ -289,14 +289,15 @@ def description(data: Data) -> dict[str, Any]:
 
 
 def check_data(workdir: epath.Path, data: Data) -> None:
-    """Raises UserError if data are not those that a run began with; says what differs."""
+    """Raises UserError if data are not those that a run began with, as far as it noted them; says what differs."""
     then, now = read_json(workdir / SPLITS_FILE), description(data)
-    differing = [name for name in now if then.get(name) != now[name]]
+    then = {**now, **then, "info": as_json_info(read_info(workdir))}
+    differing = [name for name in now if then[name] != now[name]]
     if differing:
         counts = ", ".join(
-            f"{then.get(name)} {words} then, {now[name]} now"
+            f"{then[name]} {words} then, {now[name]} now"
             for name, words in (("train", "training images"), ("test", "test images"))
-            if then.get(name) != now[name]
+            if then[name] != now[name]
         )
         words = [WORDS.get(name, name) for name in differing]
         raise UserError(
