@@ -73,26 +73,42 @@ def run(
 
 
 def load(
-    workdir: str | epath.Path,
+    workdir: str | epath.Path = "",
     step: int | None = None,
     *,
+    weights: str = "",
+    size: int = 224,
     method: OwnMethod | None = None,
-    encoder: AnyNetwork | None = None,
+    encoder: AnyNetwork | str | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Encoder:
-    """The encoder of a run, of its newest checkpoint or of a step: `encoder(images_uint8) -> features`.
+    """The encoder of a run, or one that others trained: `encoder(images_uint8) -> features`.
 
     Args:
       workdir: the run's folder.
-      step: the checkpoint to take.
-      method, encoder, optimizer: as given to `run`, if they were.
+      step: the checkpoint to take; the newest if it is not given.
+      weights: a file of public weights in the place of a run, see docs/weights.md: .safetensors, .npz or .pth.
+      size: side of the images that an encoder of a file sees.
+      method, encoder, optimizer: as given to `run`, if they were; of a file the encoder's name, to check it.
 
     Raises:
-      UserError: if the folder holds no run, or no checkpoint yet.
+      UserError: if the folder holds no run, or no checkpoint yet; if the file holds no encoder that is known.
     """
+    from jssl.errors import UserError
     from jssl.runs import encoder as encoders
+    from jssl.runs import public_weights
     from jssl.runs.objects import Objects
 
+    if bool(workdir) == bool(weights):
+        raise UserError("load takes the folder of a run, or weights=FILE")
+    if weights:
+        if encoder is not None and not isinstance(encoder, str):
+            raise UserError("with weights=FILE the encoder is a name, such as 'vit_s'")
+        return public_weights.load(weights, encoder or "", size)
+    if isinstance(encoder, str):
+        raise UserError(
+            f"encoder={encoder!r} is a name: the encoder of a run is known; give it with weights=FILE"
+        )
     return encoders.load(workdir, step, Objects(method, encoder, optimizer))
 
 

@@ -20,8 +20,8 @@ from jssl.errors import UserError, may_pass, of_system
 DECODERS = ("PIL", "tifffile")  # that log by themselves
 
 
-def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
-    """Parses flags and calls `main`; never returns."""
+def run(main: Callable[[list[str]], None], required: Sequence[str] = (), positional: int = 0) -> None:
+    """Parses flags and calls `main`, which takes so many arguments that are no flags; never returns."""
     for name in ("stdout", "stderr"):  # a daemon may have none
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -39,7 +39,7 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
     )
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required))
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required, positional))
 
 
 class Plain(python_logging.Formatter):
@@ -81,7 +81,7 @@ def help_text(usage: str) -> str:
     return "\n".join(lines)
 
 
-def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
+def _parse(argv: list[str], required: Sequence[str], positional: int) -> list[str]:
     try:
         rest = flags.FLAGS([shipped(argument) for argument in argv])
         for name in required:
@@ -92,8 +92,8 @@ def _parse(argv: list[str], required: Sequence[str]) -> list[str]:
         if isinstance(error, SystemExit):
             raise
         fail(_explained(error, argv))
-    if len(rest) > 1:
-        fail(f"unexpected argument {rest[1]!r}: options are written --name=value; see --help")
+    if len(rest) > 1 + positional:
+        fail(f"unexpected argument {rest[1 + positional]!r}: options are written --name=value; see --help")
     return rest
 
 

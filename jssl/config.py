@@ -232,6 +232,7 @@ class Encoder(Section):
 
     Attributes:
       name: name of the network, such as resnet50 or vit_s.
+      weights: file of public weights that a run begins with, .safetensors, .npz or .pth, see docs/weights.md.
       head_layers: sizes of layers of a pretrained head that stay on it in fine-tuning (SimCLR v2).
       sobel: whether it sees image gradients instead of colours (DeepCluster).
       channels: the channels of an image that it sees, () for all: (0,) is the lightness of Lab (Colorization).
@@ -241,6 +242,7 @@ class Encoder(Section):
     """
 
     name: str = settings.choice("resnet18", tuple(models.ENCODERS))
+    weights: str = ""
     head_layers: tuple[int, ...] = ()
     sobel: bool = False
     channels: tuple[int, ...] = ()

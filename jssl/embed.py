@@ -1,4 +1,7 @@
-"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz [--modality=text|audio]"""
+"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz [--modality=text|audio]
+
+With --weights=FILE in the place of --workdir the encoder is one that others trained.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from absl import flags
 
 from jssl import cli, storage
 from jssl.errors import UserError, of_system
-from jssl.runs import encoder, workdir
+from jssl.runs import encoder, public_weights
 
 if TYPE_CHECKING:
     from jssl.data.sources import Source
@@ -36,13 +39,20 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
-    model = encoder.load(flags.FLAGS.workdir, flags.FLAGS.step)
-    kind, video = flags.FLAGS.modality, workdir.read_config(storage.folder(flags.FLAGS.workdir)).data.video
+    given, kind = flags.FLAGS, flags.FLAGS.modality
+    if bool(given.workdir) == bool(given.weights):
+        raise UserError("give --workdir=RUN, or --weights=FILE of an encoder that others trained")
+    if given.weights:
+        if kind != "image":
+            raise UserError(f"--modality={kind}: encoders of files see images")
+        model = public_weights.load(given.weights, given.encoder, given.size)
+    else:
+        model = encoder.load(given.workdir, given.step)
     source = sources.load(
         *(flags.FLAGS.data, flags.FLAGS.split, flags.FLAGS.data_dir),
         captions=kind == "text",
         sound=model.sound_format,
-        clips=sources.ClipSpec(**video),
+        clips=model.clips,
     )
     features = {"image": encoder.Encoder.embed, "text": of_captions, "audio": of_sounds}[kind](model, source)
     names = np.asarray([source.filename(int(i)) for i in features.index])
@@ -114,6 +124,13 @@ def write(out: pathlib.Path, **arrays: Any) -> None:
 def define_flags() -> None:
     """Flags of this command line only."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_string(
+        "weights", None, "In the place of a run: a file of public weights, see docs/weights.md."
+    )
+    flags.DEFINE_string(
+        "encoder", "", "Its encoder, such as resnet50 or vit_s, if the file shall be checked for it."
+    )
+    flags.DEFINE_integer("size", 224, "Side of the images that such an encoder sees.")
     flags.DEFINE_string("data", None, "A folder of images, sounds or videos, an .npz, or a TFDS name.")
     flags.DEFINE_enum("modality", "image", MODALITIES, "What is embedded: images, their captions, or sound.")
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
@@ -125,4 +142,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, required=["workdir", "data"])
+    cli.run(main, required=["data"])

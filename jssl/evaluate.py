@@ -23,7 +23,7 @@ def main(_: list[str]) -> None:
     from jssl import config as schema
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
-    from jssl.runs import supervised_baseline, transfer
+    from jssl.runs import public_weights, supervised_baseline, transfer
 
     given = flags.FLAGS
     check_own(given.config)
@@ -37,7 +37,7 @@ def main(_: list[str]) -> None:
         program, data, state = transfer.open_transfer(given.workdir, given.config, *where, step=given.step)
     else:
         program, data, state = open_run(given.workdir, given.config, given.step)
-    suite = Suite(program, data)
+    suite = Suite(program, data, public_weights.beginning(program))
     baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
     results = {
         "step": int(state.step),

@@ -18,7 +18,7 @@ ORDER = (
     ("evaluation", "report"),
     ("config", "config_help", "configs"),
     ("runs",),
-    ("cli", "main", "evaluate", "embed", "select", "plan"),
+    ("cli", "main", "evaluate", "embed", "select", "plan", "convert", "export"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

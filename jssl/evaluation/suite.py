@@ -32,6 +32,8 @@ from jssl.train.program import Program, output_shapes
 from jssl.train.state import TrainState
 from jssl.types import Array
 
+Begin = Callable[[Program, TrainState], TrainState]
+
 MIN_CLASSES = 2
 # The first of these that there is chooses the best checkpoint.
 SCORES = (
@@ -51,10 +53,15 @@ class Suite:
     Results are flat, `NAME/...`. Baselines have `pixels/` or `untrained/` before it, few labels are
     `NAME_10_per_class/...` with `..._std` beside, features of sounds beside images `audio_NAME/...`; what is measured
     on the holdout during training begins with `val/`.
+
+    Args:
+      program: whose states are evaluated.
+      data: the images.
+      begin: (program, fresh state) -> the state that training began with, which is the baseline 'untrained'.
     """
 
-    def __init__(self, program: Program, data: Data):
-        self.program, self.data = program, data
+    def __init__(self, program: Program, data: Data, begin: Begin = lambda program, state: state):
+        self.program, self.data, self.begin = program, data, begin
         self.config = program.config.evals
         parallel.check_batch_size(self.config.batch_size, program.mesh, "evals.batch_size")
         shape = (self.config.batch_size, *2 * (program.uncropped_size,), data.info.channels)
@@ -97,7 +104,7 @@ class Suite:
         for baseline in BASELINES if self.config.baselines else ():
             asked = [evaluator for evaluator in self.evaluators if baseline in evaluator.baselines]
             if asked:
-                other = None if baseline == "pixels" else self.program.init()
+                other = None if baseline == "pixels" else self.begin(self.program, self.program.init())
                 found |= self._evaluate(asked, other, "test", baseline).prefixed(f"{baseline}/")
         return found
 

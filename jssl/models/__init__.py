@@ -67,6 +67,7 @@ __all__ = [
 
 OWN_KEYS = (
     "name",
+    "weights",
     "head_layers",
     "sobel",
     "channels",

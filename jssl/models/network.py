@@ -81,6 +81,12 @@ class Network:
         found: int = _setting(self.module, "window", 0)
         return found
 
+    @property
+    def registers(self) -> int:
+        """Tokens of a transformer that are of no patch and no class."""
+        found: int = _setting(self.module, "registers", 0)
+        return found
+
     def without_drop_path(self) -> Network:
         """A copy, with the same parameters, that drops no paths in training, as targets must not."""
         return self.with_drop_path(0.0)

@@ -107,6 +107,23 @@ class Attention(nn.Module):
         return nn.Dense(features, kernel_init=out_init, dtype=self.dtype, name="out")(out)
 
 
+class Scale(nn.Module):
+    """Multiplies every feature by a learnt factor (LayerScale; Touvron et al., 2021). https://arxiv.org/abs/2103.17239
+
+    Args:
+      start: of the factors; 0 for none at all.
+    """
+
+    start: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if not self.start:
+            return x
+        factors = self.param("gamma", nn.initializers.constant(self.start), (x.shape[-1],), jnp.float32)
+        return x * factors
+
+
 class Block(nn.Module):
     """Pre-norm transformer block, float32 [B, N, D] to [B, N, D]: attention, then an MLP four times as wide.
 
@@ -120,6 +137,7 @@ class Block(nn.Module):
     implementation: str = "xla"
     causal: bool = False
     epsilon: float = 1e-6
+    layer_scale: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -127,13 +145,14 @@ class Block(nn.Module):
         attention = Attention(
             self.heads, self.dtype, self.weight_init, self.implementation, self.causal, name="attention"
         )
-        y = attention(y)
+        y = Scale(self.layer_scale, name="scale0")(attention(y))
         x = x + DropPath(self.drop_path, name="drop0")(y, train)
         y = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="ln1")(x)
         dense_init = _INITS[self.weight_init][2]
         y = nn.Dense(4 * x.shape[-1], kernel_init=dense_init, dtype=self.dtype, name="mlp0")(y)
         y = nn.gelu(y, approximate=False)
         y = nn.Dense(x.shape[-1], kernel_init=dense_init, dtype=self.dtype, name="mlp1")(y)
+        y = Scale(self.layer_scale, name="scale1")(y)
         return x + DropPath(self.drop_path, name="drop1")(y, train)
 
 
@@ -161,6 +180,10 @@ class ViT(nn.Module):
       cls_std: standard deviation of the class token at first.
       attention: how it is computed: 'xla' holds its weights, 'cudnn' does not (NVIDIA GPUs from Ampere on, bfloat16).
       image_size: side in pixels of the grid that learned positions are stored for.
+      layer_scale: what every branch is multiplied by at first, feature by feature and learnt (DINOv2 has 1e-5 to 1); 0
+        for no such factors.
+      registers: learnt tokens beside those of the patches, which have no position and are no feature
+        (https://arxiv.org/abs/2309.16588).
       dtype: of the matmuls; parameters, the residual stream, norm statistics, softmax and features are float32.
 
     Raises:
@@ -184,6 +207,8 @@ class ViT(nn.Module):
     cls_std: float = settings.weight(0.02)
     attention: str = settings.choice("xla", IMPLEMENTATIONS)
     image_size: int = settings.size(224)
+    layer_scale: float = settings.weight(0.0)
+    registers: int = settings.count(0)
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
@@ -196,6 +221,8 @@ class ViT(nn.Module):
         if self.pool == "cls":
             normal = nn.initializers.normal(self.cls_std)
             self.cls = self.param("cls", normal, (1, 1, self.features), jnp.float32)
+        if self.registers:
+            self.register = self.param("registers", _normal, (1, self.registers, self.features), jnp.float32)
         if self.positions == "learned":
             side = self.image_size // self.patch_size
             count = side**2 + (self.pool == "cls")
@@ -204,12 +231,13 @@ class ViT(nn.Module):
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         self.rates = np.linspace(0.0, self.drop_path, self.layers).tolist()
         self.blocks = [
-            block(heads, rate, self.dtype, self.weight_init, self.attention) for rate in self.rates
+            block(heads, rate, self.dtype, self.weight_init, self.attention, layer_scale=self.layer_scale)
+            for rate in self.rates
         ]
         self.norm = nn.LayerNorm(epsilon=1e-6)
 
     def embed(self, x: Array, hidden: Array | None = None, token: Array | None = None) -> Array:
-        """Patches plus positions, after the class token if there is one: [B, H, W, C] to [B, N, D].
+        """Patches plus positions, after the class token, if there is one, and registers: [B, H, W, C] to [B, N, D].
 
         With `hidden`, bool[B, patches], a token float[B, 1, D] takes the place of those patches.
         """
@@ -223,11 +251,18 @@ class ViT(nn.Module):
         if hidden is not None and token is not None:
             x = jnp.where(hidden[..., None], token, x)
         prefix, grid = self._positions(rows, cols)
-        x = x + grid
+        x, before = x + grid, []
         if self.pool == "cls":
-            cls = jnp.broadcast_to(self.cls + prefix, (batch, 1, self.features))
-            x = jnp.concatenate([cls, x], axis=1)
-        return x
+            before.append(self.cls + prefix)
+        if self.registers:
+            before.append(self.register)
+        wide = [jnp.broadcast_to(each, (batch, *each.shape[1:])) for each in before]
+        return jnp.concatenate([*wide, x], axis=1)
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before those of the patches."""
+        return int(self.pool == "cls") + self.registers
 
     def encode(self, tokens: Array, train: bool, grid: tuple[int, int] | None = None) -> Array:
         """The blocks and the final norm: [B, N, D] to [B, N, D], for any subset of the tokens; on a grid for all."""
@@ -251,7 +286,8 @@ class ViT(nn.Module):
         def run(tokens: Array, own: tuple[Params, Array | None, Array | None]) -> tuple[Array, None]:
             params, rate, key = own
             heads, drop = self.blocks[0].heads, 0.0 if rate is None else rate
-            block = Block(heads, drop, self.dtype, implementation=self.attention, parent=None)
+            scale, how = self.layer_scale, self.attention
+            block = Block(heads, drop, self.dtype, implementation=how, layer_scale=scale, parent=None)
             rngs = None if key is None else {DROP_PATH: key}
             return block.apply({"params": params}, tokens, True, rngs=rngs), None  # type: ignore[return-value]
 
@@ -259,18 +295,18 @@ class ViT(nn.Module):
         return jax.lax.scan(run, tokens, (stacked, rates, keys))[0]
 
     def tokens(self, x: Array, train: bool) -> Array:
-        """All tokens after the final layer norm, float32 [B, N, D]; the class token, if there is one, first."""
+        """All tokens after the final layer norm, float32 [B, N, D]: class token, registers, patches."""
         return self.encode(self.embed(x), train, self._grid(x))
 
     def visible(self, x: Array, keep: Array, train: bool) -> Array:
-        """Tokens of some patches alone, which see no other ones: float32 [B, V, D], the class token first.
+        """Tokens of some patches alone, which see no other ones: float32 [B, V, D], after class token and registers.
 
         Args:
           x: images [B, H, W, C].
           keep: positions of those patches, int[B, V].
           train: as everywhere.
         """
-        prefix, patches = jnp.split(self.embed(x), [int(self.pool == "cls")], axis=1)
+        prefix, patches = jnp.split(self.embed(x), [self.prefix], axis=1)
         chosen = jnp.take_along_axis(patches, keep[..., None], axis=1)
         return self.encode(jnp.concatenate([prefix, chosen], axis=1), train)
 
@@ -293,7 +329,7 @@ class ViT(nn.Module):
 
     def __call__(self, x: Array, train: bool) -> Array:
         tokens = self.tokens(x, train)
-        return tokens[:, 0] if self.pool == "cls" else tokens.mean(axis=1)
+        return tokens[:, 0] if self.pool == "cls" else tokens[:, self.prefix :].mean(axis=1)
 
     def _grid(self, x: Array) -> tuple[int, int]:
         """Rows and columns of the patches of images."""

@@ -12,6 +12,7 @@ import numpy as np
 from jssl import parallel, storage
 from jssl.data import normalization
 from jssl.data.datasets import sound_format
+from jssl.data.sources.clips import ClipSpec
 from jssl.data.sources.sounds import as_pixels
 from jssl.data.text import Tokenizer
 from jssl.errors import UserError
@@ -140,6 +141,11 @@ class Encoder:
     def sound_format(self) -> SoundFormat | None:
         """The sounds that it takes in the place of images; None if it takes images."""
         return sound_format(self._program.config.data.audio)
+
+    @property
+    def clips(self) -> ClipSpec:
+        """What it takes of videos."""
+        return ClipSpec(**self._program.config.data.video)
 
     def embed(self, source: Source) -> Features:
         """Features of all readable images of a source, preprocessed as the evaluators do.

@@ -286,8 +286,9 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     shapes = jax.eval_shape(
         encoder.attention, *chosen, jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
     )
-    side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - 1)
-    if not prog.config.log.pictures or shapes is None or side**2 + 1 != shapes.shape[-1]:
+    before = 1 + encoder.registers
+    side = 0 if shapes is None else math.isqrt(shapes.shape[-1] - before)
+    if not prog.config.log.pictures or shapes is None or side**2 + before != shapes.shape[-1]:
         return  # a class token stands beside a square of patches
 
     def look(params: Params, stats: State, images: Array) -> tuple[Array, Array | None]:
@@ -299,7 +300,7 @@ def draw_attention(evaluator: suite.Suite, state: TrainState, folder: epath.Path
     if parallel.is_main_process() and len(shown):
         from jssl.report import pictures
 
-        maps = np.asarray(weights)[:, :, 0, 1:]
+        maps = np.asarray(weights)[:, :, 0, before:]
         maps = maps.reshape(*maps.shape[:2], side, side)
         with drawing("attention.png"):
             pictures.attention(folder / "attention.png", np.asarray(shown), maps)

@@ -19,7 +19,7 @@ from jssl.data.pseudo_labels import Rows
 from jssl.evaluation import classifier, suite
 from jssl.report.header import header
 from jssl.report.result import Result
-from jssl.runs import init_from, supervised_baseline, workdir
+from jssl.runs import init_from, public_weights, supervised_baseline, workdir
 from jssl.runs.extract import UnlabeledExtract
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.pictures import (
@@ -94,13 +94,15 @@ def _run(
     prog = make_program(config, data.info, objects)
     loop.Timer(config, prog.clock)
     parallel.check_fits(prog.views, "data: batch_size of a stream")
-    evaluator = suite.Suite(prog, data)
+    begin = public_weights.beginning(prog)
+    evaluator = suite.Suite(prog, data, begin)
     if config.init_from:
         init_from.check(config.init_from, config.init_parts, prog)
+        begin = functools.partial(init_from.begin_with, config.init_from, config.init_parts)
     prog.trace()
     with workdir.locked(folder):
         workdir.prepare(folder, config)
-        return _train(prog, data, evaluator, folder, profile_steps, early, started)
+        return _train(prog, data, evaluator, folder, profile_steps, early, started, begin)
 
 
 def _train(
@@ -111,6 +113,7 @@ def _train(
     profile_steps: int,
     early: threading.Event | None,
     started: float,
+    begin: suite.Begin,
 ) -> Result:
     """Trains and finishes a run whose folder is prepared."""
     config = prog.config
@@ -147,9 +150,7 @@ def _train(
             terminated=terminated,
             profile_steps=profile_steps,
             extract=UnlabeledExtract(prog, data),
-            begin=functools.partial(init_from.begin_with, config.init_from, config.init_parts)
-            if config.init_from
-            else None,
+            begin=begin,
         )
     with signals_stop(prog.clock.total_steps):
         if terminated.is_set():

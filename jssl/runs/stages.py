@@ -122,7 +122,7 @@ def check_data(
 
 def check_encoders(name: str, own: ml_collections.ConfigDict, earlier: ml_collections.ConfigDict) -> None:
     """Raises UserError unless a stage has the encoder of the stage whose weights it begins with, but for its top."""
-    ours, theirs = ({**x.encoder.to_dict(), "head_layers": ()} for x in (own, earlier))
+    ours, theirs = ({**x.encoder.to_dict(), "head_layers": (), "weights": ""} for x in (own, earlier))
     if ours != theirs:
         keys = [key for key in ours if ours[key] != theirs[key]]
         raise UserError(

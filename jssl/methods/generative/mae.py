@@ -105,10 +105,12 @@ class MaskedImages(EncoderWithHeads):
     def encoder_apply(
         self, params: Params, stats: State, images: Array, *more: Array, key: Array | None, method: str
     ) -> Array:
-        """Tokens by a method of the encoder, float32[B, V, D]; in training mode if there is a key."""
+        """Tokens by a method of the encoder but registers, float32[B, V, D]; in training mode if there is a key."""
         encoder = self.encoder if key is not None else self.encoder.without_drop_path()
         own, train = (params["encoder"], stats["encoder"]), key is not None
-        return encoder.apply(*own, images, *more, train=train, key=key, method=method)[0]
+        tokens = encoder.apply(*own, images, *more, train=train, key=key, method=method)[0]
+        first, registers = int(encoder.module.pool == "cls"), encoder.registers
+        return jnp.concatenate([tokens[:, :first], tokens[:, first + registers :]], axis=1)
 
     def pooled(self, tokens: Array) -> Array:
         """The features of tokens, as the encoder makes them, float32[B, D]."""
