@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 from typing import Any
@@ -71,6 +72,8 @@ def export(
 
 def program_of(prog: Program, state: TrainState) -> bytes:
     """The encoder as a serialised program of jax.export, which holds its parameters."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError("--format=stablehlo needs: pip install 'jssl[export]'")
     params, stats = jax.device_get(prog.method.eval_encoder(state.params, state.method_state))
 
     def features(images: jax.Array) -> jax.Array:
