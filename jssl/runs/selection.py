@@ -63,12 +63,17 @@ def _by_accuracy(folders: Sequence[str], sizes: Sequence[int], draws: int) -> st
     labels = next(iter(found.values()))[1]
     right = np.stack([predicted == labels for predicted, _, _ in found.values()])
     agreements = [selection.agreement(right, labels, size, draws) for size in sizes]
-    lines = [f"top-1 accuracy in % on the {len(labels)} held-out images; 95 % of resampled sets lie between", ""]
+    lines = [
+        f"top-1 accuracy in % on the {len(labels)} held-out images; 95 % of resampled sets lie between",
+        "",
+    ]
     names, width = list(found), max(map(len, found))
     for row in right.mean(axis=1).argsort(kind="stable")[::-1]:
         low, high = selection.bootstrap_interval(right[row], draws)
         accuracy, (_, _, how) = 100 * right[row].mean(), found[names[row]]
-        lines.append(f"  {names[row]:<{width}}  {accuracy:5.1f}  ({100 * low:.1f} to {100 * high:.1f})  {how}")
+        lines.append(
+            f"  {names[row]:<{width}}  {accuracy:5.1f}  ({100 * low:.1f} to {100 * high:.1f})  {how}"
+        )
     lines += ["", "small validation sets  rank correlation  (95 % of draws)  same winner  accuracy lost"]
     for each in agreements:
         between, winner = f"({each.low:.2f} to {each.high:.2f})", f"{each.same_winner:.0%}"
