@@ -152,9 +152,10 @@ class RandomSweep:
 
 
 def _name(axes: Iterable[str], labels: Iterable[str]) -> str:
-    """The folder of a run: 'lr=0.1_weight_decay=0.001'."""
-    text = "_".join(f"{axis}={label}" for axis, label in zip(axes, labels))
-    return re.sub(r"[^\w.=+-]+", "-", text)
+    """The folder of a run: 'lr=0.1_strides=1x2'."""
+    plain = (label.strip("()").rstrip(",").replace(",", "x") for label in labels)
+    text = "_".join(f"{axis}={label}" for axis, label in zip(axes, plain))
+    return re.sub(r"[^\w.=+%-]+", "-", text)
 
 
 def _named_apart(trials: Iterable[Trial]) -> list[Trial]:

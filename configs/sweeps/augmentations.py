@@ -3,12 +3,13 @@
 python -m jssl.sweep --sweep=augmentations --out=runs/augmentations               digits, embedded, on a laptop
 python -m jssl.sweep --sweep=augmentations:small --out=runs/augmentations_small   CIFAR-10 (TFDS), a small ConvNet, CPUs
 
-Seven operators, applied to the second view alone; the first is the image itself. Alone they are the diagonal of the heat
-map, the pairs are off it, and its last column is the mean of a row. heat_map.png is the figure, by kNN on held-out images.
+Seven operators, applied to the second view alone; the first is the image itself. Alone they are the diagonal of the
+heat map, the pairs are off it, and its last column is the mean of a row. heat_map.png is the figure, by kNN on
+held-out images.
 
-As in the paper: one branch only, operators and pairs of them, the mean of each row.
+As in the paper: one branch only, operators alone and in pairs, the mean of each row.
 Otherwise: images of one size need no common crop; our operators have one order, crop first and cutout last, so that a
-pair is one run and the map is symmetric, 28 runs instead of 49; rotation is by any angle, not by quarters of a turn;
+pair is one run and the map is symmetric (28 runs instead of 49); rotation is by any angle, not by quarters of a turn;
 the paper's map is linear accuracy of ResNet-50 on ImageNet.
 
 preset   hardware   time                             result

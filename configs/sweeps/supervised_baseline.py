@@ -4,10 +4,10 @@ python -m jssl.sweep --sweep=supervised_baseline --out=runs/baseline            
 python -m jssl.sweep --sweep=supervised_baseline:small --out=runs/baseline_small   CIFAR-10 (TFDS) at 16 pixels, CPUs
 python -m jssl.sweep --sweep=supervised_baseline:imagenet --out=gs://... --print=xpk   10 % of ImageNet's labels
 
-Weight decay, learning rate, length and architecture, all combinations: the paper found that such a search alone beats most of
-what was published for few labels. The axes are the paper's, the values are ours, around those of its best baseline
-(configs/supervised.py:imagenet). The winner is the folder for --config.evals.supervised_baseline of whatever should beat it;
---per_class=1,5 tells whether a tiny validation set would have found it, too (section 7).
+Weight decay, learning rate, length and architecture, all combinations: the axes are the paper's, the values are ours,
+around those of its best baseline (configs/supervised.py:imagenet). The winner is the folder for
+--config.evals.supervised_baseline of whatever should beat it; --per_class=1,5 tells whether a tiny validation set would
+have found it, too (section 7).
 
 preset     hardware       time           result
 digits     not measured   not measured   not measured

@@ -3,8 +3,8 @@
 python -m jssl.sweep --sweep=temperature_batch --out=runs/temperature               digits, embedded, on a laptop
 python -m jssl.sweep --sweep=temperature_batch:small --out=runs/temperature_small   CIFAR-10 (TFDS), a small ConvNet, CPUs
 
-A larger batch has more negatives, a lower temperature looks at the nearest of them. The learning rate grows with the root of
-the batch, as AdamW's does. All runs see the same number of images, so larger batches take fewer steps.
+A larger batch has more negatives, a lower temperature looks at the nearest of them. The learning rate grows with the
+root of the batch. All runs see the same number of images, so larger batches take fewer steps.
 
 preset   hardware       time           result
 digits   not measured   not measured   not measured

@@ -117,6 +117,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     log: pathlib.Path
     began: float
+    asked: bool = False
 
 
 def run(
@@ -152,17 +153,18 @@ def run(
         while running or (waiting and not stop.is_set()):
             while waiting and len(running) < parallel and not stop.is_set():
                 running.append(_start(waiting.pop(0), running, logs, gpus, command))
+            time.sleep(POLL_SECONDS)
             if stop.is_set():
                 _ask_to_stop(running)
-            time.sleep(POLL_SECONDS)
             for child in [child for child in running if child.process.poll() is not None]:
                 running.remove(child)
-                done += child.job.finished()
-                name, took = child.job.trial.name, progress.in_words(time.monotonic() - child.began)
-                if child.job.finished():
+                finished, name = child.job.finished(), child.job.trial.name
+                done += finished
+                took = progress.in_words(time.monotonic() - child.began)
+                if finished:
                     progress.say(f"{done} of {total} finished: {name} ({took})")
-                elif child.process.returncode == 0:
-                    progress.say(f"{name} was stopped after {took} and is saved")
+                elif stop.is_set() or child.process.returncode == 0:
+                    progress.say(f"{name} was stopped after {took}")
                 else:
                     failed[name] = _last_lines(child.log)
                     progress.say(f"{name} failed after {took}, exit status {child.process.returncode}")
@@ -206,9 +208,11 @@ def _start(
 
 
 def _ask_to_stop(running: Sequence[_Child]) -> None:
-    """SIGTERM, upon which a run saves and ends; a second one would change nothing."""
+    """SIGTERM, once: a run then saves and ends; one that has just begun has nothing to save."""
     for child in running:
-        child.process.terminate()
+        if not child.asked:
+            child.process.terminate()
+            child.asked = True
 
 
 @contextlib.contextmanager

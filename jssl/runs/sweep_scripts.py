@@ -14,6 +14,11 @@ from jssl.errors import UserError
 from jssl.runs.sweep import Job
 
 LAUNCH = pathlib.Path(jssl.__file__).parent.parent / "launch"
+XPK_HEAD = (
+    "#!/usr/bin/env bash",
+    "# bash THIS_FILE --cluster=CLUSTER --zone=ZONE --type=TYPE",
+    "set -euo pipefail",
+)
 
 
 def commands(jobs: Sequence[Job], parallel: int) -> str:
@@ -64,8 +69,7 @@ def xpk(jobs: Sequence[Job], parallel: int) -> str:
         *flags, workdir = shlex.split(_flags(job))
         place = f"--name={name} {shlex.quote(workdir)}"
         lines.append(f'launch/gke_xpk.sh run "$@" {place} -- {shlex.join(flags)}')
-    head = f"#!/usr/bin/env bash\n# bash THIS_FILE --cluster=CLUSTER --zone=ZONE --type=TYPE\nset -euo pipefail\ncd {shlex.quote(str(_launch().parent))}"
-    return "\n".join([head, *lines])
+    return "\n".join([*XPK_HEAD, f"cd {shlex.quote(str(_launch().parent))}", *lines])
 
 
 KINDS: Mapping[str, Callable[[Sequence[Job], int], str]] = {"commands": commands, "slurm": slurm, "xpk": xpk}
