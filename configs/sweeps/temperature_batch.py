@@ -1,7 +1,7 @@
 """Temperature beside batch size in SimCLR (Chen et al., 2020), sections 5.1 and 5.2. https://arxiv.org/abs/2002.05709
 
-python -m jssl.sweep --sweep=temperature_batch --out=runs/temperature               digits, embedded, on a laptop
-python -m jssl.sweep --sweep=temperature_batch:small --out=runs/temperature_small   CIFAR-10 (TFDS), a small ConvNet, CPUs
+python -m jssl.sweep --sweep=temperature_batch --out=runs/temp               digits, embedded, on a laptop
+python -m jssl.sweep --sweep=temperature_batch:small --out=runs/temp_small   CIFAR-10 (TFDS), a small ConvNet, CPUs
 
 A larger batch has more negatives, a lower temperature looks at the nearest of them. The learning rate grows with the
 root of the batch. All runs see the same number of images, so larger batches take fewer steps.
