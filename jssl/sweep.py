@@ -50,6 +50,8 @@ def expand(argv: Sequence[str]) -> list[str]:
     from jssl import search_space
 
     own = config_flags_of(argv)
+    if any(word.lstrip("-") == "sweep" for word in argv[1:]):
+        raise UserError("--sweep: options are written --name=value; see --help")
     sweeps = [word.partition("=")[2] for word in argv[1:] if word.lstrip("-").startswith("sweep=")]
     if not sweeps:
         return list(argv)

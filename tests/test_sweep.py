@@ -39,6 +39,7 @@ MISTAKES = {
     "a key for all and for each": ([SIMCLR, "--grid=seed=1", "--config.seed=2"], r"--config\.seed differs"),
     "one of a sweep": (["--sweep=temperature_batch", "--config.method.temperature=1"], "temperature differs"),
     "two words": ([SIMCLR, "--grid=seed=1", "--config.seed", "2"], "written --name=value"),
+    "a sweep in two words": ([SIMCLR, "--sweep", "augmentations"], "written --name=value"),
     "draws of a sweep": (["--sweep=augmentations", "--random=2"], "leave out --sweep"),
     "sizes": ([SIMCLR, "--grid=seed=1", "--per_class=0"], "--per_class takes numbers"),
 }
