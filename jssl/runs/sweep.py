@@ -158,16 +158,10 @@ def run(
                 _ask_to_stop(running)
             for child in [child for child in running if child.process.poll() is not None]:
                 running.remove(child)
-                finished, name = child.job.finished(), child.job.trial.name
-                done += finished
-                took = progress.in_words(time.monotonic() - child.began)
-                if finished:
-                    progress.say(f"{done} of {total} finished: {name} ({took})")
-                elif stop.is_set() or child.process.returncode == 0:
-                    progress.say(f"{name} was stopped after {took}")
-                else:
-                    failed[name] = _last_lines(child.log)
-                    progress.say(f"{name} failed after {took}, exit status {child.process.returncode}")
+                done += child.job.finished()
+                if not (child.job.finished() or stop.is_set()) and child.process.returncode:
+                    failed[child.job.trial.name] = _last_lines(child.log)
+                progress.say(_ending(child, f"{done} of {total}", child.job.trial.name in failed))
     return failed
 
 
@@ -225,6 +219,16 @@ def _ended(running: Sequence[_Child]) -> Iterator[None]:
             child.process.kill()
         for child in running:
             child.process.wait()
+
+
+def _ending(child: _Child, counted: str, failed: bool) -> str:
+    """How a run ended, in a line."""
+    name, took = child.job.trial.name, progress.in_words(time.monotonic() - child.began)
+    if failed:
+        return f"{name} failed after {took}, exit status {child.process.returncode}"
+    return (
+        f"{counted} finished: {name} ({took})" if child.job.finished() else f"{name} was stopped after {took}"
+    )
 
 
 def _last_lines(log: pathlib.Path) -> str:
