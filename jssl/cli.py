@@ -20,8 +20,20 @@ from jssl.errors import UserError, may_pass, of_system
 DECODERS = ("PIL", "tifffile")  # that log by themselves
 
 
-def run(main: Callable[[list[str]], None], required: Sequence[str] = (), positional: int = 0) -> None:
-    """Parses flags and calls `main`, which takes so many arguments that are no flags; never returns."""
+def run(
+    main: Callable[[list[str]], None],
+    required: Sequence[str] = (),
+    expand: Callable[[Sequence[str]], list[str]] = list,
+    positional: int = 0,
+) -> None:
+    """Parses flags and calls `main`; never returns.
+
+    Args:
+      main: takes the arguments that are no flags, after the program's name.
+      required: flags that must be given.
+      expand: puts others in the place of the arguments, before they are parsed.
+      positional: how many arguments are no flags.
+    """
     for name in ("stdout", "stderr"):  # a daemon may have none
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -39,7 +51,10 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = (), positio
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else unraisable(raised)
     )
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, required, positional))
+    app.run(
+        lambda argv: _guarded(main, argv),
+        flags_parser=lambda argv: _parse(argv, required, expand, positional),
+    )
 
 
 class Plain(python_logging.Formatter):
@@ -81,8 +96,11 @@ def help_text(usage: str) -> str:
     return "\n".join(lines)
 
 
-def _parse(argv: list[str], required: Sequence[str], positional: int) -> list[str]:
+def _parse(
+    argv: list[str], required: Sequence[str], expand: Callable[[Sequence[str]], list[str]], positional: int
+) -> list[str]:
     try:
+        argv[:] = expand(argv)  # sys.argv itself, in which ml_collections looks for --config.KEY=VALUE
         rest = flags.FLAGS([shipped(argument) for argument in argv])
         for name in required:
             if flags.FLAGS[name].value is None:
@@ -187,11 +205,8 @@ def _nearest(option: str) -> str:
     keys = [
         key for key in config.flatten(config.defaults("simclr").to_dict()) if not key.startswith("encoder.")
     ]
-    last = asked.rpartition(".")[2]
-    alike = [key for key in keys if key.rpartition(".")[2] == last] or difflib.get_close_matches(
-        asked, keys, n=2
-    )
-    return f"Did you mean {' or '.join(f'--config.{key}' for key in alike[:3])}?" if alike else ""
+    alike = config.nearest(asked, keys)
+    return f"Did you mean {' or '.join(f'--config.{key}' for key in alike)}?" if alike else ""
 
 
 def fail(message: str) -> NoReturn:

@@ -10,11 +10,12 @@ A section is a dataclass; the fields of methods (`jssl.methods`) and evaluators 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import importlib.util
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import ml_collections
 
@@ -32,6 +33,7 @@ from jssl.train.durations import UNITS
 SCHEMA = 4  # goes up when keys change so that older runs cannot be opened
 STREAMS = ("unlabeled", "labeled")
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
+T = TypeVar("T")
 
 
 class Length(NamedTuple):
@@ -636,11 +638,11 @@ def _check_sounds(data: Any) -> None:
         raise UserError("data.unlabeled.corruption and resolution change images, not sounds: set '' and 0")
 
 
-def presets(*functions: Callable[[], ml_collections.ConfigDict]) -> Callable[..., ml_collections.ConfigDict]:
+def presets(*functions: Callable[[], T]) -> Callable[..., T]:
     """The `get_config` of a file of presets: each is asked for by its name, the first if none is given."""
     named = {function.__name__: function for function in functions}
 
-    def get_config(preset: str = functions[0].__name__) -> ml_collections.ConfigDict:
+    def get_config(preset: str = functions[0].__name__) -> T:
         """A preset by name; an unknown one is a UserError that names the nearest."""
         if preset not in named:
             raise unknown("preset", preset, named)
@@ -700,3 +702,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def nearest(asked: str, keys: Iterable[str]) -> list[str]:
+    """Keys that one that there is not may have meant: the same in other sections, else those that are spelt alike.
+
+    Example:
+      >>> from jssl import config
+      >>> config.nearest("batch_size", ["optim.lr", "data.unlabeled.batch_size"])
+      ['data.unlabeled.batch_size']
+    """
+    names, last = list(keys), asked.rpartition(".")[2]
+    same = [key for key in names if key.rpartition(".")[2] == last]
+    return (same or difflib.get_close_matches(asked, names, n=2))[:3]

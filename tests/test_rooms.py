@@ -16,9 +16,9 @@ ORDER = (
     ("methods",),
     ("train",),
     ("evaluation", "report"),
-    ("config", "config_help", "configs"),
+    ("config", "config_help", "configs", "search_space"),
     ("runs",),
-    ("cli", "main", "evaluate", "embed", "select", "plan", "convert", "export"),
+    ("cli", "main", "evaluate", "embed", "select", "sweep", "plan", "convert", "export"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

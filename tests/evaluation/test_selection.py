@@ -9,6 +9,7 @@ from scipy import stats
 import jssl
 from jssl.errors import UserError
 from jssl.evaluation import selection
+from jssl.runs.selection import compare
 from tests.commands import called
 from tests.conftest import tiny_config
 from tests.runs.test_stages import get
@@ -93,19 +94,14 @@ def test_the_command_line_ranks_finished_runs(tmp_path):
         assert message in err
 
 
-def test_runs_without_labels_are_ranked_by_the_rank_of_their_features(tmp_path, capsys):
-    from jssl import select  # which defines flags
-
-    for name, width in (("narrow", 4), ("wide", 8)):
+def test_runs_without_labels_are_ranked_by_the_rank_of_their_features(tmp_path):
+    folders = [str(tmp_path / name) for name in ("narrow", "wide")]
+    for folder, width in zip(folders, (4, 8)):
         config = tiny_config(data__labels="none", total_steps=2)
         config.encoder.convnet.width = width
-        jssl.run(config, tmp_path / name)
-    runs = {name: select.opened(str(tmp_path / name)) for name in ("narrow", "wide")}
-    select.check_data(runs)
-    capsys.readouterr()
-    select.by_rank(runs)
-    lines = capsys.readouterr().out.splitlines()
+        jssl.run(config, folder)
+    lines = compare(folders, sizes=[1]).splitlines()
     assert re.fullmatch(r"no labels: .* of 14\d images \(RankMe\), the largest first", lines[0])  # a tenth
     ranks = [float(line.split()[1]) for line in lines[2:4]]
     assert ranks == sorted(ranks, reverse=True)
-    assert {line.split()[0] for line in lines[2:4]} == {"narrow", "wide"}
+    assert {line.split()[0] for line in lines[2:4]} == {*folders}

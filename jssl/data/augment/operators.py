@@ -357,6 +357,19 @@ def solarize(key: Array, image: Array, prob: float = 0.2, threshold: float = 0.5
     return _maybe(key, image, prob, lambda _, x: image_ops.invert_above(x, threshold))
 
 
+def sobel(key: Array, image: Array, prob: float = 0.2) -> Array:
+    """Shows the edges instead of the image with probability prob; see image_ops.sobel.
+
+    Example:
+      >>> import jax
+      >>> from jssl.data.augment import operators
+      >>> flat = jax.numpy.full((4, 4, 1), 0.5)
+      >>> float(operators.sobel(jax.random.key(0), flat, prob=1.0).max())  # without edges
+      0.0
+    """
+    return _maybe(key, image, prob, lambda _, x: image_ops.sobel(x))
+
+
 def affine(
     key: Array,
     image: Array,

@@ -28,6 +28,7 @@ class ViewSpec:
       hsv_prob, hsv_hue, hsv_power, hsv_gain, hsv_shift: see hsv_jitter.
       jitter_prob, brightness, contrast, saturation, hue: see color_jitter.
       gray_prob: see grayscale.
+      sobel_prob: see sobel.
       blur_prob, blur_sigma_min, blur_sigma_max: see gaussian_blur; sigma is in pixels of the view.
       solarize_prob, solarize_threshold: see solarize.
       degrees, translate, scale_min, scale_max, shear, affine_prob: see affine.
@@ -66,6 +67,7 @@ class ViewSpec:
     saturation: float = settings.weight(0.0)
     hue: float = settings.within(0.0, 0, 0.5)
     gray_prob: float = settings.fraction(0.0)
+    sobel_prob: float = settings.fraction(0.0)
     blur_prob: float = settings.fraction(0.0)
     blur_sigma_min: float = settings.positive(0.1)
     blur_sigma_max: float = settings.positive(2.0)

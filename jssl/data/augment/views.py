@@ -45,8 +45,8 @@ def draw_number(view: str, copy: int) -> int:
 def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Array:
     """Makes one view of one image.
 
-    In order: crop (or resize), pad, flip, affine, RandAugment, HSV jitter, colour jitter, grey, blur,
-    solarise, noise, cutout.
+    In order: crop (or resize), pad, flip, affine, RandAugment, HSV jitter, colour jitter, grey, Sobel,
+    blur, solarise, noise, cutout.
     Each draws from its own key, so switching one off leaves the draws of the others as they were.
 
     Args:
@@ -109,6 +109,7 @@ def augment(key: Array, image: Array, spec: ViewSpec, crop: bool = True) -> Arra
         spec.jitter_prob,
     )
     image = operators.grayscale(keys[4], image, spec.gray_prob)
+    image = operators.sobel(rng.derive(key, "sobel"), image, spec.sobel_prob)
     sigma = (spec.blur_sigma_min, spec.blur_sigma_max)
     image = operators.gaussian_blur(keys[5], image, spec.blur_prob, sigma)
     image = operators.solarize(keys[6], image, spec.solarize_prob, spec.solarize_threshold)

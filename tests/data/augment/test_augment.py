@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from scipy import ndimage
 
 from jssl import rng, settings
 from jssl.data import augment as aug
@@ -37,6 +38,7 @@ EVERYTHING = aug.ViewSpec(
     hue=0.2,
     gray_prob=0.2,
     blur_prob=0.5,
+    sobel_prob=0.2,
     solarize_prob=0.2,
     degrees=20.0,
     translate=0.1,
@@ -171,6 +173,17 @@ def test_blur_agrees_with_padded_convolution(sigma, taps):
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+def test_edges_agree_with_scipy():
+    for image in (picture(), picture(channels=1)):
+        grey = unit(image).mean(axis=-1)
+        length = np.hypot(*(ndimage.sobel(grey, axis, mode="nearest") for axis in (0, 1))) / 4
+        edges = np.asarray(ops.sobel(unit(image)))
+        np.testing.assert_allclose(
+            edges, np.broadcast_to(np.minimum(length, 1)[..., None], image.shape), atol=1e-5
+        )
+        assert edges.max() > 0.1
+
+
 def test_blur_kernel_size():
     assert [ops.default_kernel_size(s) for s in (8, 32, 96, 224)] == [3, 3, 9, 23]
     with pytest.raises(ValueError, match="odd"):
@@ -281,6 +294,7 @@ OPERATORS = {
     "jitter": lambda k, x, p: operators.color_jitter(k, x, 0.8, 0.8, 0.8, 0.2, p),
     "gray": lambda k, x, p: operators.grayscale(k, x, p),
     "blur": lambda k, x, p: operators.gaussian_blur(k, x, p, (0.5, 2.0)),
+    "sobel": lambda k, x, p: operators.sobel(k, x, p),
     "solarize": lambda k, x, p: operators.solarize(k, x, p),
     "affine": lambda k, x, p: operators.affine(k, x, 30, 0.3, (0.7, 1.4), 10, p),
     "noise": lambda k, x, p: operators.gaussian_noise(k, x, 0.2, p),
@@ -619,6 +633,8 @@ def test_every_operator_of_the_chain_is_wired(batch):
             {"blur_prob": 1.0, "blur_sigma_min": 1.0},
             lambda k, x: operators.gaussian_blur(k[5], x, 1.0, (1.0, 2.0)),
         ),
+        ({"sobel_prob": 1.0}, lambda k, x: ops.sobel(x)),
+        ({"sobel_prob": 0.7}, lambda k, x: operators.sobel(k["sobel"], x, 0.7)),
         ({"solarize_prob": 1.0, "solarize_threshold": 0.3}, lambda k, x: ops.invert_above(x, 0.3)),
         ({"noise_std": 0.2}, lambda k, x: operators.gaussian_noise(k[7], x, 0.2)),
         ({"cutout_size": 0.5}, lambda k, x: operators.cutout(k[8], x, 0.5)),
@@ -627,7 +643,7 @@ def test_every_operator_of_the_chain_is_wired(batch):
     @fast_jit
     def run(key, image):
         keys = dict(enumerate(jax.random.split(key, 9)))
-        keys |= {name: rng.derive(key, name) for name in ("pad", "randaugment", "hsv")}
+        keys |= {name: rng.derive(key, name) for name in ("pad", "randaugment", "hsv", "sobel")}
         return [
             (aug.augment(key, image, aug.ViewSpec(size=size, **fields)), operator(keys, image))
             for fields, operator in cases
