@@ -125,6 +125,7 @@ class EvalData:
         if there are none.
       classes: 0 without labels.
       class_names: by class.
+      train: all training images, for evaluators that learn from what else is known of them: masks, boxes.
     """
 
     labeled: Source | None
@@ -133,6 +134,7 @@ class EvalData:
     hidden: Callable[[int], Source | None] = lambda count: None
     classes: int = 0
     class_names: tuple[str, ...] = ()
+    train: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -199,6 +199,7 @@ class Suite:
             hidden=data.hidden if "unlabeled" in self.program.streams else lambda count: None,
             classes=data.num_classes,
             class_names=tuple(data.train.class_names or ()),
+            train=data.train,
         )
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""Pure measures of embeddings, assignments, classifications and outliers: arrays in, numbers out.
+"""Pure measures of embeddings, assignments, classifications, segmentations and outliers: arrays in, numbers out.
 
 For methods (at every step), evaluators and users alike; imports losses and types.
 """
@@ -21,6 +21,7 @@ from jssl.metrics.embedding import (
 )
 from jssl.metrics.ood import auroc
 from jssl.metrics.retrieval import by_class, ranked, recall_at
+from jssl.metrics.segmentation import confusion, overlaps
 
 __all__ = [
     "accuracy",
@@ -28,6 +29,7 @@ __all__ = [
     "auroc",
     "by_class",
     "color_auc",
+    "confusion",
     "entropy",
     "kl_from_uniform",
     "mean_cosine",
@@ -35,6 +37,7 @@ __all__ = [
     "mutual_information",
     "mutual_information_bound",
     "nmi",
+    "overlaps",
     "participation_ratio",
     "rank_me",
     "ranked",

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from jssl.data.sources import images
+from jssl.data.sources.annotations import Boxes, Masks, read_mask
 from jssl.data.sources.base import DTYPES, UNREAD, BadImage, Captions, Field, Source, chunks, fields_of
 from jssl.data.sources.clips import DEFAULT, EPSILON, ClipSpec, placed, to_clip
 from jssl.data.sources.images import Opened
@@ -21,6 +22,8 @@ from jssl.data.sources.sounds import SoundFormat
 from jssl.errors import UserError, unknown
 
 CAPTION_KEYS = ("captions", "caption", "text")
+MASK_KEYS = ("segmentation_mask", "mask", "segmentation_label")
+UNCERTAIN_KEYS = ("is_crowd", "is_difficult")
 
 
 class TfdsSource(Source):
@@ -41,6 +44,13 @@ class TfdsSource(Source):
         self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
+        self._mask_key = next((key for key in MASK_KEYS if key in features), None)
+        if self._mask_key:
+            fields["mask"] = Field("mask", (None, None), "uint8")
+        self._box_key = box_key(features)
+        if self._box_key:
+            names = tuple(features[self._box_key].feature["label"].names)
+            fields["boxes"] = Field("boxes", (None, 4), "float32", names)
         self.fields = fields
         try:
             self._records = builder.as_data_source(split=split, decoders=self._decoders())
@@ -55,6 +65,7 @@ class TfdsSource(Source):
 
         self._labels = np.full(len(self._records), UNREAD, np.int32)
         self._captions: list[tuple[str, ...]] | None = None
+        self._boxes: list[Boxes] | None = None
 
     def _own_fields(self, features: Any) -> dict[str, Field]:
         """The field of the image."""
@@ -75,7 +86,8 @@ class TfdsSource(Source):
         """What TFDS shall leave encoded."""
         import tensorflow_datasets as tfds
 
-        return {self._image_key: tfds.decode.SkipDecoding()}
+        pictures = {self._image_key, self._mask_key} - {None}
+        return {str(key): tfds.decode.SkipDecoding() for key in pictures}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -114,9 +126,49 @@ class TfdsSource(Source):
             self._captions = found
         return self._captions
 
+    def masks(self) -> Masks | None:
+        return Masks(len(self), self._mask) if self._mask_key else None
+
+    def _mask(self, index: int) -> np.ndarray:
+        name = f"{self._mask_key} of {self.filename(index)}"
+        return read_mask(self._records[index][self._mask_key], name)
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        """Read from all records, images undecoded, when they are first asked for."""
+        if self._box_key is None:
+            return None
+        if self._boxes is None:
+            classes = len(self.fields["boxes"].classes or ())
+            records = itertools.chain.from_iterable(
+                self._records.__getitems__(list(chunk)) for chunk in chunks(len(self))
+            )
+            self._boxes = [
+                boxes_of(record[self._box_key], self.filename(index), classes)
+                for index, record in enumerate(records)
+            ]
+        return self._boxes
+
     def note_labels(self, labels: np.ndarray) -> None:
         if labels.shape == self._labels.shape:
             self._labels = labels.astype(np.int32)
+
+
+def box_key(features: Any) -> str | None:
+    """The feature that is a sequence of boxes with labels; None if there is none."""
+    import tensorflow_datasets as tfds
+
+    def are_boxes(feature: Any) -> bool:
+        inner = getattr(feature, "feature", None)
+        return isinstance(inner, tfds.features.FeaturesDict) and {"bbox", "label"} <= inner.keys()
+
+    return next((str(key) for key, feature in features.items() if are_boxes(feature)), None)
+
+
+def boxes_of(objects: Mapping[str, Any], name: str, classes: int) -> Boxes:
+    """The boxes of a record: `bbox` and `label`, and which are crowds or difficult."""
+    uncertain = [objects[key] for key in UNCERTAIN_KEYS if key in objects]
+    doubt = np.any(np.asarray(uncertain, bool), axis=0) if uncertain else None
+    return Boxes.of(list(objects["bbox"]), list(objects["label"]), doubt, name, classes)
 
 
 class TfdsVideo(TfdsSource):
