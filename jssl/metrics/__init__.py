@@ -3,7 +3,7 @@
 For methods (at every step), evaluators and users alike; imports losses and types.
 """
 
-from jssl.metrics.classification import accuracy
+from jssl.metrics.classification import accuracy, average_precision
 from jssl.metrics.clustering import nmi
 from jssl.metrics.color import color_auc
 from jssl.metrics.embedding import (
@@ -27,6 +27,7 @@ __all__ = [
     "accuracy",
     "alignment",
     "auroc",
+    "average_precision",
     "by_class",
     "color_auc",
     "confusion",

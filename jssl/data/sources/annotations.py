@@ -153,7 +153,11 @@ def read_mask(handle: Path | bytes | np.ndarray, name: str) -> np.ndarray:
     except DECODER_ERRORS as error:
         raise UserError(f"{name}: {why(error)}") from error
     mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
-    if mask.ndim != 2 or mask.dtype.kind not in "bui" or (mask.size and not 0 <= mask.min() <= mask.max() <= 255):
+    if (
+        mask.ndim != 2
+        or mask.dtype.kind not in "bui"
+        or (mask.size and not 0 <= mask.min() <= mask.max() <= 255)
+    ):
         raise UserError(
             f"{name}: a mask has one channel of class numbers from 0 to 255, not {mask.dtype}{list(mask.shape)}"
         )

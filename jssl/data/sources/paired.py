@@ -1,4 +1,4 @@
-"""Images with captions, sound, masks or boxes: any source beside a list of them, a folder beside captions.jsonl or captions.csv."""
+"""Images with captions, sound, masks or boxes: beside a source in lists, beside a folder in captions.jsonl or .csv."""
 
 from __future__ import annotations
 
