@@ -68,6 +68,8 @@ class Suite:
             "text": reads,
             "audio": hears,
             "text or audio": reads or hears,
+            "masks": "mask" in data.train.fields,
+            "boxes": "boxes" in data.train.fields,
         }
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
         self.evaluators = [
