@@ -43,12 +43,14 @@ def main(_: list[str]) -> None:
     baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
     found = suite.final(state)
     if given.pictures:
-        draw_figures(found.figures, storage.folder(given.pictures, "--pictures"), enabled=True)
+        pictures = storage.folder(given.pictures, "--pictures")
+        pictures.mkdir(parents=True, exist_ok=True)
+        draw_figures(found.figures, pictures, enabled=True)
     results = {
         "step": int(state.step),
         **found.values,
         **baseline,
-        "evaluated_on": suite.query_name if suite.has_labels else "nothing: no labels",
+        "evaluated_on": suite.evaluated_on,
     }
     print(tables.table(results))
     print(json.dumps(results))

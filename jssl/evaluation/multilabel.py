@@ -76,6 +76,11 @@ class MultiLabel(Evaluator):
             return Evaluation()
         names = data.train.fields["boxes"].classes or ()
         classes = scored_classes(data.train, data.query)
+        if len(classes) < len(names):
+            logging.warning(
+                "multilabel: %d of %d classes are scored; the others are not in both sets, or in all images",
+                *(len(classes), len(names)),
+            )
         train, query = (dense.features(x, ctx.program.size, ctx) for x in (data.train, data.query))
         shown, truth = (
             sets_of(source)[found.index] for source, found in ((data.train, train), (data.query, query))
@@ -109,11 +114,6 @@ def scored_classes(train: Source, query: Source) -> list[int]:
     found = np.flatnonzero(shown.any(axis=0) & ~shown.all(axis=0) & truth.any(axis=0))
     if not len(found):
         raise UserError(f"evals.multilabel: no class is in boxes of both {train.name} and {query.name}")
-    if len(found) < shown.shape[1]:
-        logging.warning(
-            "multilabel: %d of %d classes are scored; the others are not in both sets, or in all images",
-            *(len(found), shown.shape[1]),
-        )
     return [int(label) for label in found]
 
 

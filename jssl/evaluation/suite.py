@@ -123,6 +123,12 @@ class Suite:
             else "holdout (no test set)"
         )
 
+    @property
+    def evaluated_on(self) -> str:
+        """That again, or that nothing is scored on it."""
+        scores = self.has_labels or any(evaluator.on_query for evaluator in self.evaluators)
+        return self.query_name if scores else "nothing: no labels"
+
     def _evaluate(
         self,
         chosen: Iterable[Evaluator],

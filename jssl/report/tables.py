@@ -78,7 +78,7 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if re.fullmatch(r"(finetune/)?\w+/top1", name)]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
-    if not names and any(name.startswith("retrieval/") for name in values):
+    if not names and any(name.startswith("retrieval/") or name in PLACES for name in values):
         return ""
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
