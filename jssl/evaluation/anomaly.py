@@ -113,7 +113,7 @@ class Anomaly(Evaluator):
         }
         if ctx.state is None:
             return Evaluation(values)
-        distances, index = self._distances(dense.squares(train, size, ctx), query, size, ctx)
+        distances, index = self._distances(*(dense.squares(x, size, ctx) for x in (train, query)), size, ctx)
         values["patchcore/auroc"] = auroc(distances.max(axis=(1, 2)), normal[index])
         heat = smoothed(distances, size, self.sigma * size / SIGMA_SIDE)
         truth = truth_of(query, index, normal, size)
@@ -131,7 +131,7 @@ class Anomaly(Evaluator):
     def _distances(
         self, train: Source, query: Source, size: int, ctx: EvalContext
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Distances of all places of what is scored from the memory, float32[N, h, w], and the images' positions."""
+        """Distances of all places of squares to be scored from the memory, float32[N, h, w], and their positions."""
         if "anomaly/functions" not in ctx.cache:
             near = functools.partial(nearest_distances, ctx.program, self.layers)
             own = functools.partial(dense.maps, ctx.program, self.layers, each=neighbourhood_mean)

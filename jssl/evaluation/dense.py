@@ -149,10 +149,13 @@ def features(source: Source, size: int, ctx: EvalContext) -> Features:
 def batches(
     program: Program, apply: Callable[[Array], Array], source: Source
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The values of a function of integer images, a row each, and the images' positions, int32, batch by batch.
+    """The values of a function of squares, a row each, and the images' positions, int32, batch by batch.
 
     Unreadable images are left out.
     """
+    shape = source.image_shape
+    assert shape is not None, "squares are of one size"
+    assert shape[0] == shape[1], "what is not square would be cut"
     from jssl.data.pipeline import EvalBatches, read_ahead
 
     data, evals = program.config.data, program.config.evals
