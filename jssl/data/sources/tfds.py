@@ -37,7 +37,7 @@ class TfdsSource(Source):
         builder = prepared_builder(name, data_dir)
         features = builder.info.features
         self.name = name
-        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
+        self._label_key = feature_key(features, tfds.features.ClassLabel, name, "label")
         fields = self._own_fields(features)
         if self._label_key:
             fields["label"] = Field("label", (), "int32", tuple(features[self._label_key].names))
@@ -71,7 +71,9 @@ class TfdsSource(Source):
         """The field of the image."""
         import tensorflow_datasets as tfds
 
-        self._image_key: str = feature_key(features, tfds.features.Image, self.name, "image") or ""
+        self._image_key: str = (
+            feature_key(features, tfds.features.Image, self.name, "image", needed=True) or ""
+        )
         image = features[self._image_key]
         height, width, channels = image.shape
         dtype = np.dtype(image.np_dtype).name
@@ -340,14 +342,17 @@ def sound_key(features: Any, name: str) -> str:
     return str(min(found, key=lambda key: "audio" not in key))
 
 
-def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
-    """The first feature of a kind; an error if `what` must be there, None otherwise."""
-    for key, feature in features.items():
-        if isinstance(feature, kind):
-            return str(key)
-    if what:
+def feature_key(features: Any, kind: type, name: str, usual: str, needed: bool = False) -> str | None:
+    """The feature of a kind that is called as usual, or the first; without one an error if it is needed, else None.
+
+    The order of features is no matter of the data set: a mask, an image too, may stand before its image.
+    """
+    found = [str(key) for key, feature in features.items() if isinstance(feature, kind)]
+    if found:
+        return min(found, key=lambda key: key != usual)
+    if needed:
         hint = "; for sounds set data.audio.as_images=True" if "audio" in features else ""
-        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}{hint}")
+        raise UserError(f"{name} has no {usual}: its features are {', '.join(features)}{hint}")
     return None
 
 

@@ -163,6 +163,8 @@ def test_masks_of_a_prepared_data_set():
     mask = source.masks()[0]
     assert mask.shape == source.image_shape[:2]
     assert mask.max() <= 11
+    image = source.decode(source.open(0), 0)
+    assert image.shape[-1] == 3, "the mask, which is an image, too, is not taken for it"
 
 
 @needs_prepared("coco128")
