@@ -72,7 +72,7 @@ class Segmentation(Evaluator):
     ignore: int = settings.within(255, -1, 255)
     steps: int = settings.size(1000)
     batch_size: int = settings.size(16)
-    lr: float = settings.positive(1e-2)
+    lr: float = settings.positive(1e-3)
     weight_decay: float = settings.weight(1e-3)
     flip_prob: float = settings.fraction(0.5)
     finetune: bool = False
