@@ -113,7 +113,8 @@ class Anomaly(Evaluator):
         }
         if ctx.state is None:
             return Evaluation(values)
-        distances, index = self._distances(*(dense.squares(x, size, ctx) for x in (train, query)), size, ctx)
+        own_squares, squares = (dense.squares(source, size, ctx) for source in (train, query))
+        distances, index = self._distances(own_squares, squares, size, ctx)
         values["patchcore/auroc"] = auroc(distances.max(axis=(1, 2)), normal[index])
         heat = smoothed(distances, size, self.sigma * size / SIGMA_SIDE)
         truth = truth_of(query, index, normal, size)
@@ -121,7 +122,6 @@ class Anomaly(Evaluator):
         figures: dict[str, Drawing] = {}
         if self.images and not ctx.baseline:
             rows = shown_rows(normal[index], self.images)
-            squares = dense.squares(query, size, ctx)
             pixels = [squares.decode(squares.open(place), place) for place in index[rows].tolist()]
             figures["heat"] = functools.partial(
                 draw, images=np.stack(pixels), heat=heat[rows], truth=[truth[row] for row in rows.tolist()]
