@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from absl import flags
 from ml_collections import config_flags
 
-from jssl import cli
+from jssl import cli, storage
 from jssl.errors import UserError, unknown
 from jssl.runs.restore import check_own, open_run
 
@@ -24,6 +24,7 @@ def main(_: list[str]) -> None:
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
     from jssl.runs import public_weights, supervised_baseline, transfer
+    from jssl.runs.pictures import draw_figures
 
     given = flags.FLAGS
     check_own(given.config)
@@ -39,11 +40,16 @@ def main(_: list[str]) -> None:
         program, data, state = open_run(given.workdir, given.config, given.step)
     suite = Suite(program, data, public_weights.beginning(program))
     baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
+    found = suite.final(state)
+    if given.pictures:
+        pictures = storage.folder(given.pictures, "--pictures")
+        pictures.mkdir(parents=True, exist_ok=True)
+        draw_figures(found.figures, pictures, enabled=True)
     results = {
         "step": int(state.step),
-        **suite.final(state).values,
+        **found.values,
         **baseline,
-        "evaluated_on": suite.query_name if suite.has_labels else "nothing: no labels",
+        "evaluated_on": suite.evaluated_on,
     }
     print(tables.table(results))
     print(json.dumps(results))
@@ -77,6 +83,7 @@ def define_own_flags() -> None:
     flags.DEFINE_string(
         "test", "", "Their split to be scored; default test or validation, or a fifth of train."
     )
+    flags.DEFINE_string("pictures", None, "A folder for the evaluators' pictures; default none are drawn.")
     flags.DEFINE_string("data_dir", "", "Of TFDS; default TFDS_DATA_DIR.")
     flags.DEFINE_string("prompts", None, "Sentences for zero-shot, with {} for the name, and | between them.")
 

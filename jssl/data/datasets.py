@@ -287,6 +287,8 @@ def open_data(
     )
     if data.test and (data.test != "test" or has_test):
         test = prepared(_stored(data, data.name, data.test, own)).converted(whole.channels, whole.dtype)
+    if test is not None and labels is not None and _asks_for_anomalies(config.evals):
+        whole = labels = with_anomalies_of(whole, test)
     if test is not None and labels is not None:
         test = with_classes_of(whole, test, data.test, data.train)
     labeled_indices = None
@@ -410,6 +412,17 @@ def with_classes_of(train: Source, test: Source, test_split: str, train_split: s
             ", ..." if len(missing) > 3 else "",
         )
     return test.renamed(known)
+
+
+def _asks_for_anomalies(evals: Any) -> bool:
+    """Whether the test set may have classes that train lacks; runs of before know no such evaluator."""
+    return "anomaly" in evals and bool(evals.anomaly.enabled)
+
+
+def with_anomalies_of(train: Source, test: Source) -> Source:
+    """The training set with the classes of the test set that it lacks, after its own: kinds of anomalies."""
+    known = train.class_names or ()
+    return train.renamed((*known, *(name for name in test.class_names or () if name not in known)))
 
 
 def _estimates(

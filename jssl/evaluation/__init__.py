@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jssl.evaluation.anomaly import Anomaly, coreset
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.classifier import Classifier, classify
 from jssl.evaluation.correspondence import Correspondence
@@ -23,9 +24,11 @@ from jssl.evaluation.knn import KNN, knn
 from jssl.evaluation.layers import Layers, pool_map
 from jssl.evaluation.linear import Linear, linear
 from jssl.evaluation.mlp import MLP, mlp
+from jssl.evaluation.multilabel import MultiLabel, svm_scores
 from jssl.evaluation.ood import OOD
 from jssl.evaluation.pseudo_labels import PseudoLabel, pseudo_label_quality
 from jssl.evaluation.retrieval import Retrieval
+from jssl.evaluation.segmentation import Segmentation
 from jssl.evaluation.sgd import SGD
 from jssl.evaluation.zero_shot import ZeroShot, class_embeddings
 
@@ -47,6 +50,9 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         ImageRetrieval,
         OOD,
         Duplicates,
+        Segmentation,
+        MultiLabel,
+        Anomaly,
     )
 }  # in the order in which they run
 
@@ -60,6 +66,7 @@ __all__ = [
     "Features",
     "class_embeddings",
     "classify",
+    "coreset",
     "defaults",
     "evaluators",
     "knn",
@@ -67,6 +74,7 @@ __all__ = [
     "mlp",
     "pool_map",
     "pseudo_label_quality",
+    "svm_scores",
 ]
 
 

@@ -125,6 +125,7 @@ class EvalData:
         if there are none.
       classes: 0 without labels.
       class_names: by class.
+      train: all training images, for evaluators that learn from what else is known of them: masks, boxes.
     """
 
     labeled: Source | None
@@ -133,6 +134,7 @@ class EvalData:
     hidden: Callable[[int], Source | None] = lambda count: None
     classes: int = 0
     class_names: tuple[str, ...] = ()
+    train: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Evaluator(abc.ABC):
       baselines: the models that are measured beside the run's own, at its end: 'pixels', 'untrained'.
       name: of the section and of the results, 'NAME/...'.
       needs: what must be there, or it is passed over: 'labels' of images, 'classifier' of the method, 'text': captions
-        and a method that reads, 'audio': sound and a method that hears, 'text or audio'.
+        and a method that reads, 'audio': sound and a method that hears, 'text or audio', 'masks', 'boxes'.
       during: whether it runs during training, too.
       on_query: whether its values are of `data.query`; if so, their names begin with 'val/' during training.
       few_labels: values that are measured with few labels, too, at the end: mean and standard deviation over

@@ -75,6 +75,8 @@ class Suite:
             "text": reads,
             "audio": hears,
             "text or audio": reads or hears,
+            "masks": "mask" in data.train.fields,
+            "boxes": "boxes" in data.train.fields,
         }
         enabled = [evaluator for evaluator in evaluators(self.config) if evaluator.enabled]
         self.evaluators = [
@@ -127,6 +129,12 @@ class Suite:
             if self.data.val is None
             else "holdout (no test set)"
         )
+
+    @property
+    def evaluated_on(self) -> str:
+        """That again, or that nothing is scored on it."""
+        scores = self.has_labels or any(evaluator.on_query for evaluator in self.evaluators)
+        return self.query_name if scores else "nothing: no labels"
 
     def _evaluate(
         self,
@@ -206,6 +214,7 @@ class Suite:
             hidden=data.hidden if "unlabeled" in self.program.streams else lambda count: None,
             classes=data.num_classes,
             class_names=tuple(data.train.class_names or ()),
+            train=data.train,
         )
 
     @functools.cached_property

@@ -1,9 +1,9 @@
-"""Pure measures of embeddings, assignments, classifications and outliers: arrays in, numbers out.
+"""Pure measures of embeddings, assignments, classifications, segmentations and outliers: arrays in, numbers out.
 
 For methods (at every step), evaluators and users alike; imports losses and types.
 """
 
-from jssl.metrics.classification import accuracy
+from jssl.metrics.classification import accuracy, average_precision
 from jssl.metrics.clustering import nmi
 from jssl.metrics.color import color_auc
 from jssl.metrics.embedding import (
@@ -21,13 +21,16 @@ from jssl.metrics.embedding import (
 )
 from jssl.metrics.ood import auroc
 from jssl.metrics.retrieval import by_class, ranked, recall_at
+from jssl.metrics.segmentation import confusion, overlaps
 
 __all__ = [
     "accuracy",
     "alignment",
     "auroc",
+    "average_precision",
     "by_class",
     "color_auc",
+    "confusion",
     "entropy",
     "kl_from_uniform",
     "mean_cosine",
@@ -35,6 +38,7 @@ __all__ = [
     "mutual_information",
     "mutual_information_bound",
     "nmi",
+    "overlaps",
     "participation_ratio",
     "rank_me",
     "ranked",

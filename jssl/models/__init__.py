@@ -24,7 +24,7 @@ from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, 
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
 from jssl.models.frames import Frames, OverTime, Window
-from jssl.models.heads import MLP, Linear, Prototypes, Topped
+from jssl.models.heads import MLP, Linear, NormalizedLinear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
 from jssl.models.resnet import ResNet
@@ -45,6 +45,7 @@ __all__ = [
     "linear",
     "map_decoder",
     "mlp",
+    "normalized_linear",
     "over_time",
     "patch_decoder",
     "prototypes",
@@ -268,6 +269,22 @@ def linear(
     """
     given = {"features": features, "kernel_init": kernel_init, "bias": bias}
     return Network(settings.make(Linear, given, "linear", dtype=_dtype(dtype)))
+
+
+def normalized_linear(features: int) -> Network:
+    """Builds batch norm and a linear classifier of every place, [..., D] to logits float32 [..., features].
+
+    Raises:
+      UserError: for less than one feature.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> head, maps = models.normalized_linear(5), jax.numpy.ones((2, 6, 6, 32))
+      >>> head.apply(*head.init(jax.random.key(0), maps), maps, train=False)[0].shape
+      (2, 6, 6, 5)
+    """
+    return Network(settings.make(NormalizedLinear, {"features": features}, "normalized_linear"))
 
 
 def text_transformer(

@@ -124,6 +124,24 @@ class Linear(nn.Module):
         return dense(x).astype(jnp.float32)
 
 
+class NormalizedLinear(nn.Module):
+    """Batch norm, then a linear classifier of every place: [..., D] to logits float32 [..., features].
+
+    Args:
+      features: number of classes.
+
+    References:
+      Oquab et al., DINOv2, 2023 (its linear head for segmentation). https://arxiv.org/abs/2304.07193
+    """
+
+    features: int = settings.size()
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = BatchNorm(name="norm")(x, train)
+        return Linear(self.features, kernel_init="normal", name="linear")(x, train)
+
+
 class Prototypes(nn.Module):
     """Cosine similarities with learned prototypes: [B, D] to float32 [B, count] in [-1, 1].
 

@@ -66,16 +66,29 @@ class Grid:
         self, row: int, column: int, image: np.ndarray, title: str = "", frame: str = "", **options: Any
     ) -> None:
         """As `show`, of what `imshow` takes with its options."""
-        height, width = (side / max(image.shape[:2]) * (1 - GAP) for side in image.shape[:2])
-        left, top = column + (1 - width) / 2, ROOM + row * (1 + self._room) + (1 - height) / 2
-        extent = (left, left + width, top + height, top)
+        extent = left, right, bottom, top = self._extent(row, column, image)
         self.axes.imshow(image, extent=extent, aspect="auto", **options)
         if title:
             above = ROOM + row * (1 + self._room) - 0.01
             self.axes.text(column + 0.5, above, title, fontsize=8, ha="center", va="bottom")
         if frame:
-            box = Rectangle((left, top), width, height, fill=False, linewidth=2, edgecolor=frame)
-            self.axes.add_patch(box)
+            self._frame((left, top), right - left, bottom - top, frame, 2)
+
+    def outline(self, row: int, column: int, mask: np.ndarray, colour: str = "white") -> None:
+        """Draws the border of a part of an image, bool[H, W], over a cell with an image of that size."""
+        extent = self._extent(row, column, mask)
+        self.axes.contour(mask, [0.5], colors=colour, linewidths=0.8, extent=extent, origin="upper")
+
+    def _extent(self, row: int, column: int, image: np.ndarray) -> tuple[float, float, float, float]:
+        """Where an image lies in a cell: left, right, bottom, top."""
+        height, width = (side / max(image.shape[:2]) * (1 - GAP) for side in image.shape[:2])
+        left, top = column + (1 - width) / 2, ROOM + row * (1 + self._room) + (1 - height) / 2
+        return left, left + width, top + height, top
+
+    def _frame(
+        self, corner: tuple[float, float], width: float, height: float, colour: str, line: float
+    ) -> None:
+        self.axes.add_patch(Rectangle(corner, width, height, fill=False, linewidth=line, edgecolor=colour))
 
     def save(self, path: epath.Path, title: str) -> None:
         """Writes the figure with a title."""

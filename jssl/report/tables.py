@@ -19,12 +19,28 @@ BASELINES = (
 )
 RUN = ("this run", "")
 UNEQUAL = 0.02  # between the accuracy and its mean over classes, which is shown then
+PLACES = {
+    "segmentation/miou": "segmentation, mean IoU",
+    "segmentation/pixel_accuracy": "segmentation, pixels",
+    "multilabel/map": "several classes, mAP",
+    "anomaly/knn/auroc": "anomalies, AUROC by kNN",
+    "anomaly/mahalanobis/auroc": "by Mahalanobis",
+    "anomaly/patchcore/auroc": "by PatchCore",
+    "anomaly/patchcore/pixel_auroc": "of pixels",
+}
 SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 
 
 def table(values: Mapping[str, Any]) -> str:
     """Accuracies and health of the run beside those of its baselines."""
-    parts = [stages(values), _accuracies(values), pairs(values), retrieval(values), layers(values)]
+    parts = [
+        stages(values),
+        _accuracies(values),
+        pairs(values),
+        retrieval(values),
+        places(values),
+        layers(values),
+    ]
     parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
     return "\n".join(part for part in parts if part)
 
@@ -62,7 +78,7 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if re.fullmatch(r"(finetune/)?\w+/top1", name)]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
-    if not names and any(name.startswith("retrieval/") for name in values):
+    if not names and any(name.startswith("retrieval/") or name in PLACES for name in values):
         return ""
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
@@ -124,6 +140,22 @@ def retrieval(values: Mapping[str, Any]) -> str:
     ]
     chance = values.get("retrieval/chance_r1", 0.0)
     return "\n".join(["", f"found by one another, in %; by chance R@1 is {chance:.1%}", *lines])
+
+
+def places(values: Mapping[str, Any]) -> str:
+    """Segmentation, several classes an image and anomalies in per cent, one row each; '' if none was measured."""
+    keys = [key for key in PLACES if key in values]
+    columns = {
+        label: prefix for label, prefix in (*BASELINES, RUN) if any(prefix + key in values for key in keys)
+    }
+    if not keys:
+        return ""
+    width = max(len(PLACES[key]) for key in keys)
+    lines = ["", "in %" + " " * (width - 4) + "".join(f"  {label:>17}" for label in columns)]
+    for key in keys:
+        cells = (_cell(values, prefix + key) for prefix in columns.values())
+        lines.append(f"{PLACES[key]:<{width}}" + "".join(f"  {cell:>17}" for cell in cells))
+    return "\n".join(lines)
 
 
 def layers(values: Mapping[str, Any]) -> str:

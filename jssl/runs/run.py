@@ -179,7 +179,7 @@ def _finish(
         **supervised_baseline.read(evals.supervised_baseline),
         **trained.totals,
         "step": prog.clock.total_steps,
-        "evaluated_on": evaluator.query_name if evaluator.has_labels else "nothing: no labels",
+        "evaluated_on": evaluator.evaluated_on,
         "seconds": trained.seconds_before + time.time() - started,
     }
     draw_curves(folder, values, config.log.pictures)

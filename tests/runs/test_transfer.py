@@ -77,12 +77,14 @@ def test_images_of_other_kinds_are_refused(run, tmp_path):
         opened(run, tmp_path / "five.npz")
 
 
-def test_the_command_line(run, shapes):
+def test_the_command_line(run, shapes, tmp_path):
     status, out, err = called(
-        *(f"--workdir={run}", f"--data={shapes}", "--evals=linear", "--config.evals.baselines=False"),
+        *(f"--workdir={run}", f"--data={shapes}", "--evals=linear,layers", "--config.evals.baselines=False"),
+        *("--config.evals.layers.l2=(0.01,)", f"--pictures={tmp_path / 'new' / 'pictures'}"),
         module="jssl.evaluate",
     )
     assert status == 0, err
+    assert (tmp_path / "new" / "pictures" / "layers_accuracy.png").exists()
     assert "linear" in out
     assert "knn" not in out
     status, _, err = called(f"--workdir={run}", "--data=/nowhere", module="jssl.evaluate")

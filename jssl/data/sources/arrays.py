@@ -283,7 +283,10 @@ def in_memory(source: Source, threads: int = 4) -> Source:
     found: Source = ArraySource(source.name, images, source.labels(), source.class_names, bad)
     captions, sounds = source.captions(), source.sounds()
     found = found if captions is None else found.with_captions(captions)
-    return found if sounds is None else found.with_sounds(sounds, source.sound_rate)
+    found = found if sounds is None else found.with_sounds(sounds, source.sound_rate)
+    masks, boxes = source.masks(), source.boxes()
+    found = found if masks is None else found.with_masks(masks, source.fields["mask"].classes)
+    return found if boxes is None else found.with_boxes(boxes, source.fields["boxes"].classes or ())
 
 
 def arrays(path: Path) -> dict[str, Source]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jssl.data.sources import images
+from jssl.data.sources.annotations import Boxes, Masks
 from jssl.data.sources.images import Opened
 from jssl.errors import UserError
 
@@ -37,7 +38,7 @@ class Field:
       kind: one of KINDS.
       shape: of one example, () for a number; None stands for a length that differs.
       dtype: NumPy's name of it; encoders see images of uint8 or uint16.
-      classes: names of the classes, of a label.
+      classes: names of the classes, of a label or of boxes; of a mask where they are known.
       rate: samples a second, of sound.
     """
 
@@ -105,6 +106,14 @@ class Source(abc.ABC):
         """The sound of all examples, int16[N, samples]; None where there is none."""
         return None
 
+    def masks(self) -> Masks | None:
+        """The masks of all images, each of its image's size; None where there are none."""
+        return None
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        """The objects of all images; None where there are none."""
+        return None
+
     @property
     def sound_rate(self) -> int:
         """Samples a second of the sound; 0 where there is none."""
@@ -121,6 +130,20 @@ class Source(abc.ABC):
         from jssl.data.sources.paired import Captioned
 
         return Captioned(self, captions)
+
+    def with_masks(
+        self, masks: Sequence[np.ndarray | None] | Masks, class_names: Sequence[str] | None = None
+    ) -> Source:
+        """A source of the same examples with masks, uint8[h, w] of every image's size; None for an image without."""
+        from jssl.data.sources.paired import Masked
+
+        return Masked(self, masks, class_names)
+
+    def with_boxes(self, boxes: Sequence[Boxes], class_names: Sequence[str]) -> Source:
+        """A source of the same examples with the boxes of every image's objects, whose labels are of some classes."""
+        from jssl.data.sources.paired import Boxed
+
+        return Boxed(self, boxes, class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -310,6 +333,14 @@ class Subset(Source):
         sounds = self.source.sounds()
         return None if sounds is None else sounds[self.indices]
 
+    def masks(self) -> Masks | None:
+        masks = self.source.masks()
+        return None if masks is None else masks.take(self.indices)
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        boxes = self.source.boxes()
+        return None if boxes is None else [boxes[index] for index in self.indices.tolist()]
+
     def content_checksum(self) -> int:
         """Of files as of any; of arrays some pixels; and all that is beside them."""
         checksum, captions, sounds = super().content_checksum(), self.captions(), self.sounds()
@@ -374,6 +405,12 @@ class Mapped(Source):
 
     def sounds(self) -> np.ndarray | None:
         return self.source.sounds()
+
+    def masks(self) -> Masks | None:
+        return self.source.masks()
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        return self.source.boxes()
 
     def filename(self, index: int) -> str:
         return self.source.filename(index)

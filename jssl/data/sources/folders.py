@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from absl import logging
 from PIL import Image
 
 from jssl import storage
+from jssl.data.sources.annotations import Masks, read_mask
 from jssl.data.sources.base import Field, Source, fields_of
 from jssl.data.sources.images import (
     DECODER_ERRORS,
@@ -30,7 +32,7 @@ from jssl.errors import UserError, shown
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 OTHER_FOLDERS = ("unlabeled", "unlabelled", "extra")
-MASK_FOLDERS = ("mask", "masks", "labels", "annotations", "segmentation", "groundtruth")
+MASK_FOLDERS = ("mask", "masks", "labels", "annotations", "segmentation", "groundtruth", "ground_truth")
 OF_MACOS = "__MACOSX"  # a folder that its archives have beside the real one, with copies of the names
 DESCRIBED = 16  # files whose headers tell what all are
 STRAY = 0.1  # part of the images that may lie beside class folders, and is left out then
@@ -91,6 +93,9 @@ class FolderSource(Source):
         self.fields = self.own_fields()
         if classes is not None:
             self.fields["label"] = Field("label", (), "int32", tuple(map(shown, classes)))
+        self._masks = mask_files(self.paths, root) if kind is IMAGES else None
+        if self._masks is not None:
+            self.fields["mask"] = Field("mask", (None, None), "uint8")
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
@@ -159,8 +164,53 @@ class FolderSource(Source):
     def labels(self) -> np.ndarray | None:
         return self._labels
 
+    def masks(self) -> Masks | None:
+        return None if self._masks is None else Masks(len(self), self._mask)
+
+    def _mask(self, index: int) -> np.ndarray | None:
+        path = None if self._masks is None else self._masks[index]
+        return None if path is None else read_mask(path, shown(path))
+
     def filename(self, index: int) -> str:
         return shown(self.paths[index].relative_to(self.root))
+
+
+def mask_files(paths: Sequence[Path], root: Path) -> list[Path | None] | None:
+    """The masks of images: files of the same path but for one folder, which is called as masks are.
+
+    So images/train/1.jpg has masks/train/1.png, and test/crack/1.png has ground_truth/crack/1_mask.png. The folder is
+    below root, root itself, or the one that it lies in.
+
+    Args:
+      paths: of the images.
+      root: that they were looked for in.
+
+    Returns:
+      A file for every image, None where there is none; or None if no image has any. In an object store none is looked
+      for.
+    """
+    if storage.is_remote(root):
+        return None
+    listed, top = functools.cache(_files_by_stem), root.absolute().parent.parent
+
+    def mask(path: Path) -> Path | None:
+        parts = path.absolute().relative_to(top).parts
+        for place, name in itertools.product(range(len(parts) - 1), MASK_FOLDERS):
+            files = listed(top.joinpath(*parts[:place], name, *parts[place + 1 : -1]))
+            for stem in (path.stem, f"{path.stem}_mask"):
+                if stem in files:
+                    return files[stem]
+        return None
+
+    found = [mask(path) for path in paths]
+    are_masks = any(found) and set(paths).isdisjoint(found)  # classes of such a name are no masks
+    return found if are_masks else None
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    """The image files of a folder by name without the ending; none where there is no such folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {path.stem: path for path in files if path.suffix.lower() in suffixes()}
 
 
 def splits(
@@ -191,9 +241,10 @@ def splits(
     test = next((folders[name] for name in TEST_FOLDERS if name in folders), None)
     others = [name for name in folders if name not in (*TRAIN_FOLDERS, *TEST_FOLDERS, *OTHER_FOLDERS)]
     if train is not None and (test is not None or not others):
-        if others:
+        left_out = [name for name in others if name not in MASK_FOLDERS]
+        if left_out:
             logging.warning(
-                "%s has train/ and test/; left out: %s", shown(root.name), ", ".join(map(shown, others))
+                "%s has train/ and test/; left out: %s", shown(root.name), ", ".join(map(shown, left_out))
             )
         more = [name for name, path in folders.items() if path not in (train, test) and name not in others]
         if more:

@@ -1,4 +1,4 @@
-"""Images with captions or sound: any source beside a list of them, a folder beside captions.jsonl or captions.csv."""
+"""Images with captions, sound, masks or boxes: beside a source in lists, beside a folder in captions.jsonl or .csv."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import logging
 
-from jssl.data.sources.base import Captions, Field, Source, Subset
+from jssl.data.sources.annotations import Boxes, Masks, read_mask
+from jssl.data.sources.base import READ, Captions, Field, Source, Subset
 from jssl.data.sources.folders import FolderSource
 from jssl.data.sources.images import Path
 from jssl.errors import UserError, shown
@@ -106,6 +107,84 @@ class Sounding(Beside):
 
     def checksum(self, start: int) -> int:
         return zlib.crc32(np.ascontiguousarray(self._sounds).data, start)
+
+
+class Masked(Beside):
+    """Another source with masks, see `Source.masks`.
+
+    Raises:
+      UserError: if there is not one, or None, for every image; and once they are opened for those of another size.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        masks: Sequence[np.ndarray | None] | Masks,
+        class_names: Sequence[str] | None = None,
+    ):
+        super().__init__(source)
+        if len(masks) != len(source):
+            raise UserError(f"{source.name}: {len(masks)} masks for {len(source)} images: give one to each")
+        names = None if class_names is None else tuple(class_names)
+        self.fields = {**source.fields, "mask": Field("mask", (None, None), "uint8", names)}
+        self._masks = masks
+
+    def masks(self) -> Masks:
+        return Masks(len(self), self._mask)
+
+    def _mask(self, index: int) -> np.ndarray | None:
+        mask, shape = self._masks[index], self.source.image_shape
+        if mask is None:
+            return None
+        mask = read_mask(mask, f"the mask of {self.filename(index)}")
+        if shape is not None and mask.shape != shape[:2]:
+            raise UserError(
+                f"the mask of {self.filename(index)} is of {mask.shape[0]} x {mask.shape[1]} pixels, its image of "
+                f"{shape[0]} x {shape[1]}"
+            )
+        return mask
+
+    def beside(self, source: Source) -> Source:
+        return Masked(source, self._masks, self.fields["mask"].classes)
+
+    def checksum(self, start: int) -> int:
+        for index in np.linspace(0, len(self) - 1, min(len(self), READ)).astype(int).tolist():
+            mask = self._mask(index)
+            start = zlib.crc32(b"" if mask is None else np.ascontiguousarray(mask).data, start)
+        return start
+
+
+class Boxed(Beside):
+    """Another source with the boxes of its objects.
+
+    Raises:
+      UserError: if there are not boxes, perhaps none, for every image, or they cannot be, see `Boxes.of`.
+    """
+
+    def __init__(self, source: Source, boxes: Sequence[Boxes], class_names: Sequence[str]):
+        super().__init__(source)
+        if len(boxes) != len(source):
+            raise UserError(f"{source.name}: boxes of {len(boxes)} images for {len(source)}: give all theirs")
+        self._boxes = [
+            Boxes.of(each.where, each.labels, each.uncertain, self.filename(index), len(class_names))
+            for index, each in enumerate(boxes)
+        ]
+        self.fields = {
+            **source.fields,
+            "boxes": Field("boxes", (None, 4), "float32", tuple(class_names)),
+        }
+
+    def boxes(self) -> Sequence[Boxes]:
+        return self._boxes
+
+    def beside(self, source: Source) -> Source:
+        return Boxed(source, self._boxes, self.fields["boxes"].classes or ())
+
+    def checksum(self, start: int) -> int:
+        for each in self._boxes:
+            for array in (each.where, each.labels, each.uncertain):
+                start = zlib.crc32(array.tobytes(), start)
+        return start
 
 
 def captioned_folder(source: Source, root: Path) -> Source:

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from jssl.data.sources import images
+from jssl.data.sources.annotations import Boxes, Masks, read_mask
 from jssl.data.sources.base import DTYPES, UNREAD, BadImage, Captions, Field, Source, chunks, fields_of
 from jssl.data.sources.clips import DEFAULT, EPSILON, ClipSpec, placed, to_clip
 from jssl.data.sources.images import Opened
@@ -21,6 +22,8 @@ from jssl.data.sources.sounds import SoundFormat
 from jssl.errors import UserError, unknown
 
 CAPTION_KEYS = ("captions", "caption", "text")
+MASK_KEYS = ("segmentation_mask", "mask", "segmentation_label")
+UNCERTAIN_KEYS = ("is_crowd", "is_difficult")
 
 
 class TfdsSource(Source):
@@ -34,13 +37,20 @@ class TfdsSource(Source):
         builder = prepared_builder(name, data_dir)
         features = builder.info.features
         self.name = name
-        self._label_key = feature_key(features, tfds.features.ClassLabel, name, None)
+        self._label_key = feature_key(features, tfds.features.ClassLabel, name, "label")
         fields = self._own_fields(features)
         if self._label_key:
             fields["label"] = Field("label", (), "int32", tuple(features[self._label_key].names))
         self._caption_key = next((key for key in CAPTION_KEYS if captions and key in features), None)
         if self._caption_key:
             fields["text"] = Field("text", (None,), "str")
+        self._mask_key = next((key for key in MASK_KEYS if key in features), None)
+        if self._mask_key:
+            fields["mask"] = Field("mask", (None, None), "uint8")
+        self._box_key = box_key(features)
+        if self._box_key:
+            names = tuple(features[self._box_key].feature["label"].names)
+            fields["boxes"] = Field("boxes", (None, 4), "float32", names)
         self.fields = fields
         try:
             self._records = builder.as_data_source(split=split, decoders=self._decoders())
@@ -55,12 +65,15 @@ class TfdsSource(Source):
 
         self._labels = np.full(len(self._records), UNREAD, np.int32)
         self._captions: list[tuple[str, ...]] | None = None
+        self._boxes: list[Boxes] | None = None
 
     def _own_fields(self, features: Any) -> dict[str, Field]:
         """The field of the image."""
         import tensorflow_datasets as tfds
 
-        self._image_key: str = feature_key(features, tfds.features.Image, self.name, "image") or ""
+        self._image_key: str = (
+            feature_key(features, tfds.features.Image, self.name, "image", needed=True) or ""
+        )
         image = features[self._image_key]
         height, width, channels = image.shape
         dtype = np.dtype(image.np_dtype).name
@@ -75,7 +88,8 @@ class TfdsSource(Source):
         """What TFDS shall leave encoded."""
         import tensorflow_datasets as tfds
 
-        return {self._image_key: tfds.decode.SkipDecoding()}
+        pictures = {self._image_key, self._mask_key} - {None}
+        return {str(key): tfds.decode.SkipDecoding() for key in pictures}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -114,9 +128,49 @@ class TfdsSource(Source):
             self._captions = found
         return self._captions
 
+    def masks(self) -> Masks | None:
+        return Masks(len(self), self._mask) if self._mask_key else None
+
+    def _mask(self, index: int) -> np.ndarray:
+        name = f"{self._mask_key} of {self.filename(index)}"
+        return read_mask(self._records[index][self._mask_key], name)
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        """Read from all records, images undecoded, when they are first asked for."""
+        if self._box_key is None:
+            return None
+        if self._boxes is None:
+            classes = len(self.fields["boxes"].classes or ())
+            records = itertools.chain.from_iterable(
+                self._records.__getitems__(list(chunk)) for chunk in chunks(len(self))
+            )
+            self._boxes = [
+                boxes_of(record[self._box_key], self.filename(index), classes)
+                for index, record in enumerate(records)
+            ]
+        return self._boxes
+
     def note_labels(self, labels: np.ndarray) -> None:
         if labels.shape == self._labels.shape:
             self._labels = labels.astype(np.int32)
+
+
+def box_key(features: Any) -> str | None:
+    """The feature that is a sequence of boxes with labels; None if there is none."""
+    import tensorflow_datasets as tfds
+
+    def are_boxes(feature: Any) -> bool:
+        inner = getattr(feature, "feature", None)
+        return isinstance(inner, tfds.features.FeaturesDict) and {"bbox", "label"} <= inner.keys()
+
+    return next((str(key) for key, feature in features.items() if are_boxes(feature)), None)
+
+
+def boxes_of(objects: Mapping[str, Any], name: str, classes: int) -> Boxes:
+    """The boxes of a record: `bbox` and `label`, and which are crowds or difficult."""
+    uncertain = [objects[key] for key in UNCERTAIN_KEYS if key in objects]
+    doubt = np.any(np.asarray(uncertain, bool), axis=0) if uncertain else None
+    return Boxes.of(list(objects["bbox"]), list(objects["label"]), doubt, name, classes)
 
 
 class TfdsVideo(TfdsSource):
@@ -288,14 +342,17 @@ def sound_key(features: Any, name: str) -> str:
     return str(min(found, key=lambda key: "audio" not in key))
 
 
-def feature_key(features: Any, kind: type, name: str, what: str | None) -> str | None:
-    """The first feature of a kind; an error if `what` must be there, None otherwise."""
-    for key, feature in features.items():
-        if isinstance(feature, kind):
-            return str(key)
-    if what:
+def feature_key(features: Any, kind: type, name: str, usual: str, needed: bool = False) -> str | None:
+    """The feature of a kind that is called as usual, or the first; without one an error if it is needed, else None.
+
+    The order of features is no matter of the data set: a mask, an image too, may stand before its image.
+    """
+    found = [str(key) for key, feature in features.items() if isinstance(feature, kind)]
+    if found:
+        return min(found, key=lambda key: key != usual)
+    if needed:
         hint = "; for sounds set data.audio.as_images=True" if "audio" in features else ""
-        raise UserError(f"{name} has no {what}: its features are {', '.join(features)}{hint}")
+        raise UserError(f"{name} has no {usual}: its features are {', '.join(features)}{hint}")
     return None
 
 
