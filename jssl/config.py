@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import ml_collections
 
 from jssl import evaluation, methods, models, settings
-from jssl.data import normalization
+from jssl.data import normalization, splits
 from jssl.data.augment import color_space
 from jssl.data.augment.sound import SoundView
 from jssl.data.augment.view_spec import ViewSpec
@@ -565,6 +565,9 @@ def validate(config: ml_collections.ConfigDict, own: tuple[bool, bool] = (False,
     if not own_method:
         methods.make_method(config.method, methods.RunInfo(encoder, classes=2, num_examples=1))
     evaluation.evaluators(config.evals)
+    if config.data.labels != "none":
+        with located("data.labels"):
+            splits.parsed(config.data.labels)
     _check_together(config)
 
 

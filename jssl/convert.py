@@ -20,8 +20,11 @@ def main(argv: list[str]) -> None:
     if pathlib.Path(out).exists():
         raise UserError(f"{out} is there already: choose another name")
     tensors = weights.read(source)
+    words = weights.described(tensors)
+    if not pathlib.Path(out).parent.is_dir():
+        raise UserError(f"{out}: there is no folder {pathlib.Path(out).parent}")
     weights.write(out, tensors)
-    print(f"{len(tensors)} tensors in {out}; {weights.described(tensors)}")
+    print(f"{len(tensors)} tensors in {out}; {words}")
 
 
 if __name__ == "__main__":

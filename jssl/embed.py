@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
         raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
     given, kind = flags.FLAGS, flags.FLAGS.modality
     if bool(given.workdir) == bool(given.weights):
-        raise UserError("give --workdir=RUN, or --weights=FILE of an encoder that others trained")
+        raise UserError("give one of --workdir=RUN and --weights=FILE, of an encoder that others trained")
     if given.weights:
         if kind != "image":
             raise UserError(f"--modality={kind}: encoders of files see images")

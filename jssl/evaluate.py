@@ -17,10 +17,13 @@ from jssl import cli, storage
 from jssl.errors import UserError, unknown
 from jssl.runs.restore import check_own, open_run
 
+ELSEWHERE = {"train": "train", "test": "", "data_dir": ""}  # flags of --data, with their defaults
+
 
 def main(_: list[str]) -> None:
     """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
     from jssl import config as schema
+    from jssl.evaluation import EVALUATORS
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
     from jssl.runs import public_weights, supervised_baseline, transfer
@@ -28,6 +31,11 @@ def main(_: list[str]) -> None:
 
     given = flags.FLAGS
     check_own(given.config)
+    if given.evals is not None and not any(given.evals):
+        raise UserError("--evals is empty: name evaluators, as in --evals=knn,linear")
+    alone = [flag for flag, usual in ELSEWHERE.items() if given[flag].value != usual and not given.data]
+    if alone:
+        raise UserError(f"--{alone[0]} is about other data: give --data, too")
     if given.evals or given.data:
         transfer.only(given.config, given.evals or transfer.DEFAULT)
     if given.prompts:
@@ -38,7 +46,14 @@ def main(_: list[str]) -> None:
         program, data, state = transfer.open_transfer(given.workdir, given.config, *where, step=given.step)
     else:
         program, data, state = open_run(given.workdir, given.config, given.step)
-    suite = Suite(program, data, public_weights.beginning(program))
+    suite = Suite(program, data, public_weights.beginning_later(program))
+    running = {evaluator.name for evaluator in suite.evaluators}
+    for name in given.evals or ():
+        if name not in running:
+            needs = " and ".join(sorted(EVALUATORS[name].needs)).replace(
+                "labels", "labels of two classes or more"
+            )
+            raise UserError(f"--evals={name} needs {needs}: the data, or the method, have none")
     baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
     found = suite.final(state)
     if given.pictures:

@@ -348,7 +348,8 @@ def parse_value(key: str, text: str, config: ml_collections.ConfigDict) -> Any:
       UserError: for a key that there is not.
     """
     now = value_of(config, key)
-    value: Any = text
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    value: Any = text[1:-1] if quoted and isinstance(now, str) else text
     if not isinstance(now, str):
         try:
             value = ast.literal_eval(text)

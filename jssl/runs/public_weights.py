@@ -10,8 +10,10 @@ import numpy as np
 from absl import logging
 
 from jssl import config as schema
+from jssl import storage
 from jssl.data.streams import DataInfo
 from jssl.errors import UserError
+from jssl.evaluation import EVALUATORS
 from jssl.evaluation.suite import Begin
 from jssl.methods.networks import replace_network
 from jssl.models import weights
@@ -61,6 +63,18 @@ def beginning(prog: Program) -> Begin:
     )
 
 
+def beginning_later(prog: Program) -> Begin:
+    """As `beginning`, but the file is read when it is needed; without it the baseline 'untrained' is left out."""
+    path, evals = prog.config.encoder.weights, prog.config.evals
+    if not path:
+        return beginning(prog)
+    if not storage.located(path).is_file():
+        logging.warning("encoder.weights=%s is not there any more: no baseline 'untrained'", path)
+        for name in EVALUATORS:
+            evals[name].baselines = tuple(x for x in evals[name].baselines if x != "untrained")
+    return lambda program, state: begin_with(loaded(prog), program, state)
+
+
 def begin_with(found: weights.Loaded, prog: Program, state: TrainState) -> TrainState:
     """A fresh state whose encoder, and the targets and averages of it, are those of a file."""
     return jax.device_put(_with_encoder(state, found.params, found.stats), prog.shardings)
@@ -98,7 +112,10 @@ def load(path: str, encoder: str = "", size: int = 224, batch_size: int = 64) ->
     )
     config.evals.update({"batch_size": batch_size, "crop_fraction": CROP})
     schema.validate(config)
-    prog = make_program(config, DataInfo(2, None, 3), for_training=False)
-    own = weights.load(tensors, prog.method.encoder)
+    channels = weights.channels_of(tensors)
+    if channels != len(MEAN):
+        config.data.mean, config.data.std = (0.0,), (1.0,)
+    prog = make_program(config, DataInfo(2, None, channels), for_training=False)
+    own = weights.load(tensors, prog.method.encoder, channels)
     empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), prog.abstract_state())
     return Encoder(prog, begin_with(own, prog, empty))

@@ -176,6 +176,13 @@ class Called:
         self.function, self.arguments = function, arguments
 
 
+class Changed:
+    """Pickles as a change of something's attributes."""
+
+    def __init__(self, thing, state):
+        self.thing, self.state = thing, state
+
+
 class Writer(pickle._Pickler):
     """The pure-Python pickler, which writes names of what is not there."""
 
@@ -185,6 +192,10 @@ class Writer(pickle._Pickler):
     def save(self, given, save_persistent_id=True):
         if isinstance(given, Named):
             self.write(pickle.GLOBAL + f"{given.module}\n{given.name}\n".encode())
+        elif isinstance(given, Changed):
+            self.save(given.thing)
+            self.save(given.state)
+            self.write(pickle.BUILD)
         elif isinstance(given, Called):
             self.save(given.function)
             self.save(given.arguments)
@@ -203,10 +214,12 @@ def torch_file(path, content, storages):
     return path
 
 
+REBUILD = Named("torch._utils", "_rebuild_tensor_v2")
+
+
 def tensor(key, count, offset, shape, strides):
-    rebuild = Named("torch._utils", "_rebuild_tensor_v2")
     return Called(
-        rebuild,
+        REBUILD,
         Stored(key, count),
         offset,
         shape,
@@ -236,13 +249,50 @@ def test_a_file_of_pytorch_is_read_without_it(tmp_path):
         (Called(Named("builtins", "eval"), "1"), r"it names builtins\.eval"),
         ({"args": Named("argparse", "Namespace")}, r"it names argparse\.Namespace"),
         ({"a": tensor("0", 12, 6, (2, 4), (4, 1))}, r"reaches beyond its storage"),
+        ({"a": tensor("0", 12, 0, (400, 400), (0, 0))}, r"reaches beyond its storage"),
+        ({"a": Called(REBUILD, tensor("0", 12, 0, (10**9, 0), (1, 1)), 0, (9,), (1,))}, r"has no storage"),
+        ({"a": tensor("big", 3, 0, (3,), (1,))}, r"unpacks to 1,000,000 bytes, where 12 are enough"),
+        (Changed(REBUILD, {"__name__": "x"}), r"it changes _rebuild_tensor_v2"),
         ({"a": tensor("0", 12, 0, (2, 2), (-1, 1))}, r"negative size"),
         ({"a": tensor("0", 99, 0, (2, 2), (2, 1))}, r"it is cut short"),
     ],
 )
 def test_a_file_of_pytorch_that_lies_runs_nothing(content, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        weights.read(torch_file(tmp_path / "w.pth", content, {"0": FLAT}))
+        weights.read(
+            torch_file(tmp_path / "w.pth", content, {"0": FLAT, "big": np.zeros(250_000, np.float32)})
+        )
+
+
+def test_dicts_within_dicts_are_looked_at_once(tmp_path):
+    inner = {"a": tensor("0", 12, 0, (3, 4), (4, 1))}
+    for _ in range(40):
+        inner = {"x": inner, "y": inner}
+    assert len(weights.read(torch_file(tmp_path / "w.pth", inner, {"0": FLAT}))) == 1
+
+
+def test_halves_are_read_as_float32_and_words_are_not(tmp_path):
+    import ml_dtypes
+    from safetensors.numpy import save_file
+
+    values = np.arange(4, dtype=np.float32)
+    save_file(
+        {"a": values.astype(ml_dtypes.bfloat16), "b": values.astype(np.float16)}, tmp_path / "h.safetensors"
+    )
+    found = weights.read(tmp_path / "h.safetensors")
+    assert {x.dtype.name for x in found.values()} == {"float32"}
+    np.testing.assert_array_equal(found["a"], values)
+    np.savez(tmp_path / "words.npz", a=np.array(["x"]))
+    with pytest.raises(UserError, match=r"words\.npz cannot be read: a is of <U1, no numbers"):
+        weights.read(tmp_path / "words.npz")
+
+
+@pytest.mark.parametrize("change", [{"patch_embed.proj.weight": np.ones((3, 4))}, {"pos_embed": np.ones(5)}])
+def test_tensors_of_odd_shapes_are_told(change):
+    tensors, network = official("vit")
+    weights.described({**tensors, **change})
+    with pytest.raises(UserError):
+        weights.load({**tensors, **change}, network)
 
 
 def test_no_damage_to_a_file_of_pytorch_does_more_than_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """Runs that begin with the encoder of a file, and the way back into one."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -150,3 +151,14 @@ def test_mistakes_are_told(colour, tmp_path):
     assert (tmp_path / "out.safetensors").exists()
     status, _, err = called(str(colour[0]), module="jssl.convert")
     assert (status, err.count("\n")) == (2, 1)
+
+
+def test_a_run_is_evaluated_though_the_file_has_gone(run, file, tmp_path):
+    gone = tmp_path / "gone"
+    shutil.copytree(run[1], gone)
+    path = gone / "config.json"
+    path.write_text(path.read_text().replace(str(file[0]), str(tmp_path / "nowhere.safetensors")))
+    status, out, err = called(f"--workdir={gone}", "--evals=knn", module="jssl.evaluate")
+    assert status == 0, err
+    assert "no baseline 'untrained'" in err
+    assert "untrained/knn/top1" not in out

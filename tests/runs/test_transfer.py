@@ -87,6 +87,15 @@ def test_the_command_line(run, shapes, tmp_path):
     assert (tmp_path / "new" / "pictures" / "layers_accuracy.png").exists()
     assert "linear" in out
     assert "knn" not in out
-    status, _, err = called(f"--workdir={run}", "--data=/nowhere", module="jssl.evaluate")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "/nowhere" in err
+    for arguments, word in (
+        (("--data=/nowhere",), "/nowhere"),
+        (("--test=test[:9]",), "--test is about other data"),
+        (("--evals=",), "--evals is empty"),
+        (
+            (f"--data={shapes}", "--evals=zero_shot"),
+            "--evals=zero_shot needs labels of two classes or more and text",
+        ),
+    ):
+        status, _, err = called(f"--workdir={run}", *arguments, module="jssl.evaluate")
+        assert (status, err.count("\n")) == (2, 1)
+        assert word in err

@@ -8,6 +8,6 @@ names, positions resamples a grid of positions.
 """
 
 from jssl.models.weights.files import read, write
-from jssl.models.weights.layouts import Loaded, described, load, options, save
+from jssl.models.weights.layouts import Loaded, channels_of, described, load, options, save
 
-__all__ = ["Loaded", "described", "load", "options", "read", "save", "write"]
+__all__ = ["Loaded", "channels_of", "described", "load", "options", "read", "save", "write"]

@@ -6,6 +6,7 @@ import pathlib
 import zipfile
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 
 from jssl import storage
@@ -30,12 +31,11 @@ def read(path: str | pathlib.Path) -> Tensors:
     if not path.is_file():
         raise UserError(f"there is no file {shown(path)}")
     try:
-        if path.suffix == ".npz":
-            found = _read_npz(path)
-        elif path.suffix in PICKLES:
-            found = torch_files.read(path)
-        else:
-            found = _read_safetensors(path)
+        ending = path.suffix.lower()
+        reader = (
+            _read_npz if ending == ".npz" else torch_files.read if ending in PICKLES else _read_safetensors
+        )
+        found = {name: _whole(name, tensor) for name, tensor in reader(path).items()}
     except UserError:
         raise
     except OSError as error:
@@ -45,22 +45,26 @@ def read(path: str | pathlib.Path) -> Tensors:
         raise UserError(f"{shown(path)} cannot be read: {why[:200]}") from error
     if not found:
         raise UserError(f"{shown(path)} has no tensors")
-    whole = {name: _whole(tensor) for name, tensor in found.items()}
-    broken = [name for name, x in whole.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]
+    broken = [name for name, x in found.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]
     if broken:
         raise UserError(f"{shown(path)}: {broken[0]} has numbers that are not finite")
-    return whole
+    return found
 
 
-def _whole(tensor: np.ndarray) -> np.ndarray:
-    """In float32, whatever floats it was of."""
-    return tensor.astype(np.float32) if tensor.dtype.kind in "fV" else tensor
+def _whole(name: str, tensor: np.ndarray) -> np.ndarray:
+    """In float32, whatever floats it was of; raises ValueError for what are no numbers."""
+    if tensor.dtype.kind not in "fiub" and tensor.dtype != ml_dtypes.bfloat16:
+        raise ValueError(f"{name} is of {tensor.dtype}, no numbers")
+    return tensor if tensor.dtype.kind in "iub" else tensor.astype(np.float32)
 
 
 def _read_safetensors(path: pathlib.Path) -> Tensors:
-    from safetensors.numpy import load
+    from safetensors.numpy import load, load_file
 
-    return dict(load(path.read_bytes()))
+    try:
+        return dict(load(path.read_bytes()) if storage.is_remote(path) else load_file(path))
+    except KeyError as error:  # of a dtype
+        raise ValueError(f"it has tensors of {error}, which are not read") from error
 
 
 def _read_npz(path: pathlib.Path) -> Tensors:

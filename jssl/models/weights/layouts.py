@@ -118,9 +118,17 @@ def load(tensors: Mapping[str, np.ndarray], network: Network, channels: int = 3)
     Raises:
       UserError: if they do not fit; it says what the file holds.
     """
-    names = _table(network)
+    try:
+        names = _table(network)
+    except UserError as error:
+        raise UserError(f"{error}; {described(tensors)}") from error
     kind = "vit" if isinstance(network.module, ViT) else "resnet"
     prefix = _prefix(tensors, kind)
+    anchor = tensors[prefix + ANCHORS[kind]]
+    if anchor.ndim == 4 and anchor.shape[1] != channels:
+        raise UserError(
+            f"the encoder of the file sees {anchor.shape[1]} channels, and the images have {channels}"
+        )
     own = {_plain(name.removeprefix(prefix)): name for name in tensors if name.startswith(prefix)}
     shapes = jax.eval_shape(network.init, jax.random.key(0), _image(network, channels))
     used: set[str] = set()
@@ -130,7 +138,11 @@ def load(tensors: Mapping[str, np.ndarray], network: Network, channels: int = 3)
         if tensor.name not in own:
             raise UserError(f"the file has no {prefix}{tensor.name}: {described(tensors)}")
         used.add(own[tensor.name])
-        found = tensor.here(tensors[own[tensor.name]])
+        given = tensors[own[tensor.name]]
+        try:
+            found = tensor.here(given)
+        except ValueError as error:  # of another rank
+            raise UserError(f"{prefix}{tensor.name} is {list(given.shape)}: {described(tensors)}") from error
         if _path(path) == "position":
             found = _positions(found, leaf.shape[1], network.module)
         if found.shape != leaf.shape:
@@ -197,13 +209,21 @@ def options(tensors: Mapping[str, np.ndarray], size: int = 0) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key in ("name", "vit", "resnet")}
 
 
+def channels_of(tensors: Mapping[str, np.ndarray]) -> int:
+    """The channels of the images that the encoder of a file sees."""
+    shapes = [
+        x.shape for name, x in tensors.items() if name.endswith(tuple(ANCHORS.values())) and x.ndim == 4
+    ]
+    return int(shapes[0][1]) if shapes else 3
+
+
 def _contents(tensors: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     """Name, options and words of the encoder in a file; None if there is none of a known layout."""
     for kind, anchor in ANCHORS.items():
         found = [name for name in tensors if name == anchor or name.endswith(f".{anchor}")]
         if kind == "resnet":
             found = [name for name in found if not re.search(r"layer\d", name)]
-        if found:
+        if found and all(tensors[name].ndim == 4 for name in found):
             prefix = _prefix(tensors, kind)
             own = {
                 _plain(name.removeprefix(prefix)): x for name, x in tensors.items() if name.startswith(prefix)
@@ -245,9 +265,9 @@ def _vit(own: Mapping[str, np.ndarray]) -> dict[str, Any]:
     blocks = len({name.split(".")[1] for name in own if name.startswith("blocks.")})
     words = f"a ViT of {width} features, {blocks} blocks and patches of {patch} pixels"
     found: dict[str, Any] = {"patch_size": patch, "positions": "learned"}
-    if "pos_embed" in own:
+    if "pos_embed" in own and own["pos_embed"].ndim == 3:
         found["image_size"] = math.isqrt(own["pos_embed"].shape[1]) * patch
-    if "register_tokens" in own:
+    if "register_tokens" in own and own["register_tokens"].ndim == 3:
         found["registers"] = own["register_tokens"].shape[1]
     if "blocks.0.ls1.gamma" in own:
         found["layer_scale"] = 1e-5
@@ -354,7 +374,9 @@ def _prefix(tensors: Mapping[str, np.ndarray], kind: str) -> str:
 def _positions(found: np.ndarray, count: int, module: Any) -> np.ndarray:
     """Positions for a grid of another size, with or without that of a class token."""
     prefix = int(module.pool == "cls")
-    total = found.shape[1]
+    total = found.shape[1] if found.ndim == 3 else 0
+    if not total:
+        raise UserError(f"pos_embed is {list(found.shape)}, which are no positions")
     known = math.isqrt(total)
     own = 0 if known**2 == total else 1  # timm's with registers have added it into the token already
     if (total - own) != math.isqrt(total - own) ** 2:

@@ -6,12 +6,14 @@ gives it inert stand-ins for the few names that tensors need, and refuses all ot
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import io
+import math
 import pathlib
 import pickle
+import pickletools
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -31,58 +33,106 @@ DTYPES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+LARGEST_PICKLE = 2**28  # bytes; names of tensors take few
+SLACK = 2**12  # bytes that a storage may have beyond its numbers
 
 
-@dataclasses.dataclass(frozen=True)
-class _StorageType:
-    """A stand-in for a class of storages: its name."""
+class _Inert:
+    """What a pickle may name: it can be called where that makes tensors, and nothing of it can be changed."""
 
-    name: str
+    __slots__ = ("_function", "name")
+
+    def __init__(self, name: str, function: Callable[..., Any] | None = None):
+        self.name, self._function = name, function
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._function is None:
+            raise UserError(f"it calls {self.name}, which is not run")
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise UserError(f"it changes {self.name}, which is not done")
+
+
+class _Dict(dict[Any, Any]):
+    """A dict of tensors, whose notes beside them are left out."""
+
+    def __setstate__(self, state: Any) -> None:
+        del state
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Storage:
+    """The numbers that tensors are views of."""
+
+    flat: np.ndarray
 
 
 class _Reader(pickle.Unpickler):
     """A pickle of tensors, in dicts, lists and tuples."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
-        super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
+        content = _member(archive, f"{root}data.pkl", LARGEST_PICKLE)
+        _check_opcodes(content)
+        super().__init__(io.BytesIO(content))
         self._archive, self._root = archive, root
+        self._storages: dict[str, _Storage] = {}
+        self._known = {
+            ("collections", "OrderedDict"): _Inert("OrderedDict", _Dict),
+            ("torch._utils", "_rebuild_tensor_v2"): _Inert("_rebuild_tensor_v2", _tensor),
+            ("torch._utils", "_rebuild_parameter"): _Inert("_rebuild_parameter", _parameter),
+            **{("torch", name): _Inert(name) for name in DTYPES},
+        }
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-            ("torch._utils", "_rebuild_parameter"): _parameter,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module == "torch" and name in DTYPES:
-            return _StorageType(name)
-        raise UserError(
-            f"it names {module}.{name}, which is no tensor and is not run: load it where you trust it, and save its "
-            "state_dict alone"
-        )
-
-    def persistent_load(self, given: Any) -> np.ndarray:
-        kind, storage, key, _, count = given
-        if kind != "storage" or not isinstance(storage, _StorageType):
-            raise UserError("its tensors are of a kind that is not read")
-        dtype = np.dtype(DTYPES[storage.name])
-        content = self._archive.read(f"{self._root}data/{key}")
-        if len(content) < count * dtype.itemsize:
+        if (module, name) not in self._known:
             raise UserError(
-                f"it is cut short: of {count} numbers of a tensor it has {len(content) // dtype.itemsize}"
+                f"it names {module}.{name}, which is no tensor and is not run: load it where you trust it, and save "
+                "its state_dict alone"
             )
-        return np.frombuffer(content, dtype, count)
+        return self._known[module, name]
+
+    def persistent_load(self, given: Any) -> _Storage:
+        kind, storage, key, _, count = given
+        if kind != "storage" or not isinstance(storage, _Inert) or storage.name not in DTYPES:
+            raise UserError("its tensors are of a kind that is not read")
+        if key not in self._storages:
+            dtype = np.dtype(DTYPES[storage.name])
+            content = _member(self._archive, f"{self._root}data/{key}", count * dtype.itemsize)
+            if len(content) < count * dtype.itemsize:
+                raise UserError(
+                    f"it is cut short: of {count} numbers of a tensor it has {len(content) // dtype.itemsize}"
+                )
+            self._storages[key] = _Storage(np.frombuffer(content, dtype, count))
+        return self._storages[key]
 
 
-def _tensor(flat: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """A view of a storage, which must lie within it."""
-    if not isinstance(flat, np.ndarray) or len(shape) != len(strides):
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of the zip, which is not larger than it should be."""
+    size = archive.getinfo(name).file_size
+    if size > most + SLACK:
+        raise UserError(f"{name} in it unpacks to {size:,} bytes, where {most:,} are enough")
+    return archive.read(name)
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Refuses places in memory that no file of tensors needs, which the unpickler would make room for."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "LONG_BINPUT" and (argument or 0) > len(content):
+            raise UserError(f"it asks for {argument:,} places in memory, and has {len(content):,} bytes")
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
+    """A copy of a view of a storage, which must lie within it."""
+    if not isinstance(storage, _Storage) or len(shape) != len(strides):
         raise UserError("a tensor in it has no storage")
+    flat = storage.flat
     if min((offset, *shape, *strides), default=0) < 0:
         raise UserError("a tensor in it has a negative size")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    if 0 not in shape and last >= len(flat):
+    if 0 in shape:
+        return np.zeros(shape, flat.dtype)
+    if last >= flat.size or math.prod(shape) > flat.size:
         raise UserError("a tensor in it reaches beyond its storage")
     steps = [stride * flat.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(flat[offset:], tuple(shape), steps, writeable=False).copy()
@@ -110,13 +160,14 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{shown(path)} is cut short, or of PyTorch before 1.6: load and save it with a newer one"
         ) from error
-    return dict(_named(content, ""))
+    return dict(_named(content, "", set()))
 
 
-def _named(content: Any, prefix: str) -> list[tuple[str, np.ndarray]]:
-    """The tensors within dicts, by their path; numbers, words and lists are left out."""
+def _named(content: Any, prefix: str, seen: set[int]) -> list[tuple[str, np.ndarray]]:
+    """The tensors within dicts, by their path; numbers, words, lists, and what was met before, are left out."""
     if isinstance(content, np.ndarray):
         return [(prefix.removesuffix("."), content)]
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or id(content) in seen:
         return []
-    return [found for key, value in content.items() for found in _named(value, f"{prefix}{key}.")]
+    seen.add(id(content))
+    return [found for key, value in content.items() for found in _named(value, f"{prefix}{key}.", seen)]
