@@ -200,3 +200,20 @@ def test_what_cannot_be_is_said_before_training():
         SimMIM(VIT).check(rows_of(noise(side=12)))
     with pytest.raises(UserError, match="6 features must divide by 4"):
         models.patch_decoder(3, 6, 1, 2, True)
+
+
+@pytest.mark.parametrize("pool", ["cls", "gap"])
+def test_registers_are_neither_decoded_nor_features(pool):
+    """Features are those of a pass of all patches, and the loss is that of hidden ones."""
+    encoder = dataclasses.replace(VIT, module=VIT.module.clone(registers=2, layer_scale=0.1, pool=pool))
+    method, rows = dataclasses.replace(METHOD, encoder=encoder), rows_of(noise(rows=2))
+    params, state = start(method, rows)
+    images = rows["unlabeled"]["views"]["first"][0]
+    masking = method.masking(jax.random.split(KEY, 2), images)
+    tokens = method.encode(params, state["stats"], images, masking.keep, None)
+    assert tokens.shape[1] == masking.keep.shape[1] + (pool == "cls")
+    full = encoder.apply(params["encoder"], {}, images, train=False, method="tokens")[0]
+    features = encoder.apply(params["encoder"], {}, images, train=False)[0]
+    expected = full[:, 0] if pool == "cls" else full[:, 2:].mean(axis=1)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    assert np.isfinite(method.loss(params, state, rows, context())[0])
