@@ -198,9 +198,8 @@ def _sample(part: Mapping[str, Any], path: Path) -> Sample:
             raise UserError(f"{shown(path)}: the .json of {shown(member.name)} must be an object")
     texts = part.get(".txt") or next((about[key] for key in CAPTION_KEYS if about.get(key)), ())
     label = part.get(".cls") or next((about[key] for key in LABEL_KEYS if about.get(key) is not None), None)
-    captions = [
-        text.strip() for text in ([texts] if isinstance(texts, str) else texts) if isinstance(text, str)
-    ]
+    given = texts if isinstance(texts, list) else [texts]
+    captions = [text.strip() for text in given if isinstance(text, str)]
     return Sample(member, None if label is None else str(label), tuple(filter(None, captions)))
 
 

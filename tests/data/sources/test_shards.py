@@ -96,6 +96,13 @@ def test_what_is_missing_is_counted_named_and_left_out(tmp_path, caplog):
     assert sources.load(str(path), "train").captions() == [(str(i),) for i in range(4)]
 
 
+@pytest.mark.parametrize("caption", [5, {"en": "a dog"}, [1, None]])
+def test_captions_that_are_no_texts_are_none(caption, tmp_path):
+    members = [(f"{i}.png", image((i, 0, 0))) for i in range(3)]
+    members += [(f"{i}.json", json.dumps({"caption": caption if i else "a cat"})) for i in range(3)]
+    assert sources.load(str(write(tmp_path / "a.tar", members)), "train").captions() is None
+
+
 def test_few_labels_are_none(tmp_path, caplog):
     members = [(f"{i}.png", image((i, 0, 0))) for i in range(5)] + [("0.cls", "0"), ("1.cls", "1")]
     assert sources.load(str(write(tmp_path / "a.tar", members)), "train").class_names is None
