@@ -19,7 +19,7 @@ BASELINES = (
 )
 RUN = ("this run", "")
 UNEQUAL = 0.02  # between the accuracy and its mean over classes, which is shown then
-OTHERS = {
+MEASURES = {
     "segmentation/miou": "segmentation, mean IoU",
     "segmentation/pixel_accuracy": "segmentation, pixels",
     "multilabel/map": "several classes, mAP",
@@ -44,7 +44,7 @@ def table(values: Mapping[str, Any]) -> str:
         _accuracies(values),
         pairs(values),
         retrieval(values),
-        others(values),
+        measures(values),
         layers(values),
     ]
     parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
@@ -84,7 +84,7 @@ def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
     names = [name for name in values if re.fullmatch(r"(finetune/)?\w+/top1", name)]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
-    if not names and any(name.startswith("retrieval/") or name in OTHERS for name in values):
+    if not names and any(name.startswith("retrieval/") or name in MEASURES for name in values):
         return ""
     if not names:
         return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
@@ -148,19 +148,19 @@ def retrieval(values: Mapping[str, Any]) -> str:
     return "\n".join(["", f"found by one another, in %; by chance R@1 is {chance:.1%}", *lines])
 
 
-def others(values: Mapping[str, Any]) -> str:
+def measures(values: Mapping[str, Any]) -> str:
     """Measures that are no accuracies in per cent, one row each; '' if there is none."""
-    keys = [key for key in OTHERS if key in values]
+    keys = [key for key in MEASURES if key in values]
     columns = {
         label: prefix for label, prefix in (*BASELINES, RUN) if any(prefix + key in values for key in keys)
     }
     if not keys:
         return ""
-    width = max(len(OTHERS[key]) for key in keys)
+    width = max(len(MEASURES[key]) for key in keys)
     lines = ["", "in %" + " " * (width - 4) + "".join(f"  {label:>17}" for label in columns)]
     for key in keys:
         cells = (_cell(values, prefix + key) for prefix in columns.values())
-        lines.append(f"{OTHERS[key]:<{width}}" + "".join(f"  {cell:>17}" for cell in cells))
+        lines.append(f"{MEASURES[key]:<{width}}" + "".join(f"  {cell:>17}" for cell in cells))
     return "\n".join(lines)
 
 

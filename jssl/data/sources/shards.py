@@ -95,14 +95,18 @@ class ShardSource(Source):
 
     def _complete(self, samples: list[Sample], what: str, has: Callable[[Sample], bool]) -> list[Sample]:
         """Those that have something, where most do; all of them where few do, which then count for none."""
-        kept = [sample for sample in samples if has(sample)]
+        complete = [sample for sample in samples if has(sample)]
         missing = [sample.member.name for sample in samples if not has(sample)]
-        if len(kept) >= len(missing):
+        if len(complete) >= len(missing):
             self._warn(f"lack {what}", missing)
-            return kept
-        if kept:
+            return complete
+        if complete:
             logging.warning(
-                "%s: only %d of %d samples have %s, so none is read", self.name, len(kept), len(samples), what
+                "%s: only %d of %d samples have %s, so none is read",
+                self.name,
+                len(complete),
+                len(samples),
+                what,
             )
         return [
             sample._replace(captions=()) if "caption" in what else sample._replace(label=None)
