@@ -124,7 +124,11 @@ class Anomaly(Evaluator):
             rows = shown_rows(normal[index], self.images)
             pixels = [squares.decode(squares.open(place), place) for place in index[rows].tolist()]
             figures["heat"] = functools.partial(
-                draw, images=np.stack(pixels), heat=heat[rows], truth=[truth[row] for row in rows.tolist()]
+                draw,
+                images=np.stack(pixels),
+                heat=heat[rows],
+                truth=[truth[row] for row in rows.tolist()],
+                normal=normal[index][rows],
             )
         return Evaluation(values, figures)
 
@@ -289,7 +293,13 @@ def shown_rows(normal: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([own, others[spread]])
 
 
-def draw(path: epath.Path, images: np.ndarray, heat: np.ndarray, truth: Sequence[np.ndarray | None]) -> None:
+def draw(
+    path: epath.Path,
+    images: np.ndarray,
+    heat: np.ndarray,
+    truth: Sequence[np.ndarray | None],
+    normal: np.ndarray,
+) -> None:
     """Images above their maps of distances, on one scale, with the outline of what is anomalous where it is known.
 
     Args:
@@ -297,14 +307,14 @@ def draw(path: epath.Path, images: np.ndarray, heat: np.ndarray, truth: Sequence
       images: [n, S, S, C].
       heat: float[n, S, S].
       truth: bool[S, S] each, or None.
+      normal: which images are, bool[n].
     """
     from jssl.report import pictures
 
     grid = pictures.Grid(2, len(images), pictures.contrast([images], images.dtype.name))
     low, high = float(heat.min()), float(heat.max())
     for column, (image, each, mask) in enumerate(zip(images, heat, truth)):
-        normal = mask is not None and not mask.any()
-        grid.show(0, column, image, "normal" if normal else "anomaly")
+        grid.show(0, column, image, "normal" if normal[column] else "anomaly")
         grid.draw(1, column, each, cmap="inferno", vmin=low, vmax=high)
         if mask is not None and mask.any():
             grid.outline(1, column, mask)

@@ -16,6 +16,7 @@ from jssl.evaluation import anomaly, coreset, dense, svm_scores
 from jssl.evaluation.base import EvalContext
 from jssl.evaluation.segmentation import values_of
 from jssl.evaluation.suite import Suite
+from jssl.report import pictures
 from jssl.report.tables import table
 from jssl.runs.pictures import draw_figures
 from jssl.train.program import make_program
@@ -305,3 +306,12 @@ def test_mistakes_are_told_before_a_folder_is_made(tmp_path, both, change, setti
 class Wrong(list):
     def __init__(self):
         super().__init__([np.zeros((3, 3), np.uint8)] * 48)
+
+
+def test_a_normal_image_is_called_so_without_masks(tmp_path, monkeypatch):
+    titles, images = [], np.zeros((2, 8, 8, 1), np.uint8)
+    monkeypatch.setattr(pictures.Grid, "show", lambda self, row, column, image, title: titles.append(title))
+    anomaly.draw(
+        tmp_path / "heat.png", images, np.eye(8)[None].repeat(2, 0), [None, None], np.array([True, False])
+    )
+    assert titles == ["normal", "anomaly"]
