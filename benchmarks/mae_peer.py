@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-def make_step(task: dict[str, Any]) -> Callable[[], None]:
-    """One update of the model of a task, see `benchmarks.mae.task_of`, on random images."""
+def make_step(task: dict[str, Any]) -> tuple[Callable[[], None], Callable[[], None]]:
+    """One update of the model of a task, see `benchmarks.mae.task_of`, on random images; and waiting for updates."""
     import numpy as np
     import timm.models.vision_transformer as timm_vit
     import torch
@@ -40,17 +40,20 @@ def make_step(task: dict[str, Any]) -> Callable[[], None]:
         mlp_ratio=4,
         norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6),
         norm_pix_loss=True,
-    )
+    ).to(task["device"])
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, betas=(0.9, 0.95), weight_decay=0.05)
-    images = torch.randn(task["batch"], 3, task["side"], task["side"])
+    images = torch.randn(task["batch"], 3, task["side"], task["side"], device=task["device"])
+    on_gpu, bfloat16 = task["device"] == "cuda", task["dtype"] == "bfloat16"
+    forward = torch.compile(model) if on_gpu else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss, _, _ = model(images, mask_ratio=task["mask_ratio"])
+        with torch.autocast(task["device"], torch.bfloat16, enabled=bfloat16):
+            loss, _, _ = forward(images, mask_ratio=task["mask_ratio"])
         loss.backward()
         optimizer.step()
 
-    return step
+    return step, torch.cuda.synchronize if on_gpu else lambda: None
 
 
 def main() -> None:
@@ -64,12 +67,13 @@ def main() -> None:
         import timm
         import torch
 
-        step = make_step(json.loads(sys.argv[1]))
+        step, wait = make_step(json.loads(sys.argv[1]))
         answer(versions={"torch": torch.__version__, "timm": timm.__version__})
         for line in sys.stdin:
             start = time.perf_counter()
             for _ in range(json.loads(line)["count"]):
                 step()
+            wait()
             answer(seconds=time.perf_counter() - start)
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}")
