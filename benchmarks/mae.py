@@ -6,8 +6,8 @@ python benchmarks/mae.py --torch_python=PYTHON --checkout=MAE    in turn with a 
 python benchmarks/mae.py --encoder=vit_b --dtype=bfloat16 --side=224 --patch_size=16 --batch=256 ...    on a GPU
 
 Forward, backward and AdamW on images that lie ready, with the paper's decoder (8 blocks of 512) unless told otherwise.
-bfloat16 is autocast for PyTorch, which is compiled on a GPU. Prints a JSON line for each; 'ratio' is of the slowest, nearly unmasked step to this one, or of the official
-model's step to ours at mask ratio 0.75.
+bfloat16 is autocast for PyTorch, which is compiled on a GPU. Prints a JSON line for each; 'ratio' is of the slowest,
+nearly unmasked step to this one, or of the official model's step to ours at mask ratio 0.75.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def make_step(task: dict[str, Any]) -> tuple[Callable[[], None], Callable[[], No
         mlp_ratio=4,
         norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6),
         norm_pix_loss=True,
-    ).to(task["device"])
+    )
+    model.to(task["device"])
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, betas=(0.9, 0.95), weight_decay=0.05)
     images = torch.randn(task["batch"], 3, task["side"], task["side"], device=task["device"])
     on_gpu, bfloat16 = task["device"] == "cuda", task["dtype"] == "bfloat16"

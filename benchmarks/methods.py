@@ -120,7 +120,8 @@ def table(out: pathlib.Path) -> str:
     for name in RUNS:
         results = []
         for path in sorted(out.glob(f"{folder(out, name, '*').name}/result.json")):
-            if (memory := path.parent / MEMORY_FILE).exists():  # otherwise another process is about to write it
+            memory = path.parent / MEMORY_FILE
+            if memory.exists():  # otherwise another process is about to write it
                 results.append({**json.loads(path.read_text()), MEMORY_FILE: json.loads(memory.read_text())})
         if results:
             cells = [cell(key, [scale * r[key] for r in results]) for key, scale in COLUMNS.values()]

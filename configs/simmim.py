@@ -11,12 +11,12 @@ python -m jssl.main --config=configs/simmim.py:folder --config.data.name=FOLDER 
 No label is used. The encoder sees all places, so a step costs more than MAE's. reconstruction.png shows what is hidden
 and what is filled in.
 
-preset    hardware       time           result
-digits    not measured   not measured   not measured
-small     not measured   not measured   not measured
-cifar10   not measured   not measured   not measured
-imagenet  not measured   not measured   not measured
-folder    not measured   not measured   depends on your images
+preset    hardware         time          result
+digits    not measured     not measured  not measured
+small     one shared H200  3 epochs      kNN 36.0 %, linear 46.4 % (two seeds; 2026-11-27)
+cifar10   not measured     not measured  not measured
+imagenet  not measured     not measured  not measured
+folder    not measured     not measured  depends on your images
 """
 
 from __future__ import annotations
