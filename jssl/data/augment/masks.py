@@ -39,7 +39,8 @@ def holes(keys: Array, size: tuple[int, ...], kind: str, ratio: float) -> Array:
       [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     """
     draw = {"center": _center, "blocks": _blocks, "free_form": _free_form}[kind]
-    return jax.vmap(functools.partial(draw, size=size, ratio=ratio))(keys)
+    hidden = jax.vmap(functools.partial(draw, size=size, ratio=ratio))(keys)
+    return jax.lax.optimization_barrier(hidden)  # XLA took a minute to fold what follows from a constant one
 
 
 def center_box(size: tuple[int, ...], ratio: float) -> tuple[slice, slice]:
