@@ -9,7 +9,7 @@ from absl import flags
 from jssl import cli
 from jssl.runs import export
 
-FORMATS = ("safetensors", "npz", "stablehlo")
+FORMATS = ("safetensors", "npz", "stablehlo", "onnx")
 
 
 def main(_: list[str]) -> None:

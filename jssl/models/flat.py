@@ -35,7 +35,7 @@ class FlatMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i, size in enumerate(self.sizes):
             x = nn.Dense(size, use_bias=not self.batch_norm, dtype=self.dtype, name=f"dense{i}")(x)
             if self.batch_norm:

@@ -24,12 +24,12 @@ class Frames(nn.Module):
     def frames(self, x: Array, train: bool) -> Array:
         """Features of every frame, float32 [B, T, D]."""
         found = self.base(apart(x), train)
-        return found.reshape(len(x), -1, *found.shape[1:])
+        return found.reshape(x.shape[0], -1, *found.shape[1:])
 
     def frame_maps(self, x: Array, train: bool) -> Array:
         """The last layer before pooling of every frame, float32 [B, T, h, w, D]."""
         found = self.base.feature_map(apart(x), train)
-        return found.reshape(len(x), -1, *found.shape[1:])
+        return found.reshape(x.shape[0], -1, *found.shape[1:])
 
     def feature_map(self, x: Array, train: bool) -> Array:
         """The mean over frames of the last layer before pooling, float32 [B, h, w, D]."""
@@ -77,7 +77,7 @@ class OverTime(nn.Module):
     base: nn.Module
 
     def __call__(self, x: Array, train: bool) -> Array:
-        return jnp.mean(self.base.feature_map(x, train), axis=1).reshape(len(x), -1)
+        return jnp.mean(self.base.feature_map(x, train), axis=1).reshape(x.shape[0], -1)
 
 
 def middle(clips: Array, window: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jssl
 from jssl import storage
 from jssl.errors import UserError
 from jssl.models import weights
+from jssl.models.onnx_graph import to_onnx
 from jssl.models.vit import ViT
 from jssl.runs import workdir as workdirs
 from jssl.runs.restore import make_program, restore
@@ -33,7 +35,8 @@ def export(
       folder: of the run.
       out: the folder to write.
       kind: 'safetensors' or 'npz', with the names of timm and torchvision; 'stablehlo', a program of jax.export that
-        takes images float32[b, S, S, C] as they are normalised in training, for any b, and gives features.
+        takes images float32[b, S, S, C] as they are normalised in training, for any b, and gives features; 'onnx', the
+        same in float32, of images float32[b, C, S, S].
       step: the checkpoint to take; the newest if it is not given.
 
     Returns:
@@ -46,6 +49,8 @@ def export(
         raise UserError(f"--out={out} is there already: choose another name")
     path = storage.folder(folder)
     config = workdirs.read_config(path)
+    if kind == "onnx":
+        config.dtype = "float32"  # few machines compute ONNX's bfloat16
     prog = make_program(config, workdirs.read_info(path), for_training=False)
     state = restore(prog, path, step)
     params, stats = jax.device_get(prog.method.eval_encoder(state.params, state.method_state))
@@ -53,6 +58,9 @@ def export(
     content: dict[str, bytes | dict[str, np.ndarray]] = {}
     if kind == "stablehlo":
         content = {"encoder.stablehlo": program_of(prog, state)}
+    elif kind == "onnx":
+        model = to_onnx(_features(prog, state), (prog.size, prog.size, prog.info.channels))
+        content = {"encoder.onnx": model}
     else:
         tensors = weights.save(params, stats, prog.method.encoder, prog.info.channels)
         content = {f"model.{kind}": tensors}
@@ -74,14 +82,16 @@ def program_of(prog: Program, state: TrainState) -> bytes:
     """The encoder as a serialised program of jax.export, which holds its parameters."""
     if importlib.util.find_spec("flatbuffers") is None:
         raise UserError("--format=stablehlo needs: pip install 'jssl[export]'")
-    params, stats = jax.device_get(prog.method.eval_encoder(state.params, state.method_state))
-
-    def features(images: jax.Array) -> jax.Array:
-        return prog.method.encoder.apply(params, stats, images, train=False)[0]
-
     (rows,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((rows, prog.size, prog.size, prog.info.channels), np.float32)
-    return bytes(jax.export.export(jax.jit(features), platforms=PLATFORMS)(images).serialize())
+    program = jax.export.export(jax.jit(_features(prog, state)), platforms=PLATFORMS)(images)
+    return bytes(program.serialize())
+
+
+def _features(prog: Program, state: TrainState) -> Callable[[jax.Array], jax.Array]:
+    """The encoder, which holds its parameters, as a function of normalised images."""
+    params, stats = jax.device_get(prog.method.eval_encoder(state.params, state.method_state))
+    return lambda images: prog.method.encoder.apply(params, stats, images, train=False)[0]
 
 
 def _about(prog: Program, step: int) -> dict[str, Any]:

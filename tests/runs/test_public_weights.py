@@ -5,6 +5,7 @@ import shutil
 
 import jax
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -82,6 +83,14 @@ def test_a_stablehlo_program_gives_the_features_of_any_number_of_images(run, tmp
     expected = jssl.load(run[1])(images)
     found = np.concatenate([program.call(x / np.float32(255)) for x in (images[:2], images[2:])])
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_an_onnx_model_gives_the_features_too(run, tmp_path):
+    export.export(str(run[1]), tmp_path / "out", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    (found,) = session.run(None, {"images": (images / np.float32(255)).transpose(0, 3, 1, 2)})
+    np.testing.assert_allclose(found, jssl.load(run[1])(images), atol=1e-4)
 
 
 @pytest.mark.parametrize(
