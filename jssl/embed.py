@@ -1,4 +1,4 @@
-"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz [--modality=text|audio]
+"""python -m jssl.embed --workdir=RUN --data=FOLDER_OR_TFDS --out=features.npz|.parquet [--modality=text|audio]
 
 With --weights=FILE in the place of --workdir the encoder is one that others trained.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
-from jssl import cli, storage
-from jssl.errors import UserError, of_system
-from jssl.runs import encoder, public_weights
+from jssl import cli
+from jssl.errors import UserError
+from jssl.runs import embeddings, encoder, public_weights
 
 if TYPE_CHECKING:
     from jssl.data.sources import Source
@@ -26,13 +26,13 @@ MODALITIES = ("image", "text", "audio")
 def main(_: list[str]) -> None:
     """Writes features float32[N, D], labels int32[N] (-1: none), names str[N] and class_names.
 
-    Of captions there is a row for each, with the name of its image; they are in `captions`, too.
+    Of captions there is a row for each, with the name of its image; they are in `captions`, too. A .parquet holds the
+    images as well, see `runs.embeddings`.
     """
     from jssl.data import sources
 
     out = pathlib.Path(flags.FLAGS.out)
-    if out.suffix != ".npz":
-        raise UserError(f"--out={out} must end in .npz")
+    embeddings.check(out)
     if out.exists() and not flags.FLAGS.overwrite:
         raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
     if not out.parent.is_dir():
@@ -55,19 +55,11 @@ def main(_: list[str]) -> None:
         clips=model.clips,
     )
     features = {"image": encoder.Encoder.embed, "text": of_captions, "audio": of_sounds}[kind](model, source)
-    names = np.asarray([source.filename(int(i)) for i in features.index])
-    captions = source.captions() if kind == "text" else None
-    write(
-        out,
-        features=features.x,
-        labels=features.labels,
-        names=names,
-        class_names=list(source.class_names or ()),
-        **({} if captions is None else {"captions": [text for own in captions for text in own]}),
-    )
+    captions = [text for own in (source.captions() or ()) for text in own] if kind == "text" else ()
+    embeddings.write(out, features, source, captions, images=kind == "image")
     skipped = len(source) - len(set(features.index.tolist()))
     print(
-        f"{len(names)} x {features.x.shape[1]} features in {out}"
+        f"{len(features.x)} x {features.x.shape[1]} features in {out}"
         + (f", {skipped} unreadable" if skipped else "")
     )
 
@@ -108,19 +100,6 @@ def of_sounds(model: encoder.Encoder, source: Source) -> Features:
     return Features(model.audio(sounds), labels_of(source), np.arange(len(source), dtype=np.int32))
 
 
-def write(out: pathlib.Path, **arrays: Any) -> None:
-    """Writes an .npz whole or not at all.
-
-    Raises:
-      UserError: if it cannot be written.
-    """
-    try:
-        with storage.writing(out) as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise of_system(error, f"cannot write --out={out}") from error
-
-
 def define_flags() -> None:
     """Flags of this command line only."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -136,7 +115,7 @@ def define_flags() -> None:
     flags.DEFINE_string("split", "train", "Its split; TFDS slicing works.")
     flags.DEFINE_string("data_dir", None, "Of TFDS; default TFDS_DATA_DIR.")
     flags.DEFINE_integer("step", None, "The checkpoint to take; default the newest.")
-    flags.DEFINE_string("out", "features.npz", "The file to write.")
+    flags.DEFINE_string("out", "features.npz", "The file to write, an .npz or a .parquet.")
     flags.DEFINE_bool("overwrite", False, "Write over a file of that name.")
 
 
