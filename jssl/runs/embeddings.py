@@ -64,7 +64,8 @@ def write(
             else:
                 arrays: dict[str, Any] = {"features": features.x, "labels": features.labels}
                 arrays |= {"names": np.asarray(names), "class_names": classes}
-                np.savez(file, **arrays, **({"captions": captions} if len(captions) else {}))
+                arrays |= {"captions": captions} if len(captions) else {}
+                np.savez(file, **arrays)
     except OSError as error:
         raise of_system(error, f"cannot write --out={out}") from error
 
