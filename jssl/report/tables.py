@@ -47,7 +47,7 @@ def table(values: Mapping[str, Any]) -> str:
         measures(values),
         layers(values),
     ]
-    parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values)]
+    parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values), worse(values)]
     return "\n".join(part for part in parts if part)
 
 
@@ -267,6 +267,24 @@ def without_baseline(config: Any) -> str:
         "no supervised baseline stands beside this: run --config=supervised:PRESET on the same data, and give its "
         "folder as --config.evals.supervised_baseline"
     )
+
+
+def worse(values: Mapping[str, Any]) -> str:
+    """A line for features that are worse than those the run began with, by more than a point; '' if they are not.
+
+    That is the untrained encoder, or the one of `encoder.weights` or `init_from`.
+
+    Example:
+      >>> from jssl.report import tables
+      >>> tables.worse({"knn/top1": 0.1, "untrained/knn/top1": 0.8, "linear/top1": 0.6, "untrained/linear/top1": 0.5})
+      ''
+    """
+    names = [name for name in ("knn/top1", "linear/top1") if {name, f"untrained/{name}"} <= values.keys()]
+    pairs = [(name.partition("/")[0], values[f"untrained/{name}"], values[name]) for name in names]
+    if not pairs or any(now > before - 0.01 for _, before, now in pairs):
+        return ""
+    changes = ", ".join(f"{name} {100 * before:.1f} -> {100 * now:.1f} %" for name, before, now in pairs)
+    return f"WORSE THAN AT THE START: {changes}. Is optim.lr too large, or are the images too few to go on from there?"
 
 
 def hurt(values: Mapping[str, Any]) -> str:

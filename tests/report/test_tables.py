@@ -2,7 +2,7 @@ import pytest
 
 import jssl
 from jssl.evaluation.classifier import TOP1
-from jssl.report.tables import SUPERVISED_BASELINE, hurt, pairs, stages, table, without_baseline
+from jssl.report.tables import SUPERVISED_BASELINE, hurt, pairs, stages, table, without_baseline, worse
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,14 @@ def test_pairs_that_are_told_stand_beside_those_of_the_untrained_encoder():
     assert [line.split()[-2:] for line in lines[3:]] == [["50.0", "-"], ["92.3", "94.5"]]
     assert "another time's" not in pairs({"correspondence/accuracy": 0.5})
     assert pairs({"knn/top1": 1.0}) == ""
+
+
+@pytest.mark.parametrize(
+    ("knn", "linear", "told"), [(0.8, 0.9, False), (0.1, 0.3, True), (0.1, 0.9, False), (0.495, 0.595, False)]
+)
+def test_features_worse_than_those_a_run_began_with_are_told(knn, linear, told):
+    values = {"knn/top1": knn, "linear/top1": linear, "untrained/knn/top1": 0.5, "untrained/linear/top1": 0.6}
+    assert bool(worse(values)) == told == ("WORSE THAN AT THE START" in table(values))
+    if told:
+        assert not worse({**values, "untrained/knn/top1": 0.05})
+        assert "knn 50.0 -> 10.0 %, linear 60.0 -> 30.0 %" in worse(values)
