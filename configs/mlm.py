@@ -10,9 +10,9 @@ CLIP with this text tower, of the same text_features, text_layers and text_causa
 python -m jssl.main --config=configs/clip.py --config.init_from=RUN --config.init_parts="('text',)"
   --config.data.text.tokenizer=RUN/tokenizer.json --config.method.text_causal=False
 
-preset  hardware      time          result
-digits  not measured  not measured  not measured
-folder  not measured  not measured  depends on your captions
+preset  hardware            time             result
+digits  2 shared CPU cores  15 epochs, 2 min 54.0 % of hidden tokens told, the commonest 9.0 (2026-11-27)
+folder  not measured        not measured     depends on your captions
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from jssl.types import Params, State
 # Keys of the config that say what an encoder sees of an image.
 SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame", "window")}
 PARTS = ("encoder", "classifier", "text")
+SHAPED_BY = {"text": "tokens, data.text.context, method.text_features and text_layers"}
 
 
 def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
@@ -60,7 +61,7 @@ def check(folder: str, parts: Sequence[str], prog: Program) -> None:
         ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
         if ours != theirs:
             raise UserError(
-                f"init_from={folder}: its {part} has other shapes; give both runs the same {part}"
+                f"init_from={folder}: its {part} has other shapes; give both runs the same {SHAPED_BY.get(part, part)}"
             )
 
 

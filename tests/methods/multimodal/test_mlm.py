@@ -1,5 +1,6 @@
 """Masked language modelling: what is hidden, the tower to both sides, and runs that others begin with."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,10 +13,13 @@ import jssl
 from jssl import models
 from jssl.configs import clip, mlm
 from jssl.data.augment.tokens import hide_tokens
+from jssl.data.datasets import open_data
+from jssl.data.text import Tokenizer, trained
 from jssl.errors import UserError
 from jssl.methods import Context
 from jssl.methods.multimodal.mlm import MLM
-from jssl.runs.restore import open_run
+from jssl.runs import init_from
+from jssl.runs.restore import make_program, open_run
 from tests.conftest import tiny
 
 START, END, MASK, VOCABULARY, TOKENS = 1, 2, 3, 40, 24
@@ -177,23 +181,23 @@ def test_a_run_tells_hidden_words_better_than_by_naming_the_commonest(finished):
     assert abs(found[0] - found[1]).max() > 1e-3
 
 
-def test_a_run_of_clip_begins_with_its_text_tower(finished, tmp_path):
+def test_a_run_of_clip_begins_with_its_text_tower(finished):
+    folder = str(finished[1])
     config = tiny(clip.get_config())
-    config.method.text_causal = False
-    config.init_from, config.init_parts = str(finished[1]), ("text",)
     config.data.test = ""
-    config.evals.zero_shot.enabled = config.evals.retrieval.enabled = False
-    config.optim.update({"lr": 1e-9, "weight_decay": 0.0})
-    jssl.run(config, tmp_path / "clip")
-    before, after = (open_run(folder)[2].params["text"] for folder in (finished[1], tmp_path / "clip"))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), before, after)
-    config.data.text.vocabulary = 300
-    with pytest.raises(UserError, match=r"its text has other shapes"):
-        jssl.run(config, tmp_path / "none")
-    config.data.text.vocabulary = 320
-    config.data.train = "test"
-    with pytest.raises(UserError, match=r"has other shapes|its tokens are others"):
-        jssl.run(config, tmp_path / "none")
-    config.init_parts = ("text", "classifier")
+    data = open_data(config)
+    prog = make_program(config, data.info)
+    init_from.check(folder, ("text",), prog)
+    init_from.check_tokens(folder, ("text",), data.tokenizer)
+    begun = init_from.begin_with(folder, ("text",), prog, prog.init())
+    learnt = open_run(finished[1])[2]
+    jax.tree.map(np.testing.assert_array_equal, begun.params["text"], learnt.params["text"])
     with pytest.raises(UserError, match="init_parts names 'classifier'"):
-        jssl.run(config, tmp_path / "none")
+        init_from.check(folder, ("text", "classifier"), prog)
+    other = Tokenizer(trained(["other words"], 320), config.data.text.context)
+    with pytest.raises(UserError, match=r"its tokens are others; set data\.text\.tokenizer="):
+        init_from.check_tokens(folder, ("text",), other)
+    init_from.check_tokens(folder, ("encoder",), other)
+    wider = make_program(config, dataclasses.replace(data.info, text_vocabulary=400))
+    with pytest.raises(UserError, match=r"its text has other shapes; give both runs the same tokens"):
+        init_from.check(folder, ("text",), wider)
