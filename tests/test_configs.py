@@ -122,6 +122,7 @@ DIGITS = {  # images of the digits preset that are clips, or in colour
     "siglip": (16, 16, 1),
     "mlm": (16, 16, 1),
     "audio_visual": (8, 8, 1),
+    "avid": (8, 8, 1),
 }
 
 

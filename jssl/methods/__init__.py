@@ -35,6 +35,7 @@ from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.multimodal.audio_visual import AudioVisual
+from jssl.methods.multimodal.avid import AVID
 from jssl.methods.multimodal.clip import CLIP, SigLIP
 from jssl.methods.multimodal.mlm import MLM
 from jssl.methods.multimodal.windows import STILL, Clip
@@ -63,6 +64,7 @@ from jssl.models import Network
 METHODS: dict[str, type[Method]] = {
     "audio_visual": AudioVisual,
     "autoencoder": Autoencoder,
+    "avid": AVID,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
     "clip": CLIP,
