@@ -26,8 +26,9 @@ from jssl.config import defaults, presets, view
 from jssl.configs import recipes
 
 
-def digits() -> ml_collections.ConfigDict:
-    config = recipes.digits(defaults("audio_visual", hidden_dim=64, proj_dim=32, sound_width=8))
+def tones(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Digits and the tones of their keys on a telephone, at 8 kHz."""
+    config = recipes.digits(config)
     config.data.name = "digit_tones"
     config.data.audio.update(
         {"enabled": True, "rate": 8000, "window": 512, "hop": 128, "fft": 512, "bands": 40, "high": 2000.0}
@@ -37,6 +38,10 @@ def digits() -> ml_collections.ConfigDict:
     config.data.unlabeled.batch_size = 64
     config.total_epochs = 30.0
     return config
+
+
+def digits() -> ml_collections.ConfigDict:
+    return tones(defaults("audio_visual", hidden_dim=64, proj_dim=32, sound_width=8))
 
 
 def bounce() -> ml_collections.ConfigDict:

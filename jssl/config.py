@@ -59,7 +59,7 @@ class Top(Section):
       seed: seed of everything random.
       dtype: precision of convolutions and matrix products; auto is bfloat16 on accelerators and float32 on CPUs.
       init_from: folder of a run, or an earlier stage, whose weights this one begins with.
-      init_parts: which of its networks: encoder, classifier.
+      init_parts: which of its networks: encoder, classifier, text.
       order: stages by name, one after the other, each a whole config; () for a run of its own.
     """
 

@@ -120,7 +120,9 @@ DIGITS = {  # images of the digits preset that are clips, or in colour
     "split_brain": (8, 8, 3),
     "clip": (16, 16, 1),
     "siglip": (16, 16, 1),
+    "mlm": (16, 16, 1),
     "audio_visual": (8, 8, 1),
+    "avid": (8, 8, 1),
 }
 
 
@@ -151,7 +153,12 @@ def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8)
         shape = {"digits": DIGITS.get(name, (8, 8, 1)), "small": (32, 32, 3), "cifar10": (32, 32, 3)}.get(
             preset
         )
-        beside = {"text_context": config.data.text.context, "text_vocabulary": 300, "text_end": 2}
+        beside = {
+            "text_context": config.data.text.context,
+            "text_vocabulary": 300,
+            "text_end": 2,
+            "text_mask": 3,
+        }
         beside["audio_samples"] = 3200 if config.data.audio.enabled else 0
         info = DataInfo(10 * config.data.unlabeled.batch_size, shape, shape[-1] if shape else 3, 10, **beside)
         assert built(config, info, mesh8).clock.total_steps == 20

@@ -113,9 +113,14 @@ class Data:
             self.value_range,
             self.stored_dtype,
             0 if self.sounds is None else self.sounds.shape[1],
-            *(0, 0, 0)
+            *()
             if self.tokenizer is None
-            else (self.tokenizer.context, self.tokenizer.vocabulary, self.tokenizer.end),
+            else (
+                self.tokenizer.context,
+                self.tokenizer.vocabulary,
+                self.tokenizer.end,
+                self.tokenizer.mask,
+            ),
         )
 
     @functools.cached_property

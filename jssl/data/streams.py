@@ -45,6 +45,7 @@ class DataInfo:
       text_context: tokens of a caption; 0 where captions are not read.
       text_vocabulary: number of tokens.
       text_end: the token that ends a caption.
+      text_mask: the token that stands for hidden ones; -1 if there is none.
     """
 
     num_examples: int
@@ -62,6 +63,7 @@ class DataInfo:
     text_context: int = 0
     text_vocabulary: int = 0
     text_end: int = 0
+    text_mask: int = -1
 
 
 @dataclasses.dataclass(frozen=True)

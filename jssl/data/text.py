@@ -21,6 +21,8 @@ SPECIAL = ("[PAD]", "[START]", "[END]", "[MASK]")  # of tokenisers that are trai
 BYTES = 256  # that every tokeniser trained here knows, so that it can write any script
 STARTS = ("[START]", "<|startoftext|>", "[CLS]", "<s>", "<bos>")
 ENDS = ("[END]", "<|endoftext|>", "[SEP]", "</s>", "<eos>")
+MASKS = ("[MASK]", "<mask>")
+NO_MASK = -1
 SHORTEST = 3  # start, one token, end
 
 
@@ -66,11 +68,20 @@ class Tokenizer:
         self.start, self.end = self._special(STARTS), self._special(ENDS)
 
     def _special(self, names: Sequence[str]) -> int:
-        found = (self._tokenizer.token_to_id(name) for name in names)
-        token = next((token for token in found if token is not None), None)
+        token = self._first(names)
         if token is None:
             raise UserError(f"the tokeniser has none of the tokens {', '.join(names)}")
         return token
+
+    def _first(self, names: Sequence[str]) -> int | None:
+        found = (self._tokenizer.token_to_id(name) for name in names)
+        return next((token for token in found if token is not None), None)
+
+    @property
+    def mask(self) -> int:
+        """The token that stands for hidden ones; -1 if there is none."""
+        token = self._first(MASKS)
+        return NO_MASK if token is None else token
 
     @property
     def vocabulary(self) -> int:

@@ -23,6 +23,7 @@ from jssl.evaluation.image_retrieval import ImageRetrieval
 from jssl.evaluation.knn import KNN, knn
 from jssl.evaluation.layers import Layers, pool_map
 from jssl.evaluation.linear import Linear, linear
+from jssl.evaluation.masked_tokens import MaskedTokens
 from jssl.evaluation.mlp import MLP, mlp
 from jssl.evaluation.multilabel import MultiLabel, svm_scores
 from jssl.evaluation.ood import OOD
@@ -47,6 +48,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         ZeroShot,
         Retrieval,
         Correspondence,
+        MaskedTokens,
         ImageRetrieval,
         OOD,
         Duplicates,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jssl.data.datasets import Data
+    from jssl.data.text import Tokenizer
     from jssl.train.program import Program
     from jssl.train.state import TrainState
 
@@ -147,6 +148,7 @@ class EvalContext:
       split: 'holdout' during training, 'test' at the end.
       baseline: '' for the run's own model, else 'pixels' or 'untrained'.
       cache: what evaluators store from one evaluation to the next, by their names: compiled functions, say.
+      tokenizer: of captions; None where they are not read.
     """
 
     program: Program
@@ -154,6 +156,7 @@ class EvalContext:
     split: str = "test"
     baseline: str = ""
     cache: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tokenizer: Tokenizer | None = None
 
     @property
     def mesh(self) -> Mesh:

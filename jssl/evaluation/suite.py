@@ -44,6 +44,7 @@ SCORES = (
     "val/retrieval/text_to_image/r5",
     "val/correspondence/synchronisation",
     "val/correspondence/accuracy",
+    "val/masked_tokens/accuracy",
 )
 
 
@@ -146,7 +147,7 @@ class Suite:
     ) -> Evaluation:
         """Values and figures of one model by some evaluators."""
         encode, data = self._encode(state, stop), self._data(split)
-        ctx = EvalContext(self.program, state, split, baseline, self._cache)
+        ctx = EvalContext(self.program, state, split, baseline, self._cache, self.data.tokenizer)
         found = Evaluation()
         for evaluator in chosen:
             prefix = "val/" if split == "holdout" and evaluator.on_query else ""

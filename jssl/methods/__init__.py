@@ -35,7 +35,9 @@ from jssl.methods.generative.inpainting import Inpainting
 from jssl.methods.generative.mae import MAE, SimMIM
 from jssl.methods.generative.split_brain import SplitBrain
 from jssl.methods.multimodal.audio_visual import AudioVisual
+from jssl.methods.multimodal.avid import AVID
 from jssl.methods.multimodal.clip import CLIP, SigLIP
+from jssl.methods.multimodal.mlm import MLM
 from jssl.methods.multimodal.windows import STILL, Clip
 from jssl.methods.online_probe import OnlineProbe
 from jssl.methods.pretext.context import ContextPrediction
@@ -62,6 +64,7 @@ from jssl.models import Network
 METHODS: dict[str, type[Method]] = {
     "audio_visual": AudioVisual,
     "autoencoder": Autoencoder,
+    "avid": AVID,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
     "clip": CLIP,
@@ -85,6 +88,7 @@ METHODS: dict[str, type[Method]] = {
     "mae": MAE,
     "mean_teacher": MeanTeacher,
     "mixmatch": MixMatch,
+    "mlm": MLM,
     "moco": MoCo,
     "mocov3": MoCoV3,
     "nnclr": NNCLR,
@@ -137,6 +141,7 @@ class RunInfo:
       color_space: of the images that it sees, 'rgb' or 'lab'.
       text_vocabulary: number of tokens of captions; 0 where they are not read.
       text_end: the token that ends a caption.
+      text_mask: the token that stands for hidden ones; -1 if there is none.
       clip: what images and their sound are as clips.
     """
 
@@ -148,6 +153,7 @@ class RunInfo:
     color_space: str = "rgb"
     text_vocabulary: int = 0
     text_end: int = 0
+    text_mask: int = -1
     clip: Clip = STILL
 
 

@@ -28,7 +28,7 @@ from jssl.models.heads import MLP, Linear, NormalizedLinear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
 from jssl.models.resnet import ResNet
-from jssl.models.text import TextTransformer
+from jssl.models.text import TextTransformer, TokenPredictor, up_to_end
 from jssl.models.vit import ViT
 from jssl.models.wide_resnet import WideResNet
 
@@ -56,6 +56,8 @@ __all__ = [
     "resnet101",
     "resnet152",
     "text_transformer",
+    "token_predictor",
+    "up_to_end",
     "vit_b",
     "vit_l",
     "vit_mini",
@@ -294,6 +296,7 @@ def text_transformer(
     features: int = 512,
     layers: int = 12,
     heads: int = 0,
+    causal: bool = True,
     dtype: str = "float32",
 ) -> Network:
     """Builds CLIP's text tower, tokens int32 [B, N] to features float32 [B, features]; see `text.TextTransformer`.
@@ -309,8 +312,31 @@ def text_transformer(
       >>> tower.apply(*tower.init(jax.random.key(0), tokens), tokens, train=False)[0].shape
       (1, 64)
     """
-    given = {"vocabulary": vocabulary, "end": end, "features": features, "layers": layers, "heads": heads}
+    given = {
+        "vocabulary": vocabulary,
+        "end": end,
+        "features": features,
+        "layers": layers,
+        "heads": heads,
+        "causal": causal,
+    }
     return Network(settings.make(TextTransformer, given, "text", dtype=_dtype(dtype)))
+
+
+def token_predictor(dtype: str = "float32") -> Network:
+    """Builds the scores of all tokens at places of texts, from [B, K, D] and embeddings; see `text.TokenPredictor`.
+
+    Raises:
+      UserError: for an unknown dtype.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> head, x, embeddings = models.token_predictor(), jax.numpy.ones((2, 3, 8)), jax.numpy.ones((50, 8))
+      >>> head.apply(*head.init(jax.random.key(0), x, embeddings), x, embeddings, train=False)[0].shape
+      (2, 3, 50)
+    """
+    return Network(TokenPredictor(_dtype(dtype)))
 
 
 def prototypes(count: int, learn_norms: bool = False) -> Network:

@@ -48,11 +48,16 @@ def attend(q: Array, k: Array, v: Array, implementation: str = "xla", causal: bo
         raise UserError(f"attention by cuDNN cannot be had here: {error}; set attention to 'xla'") from error
 
 
-def weights(q: Array, k: Array, causal: bool = False) -> Array:
-    """How much each query attends to each key, float32[B, heads, N, M]; each row's sum is 1."""
+def weights(q: Array, k: Array, causal: bool = False, seen: Array | None = None) -> Array:
+    """How much each query attends to each key, float32[B, heads, N, M]; each row's sum is 1.
+
+    To keys that are not `seen`, bool[B, M], none attends; one of each row must be.
+    """
     logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
     if causal:
         logits = jnp.where(jnp.tri(q.shape[1], dtype=bool), logits, -jnp.inf)
+    if seen is not None:
+        logits = jnp.where(seen[:, None, None], logits, -jnp.inf)
     return jax.nn.softmax(logits, axis=-1)
 
 

@@ -80,8 +80,9 @@ _INITS = {
 class Attention(nn.Module):
     """Multi-head self-attention over [B, N, D]; the softmax is float32.
 
-    Sows its weights float32[B, heads, N, N] as 'attention' in the collection 'intermediates', for who asks
-    for that collection.
+    Tokens that are not `seen`, bool[B, N], are attended to by none; these weights are computed plainly, whatever the
+    implementation. Sows its weights float32[B, heads, N, N] as 'attention' in the collection 'intermediates', for who
+    asks for that collection.
     """
 
     heads: int
@@ -91,15 +92,17 @@ class Attention(nn.Module):
     causal: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, seen: Array | None = None) -> Array:
         _, qkv_init, out_init = _INITS[self.weight_init]
         batch, tokens, features = x.shape
         qkv = nn.Dense(3 * features, kernel_init=qkv_init, dtype=self.dtype, name="qkv")(x)
         qkv = qkv.reshape(batch, tokens, 3, self.heads, features // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        if self.is_mutable_collection("intermediates"):
-            shares = weights(q, k, self.causal)
-            self.sow("intermediates", "attention", shares)
+        sows = self.is_mutable_collection("intermediates")
+        if sows or seen is not None:
+            shares = weights(q, k, self.causal, seen)
+            if sows:
+                self.sow("intermediates", "attention", shares)
             out = averaged(shares, v)
         else:
             out = attend(q, k, v, self.implementation, self.causal)
@@ -127,7 +130,8 @@ class Scale(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block, float32 [B, N, D] to [B, N, D]: attention, then an MLP four times as wide.
 
-    What passes by the branches is float32 whatever the dtype. A causal one lets tokens see those before them alone.
+    What passes by the branches is float32 whatever the dtype. A causal one lets tokens see those before them alone; of
+    tokens of which some are not `seen`, bool[B, N], none sees those.
     """
 
     heads: int
@@ -140,12 +144,12 @@ class Block(nn.Module):
     layer_scale: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool, seen: Array | None = None) -> Array:
         y = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="ln0")(x)
         attention = Attention(
             self.heads, self.dtype, self.weight_init, self.implementation, self.causal, name="attention"
         )
-        y = Scale(self.layer_scale, name="scale0")(attention(y))
+        y = Scale(self.layer_scale, name="scale0")(attention(y, seen))
         x = x + DropPath(self.drop_path, name="drop0")(y, train)
         y = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="ln1")(x)
         dense_init = _INITS[self.weight_init][2]

@@ -33,6 +33,8 @@ MEASURES = {
     "ood/max_softmax/auroc": "by max softmax",
     "ood/energy/auroc": "by energy",
     "duplicates/fraction": "near-duplicates of train",
+    "masked_tokens/accuracy": "hidden tokens told",
+    "masked_tokens/commonest_token": "the commonest of them",
 }  # measures that are no accuracies, by their keys
 SUPERVISED_BASELINE = f"supervised_baseline/{TOP1}"
 

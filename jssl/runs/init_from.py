@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
+from jssl.data.text import Tokenizer
 from jssl.errors import UserError, unknown
 from jssl.methods.networks import encoder_with_head, replace_network
 from jssl.runs import workdir
@@ -18,7 +19,8 @@ from jssl.types import Params, State
 
 # Keys of the config that say what an encoder sees of an image.
 SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame", "window")}
-PARTS = ("encoder", "classifier")
+PARTS = ("encoder", "classifier", "text")
+SHAPED_BY = {"text": "tokens, data.text.context, method.text_features and text_layers"}
 
 
 def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainState) -> TrainState:
@@ -28,7 +30,7 @@ def begin_with(folder: str, parts: Sequence[str], prog: Program, state: TrainSta
 
     Args:
       folder: of that run.
-      parts: 'encoder', 'classifier'; the encoder is the one that evaluators see there.
+      parts: 'encoder', 'classifier', 'text'; the encoder is the one that evaluators see there.
       prog: whose state it is.
       state: fresh.
 
@@ -59,8 +61,17 @@ def check(folder: str, parts: Sequence[str], prog: Program) -> None:
         ours, theirs = (jax.tree.map(lambda x: x.shape, tree) for tree in (params[part], given[part][0]))
         if ours != theirs:
             raise UserError(
-                f"init_from={folder}: its {part} has other shapes; give both runs the same encoder"
+                f"init_from={folder}: its {part} has other shapes; give both runs the same {SHAPED_BY.get(part, part)}"
             )
+
+
+def check_tokens(folder: str, parts: Sequence[str], tokenizer: Tokenizer | None) -> None:
+    """Raises UserError if a text tower shall be taken from a run whose tokens were others."""
+    theirs = workdir.recorded_tokenizer(epath.Path(folder))
+    if "text" in parts and tokenizer is not None and theirs != tokenizer.description:
+        raise UserError(
+            f"init_from={folder}: its tokens are others; set data.text.tokenizer={folder}/tokenizer.json"
+        )
 
 
 def check_input(folder: str, other: Program, prog: Program) -> None:
@@ -86,4 +97,6 @@ def _given(other: Program, trained: TrainState, prog: Program) -> dict[str, tupl
     average = trained.method_state.get("average", trained.params)
     if "classifier" in average:
         given["classifier"] = (average["classifier"], {})
+    if "text" in trained.params:
+        given["text"] = (trained.params["text"], trained.method_state["stats"]["text"])
     return given

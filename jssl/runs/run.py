@@ -98,6 +98,7 @@ def _run(
     evaluator = suite.Suite(prog, data, begin)
     if config.init_from:
         init_from.check(config.init_from, config.init_parts, prog)
+        init_from.check_tokens(config.init_from, config.init_parts, data.tokenizer)
         begin = functools.partial(init_from.begin_with, config.init_from, config.init_parts)
     prog.trace()
     with workdir.locked(folder):

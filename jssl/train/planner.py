@@ -305,6 +305,9 @@ def data_info(config: Any) -> DataInfo:
         return open_data(config).info
     text = config.data.text
     beside = {"text_context": text.context, "text_vocabulary": text.vocabulary} if text.context else {}
+    beside |= (
+        {"text_end": 2, "text_mask": 3} if text.context else {}
+    )  # as of tokenisers that are trained here
     info = dataclasses.replace(KNOWN[config.data.name], **beside)
     rest, _ = splits.holdout(info.num_examples, None, config.data.holdout, config.data.split_seed)
     if config.data.labels == "none":

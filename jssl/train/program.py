@@ -466,6 +466,7 @@ def run_info(config: Any, info: DataInfo, encoder: models.Network, mesh: Mesh) -
         color_space=config.data.color_space,
         text_vocabulary=info.text_vocabulary,
         text_end=info.text_end,
+        text_mask=info.text_mask,
         clip=clip_of(config, info),
     )
 

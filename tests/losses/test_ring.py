@@ -1,6 +1,7 @@
 """The forms in which similarities are computed, on one, two and eight devices, against the dense one."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -109,6 +110,34 @@ def test_memory_per_device_falls_with_the_devices_and_the_ring_gathers_nothing()
     assert matrix / 8 <= sizes["dense", 8] < sizes["dense", 2] / 3
     assert sizes["ring", 8] < sizes["ring", 2] / 6
     assert sizes["ring", 8] < sizes["dense", 8] / 4
+
+
+def clip_temporaries(pairs, mesh, rows):
+    """Bytes of a device that the gradients of CLIP's loss take beside what they are given, and the program."""
+    given = jax.ShapeDtypeStruct((rows, 32), jnp.float32, sharding=parallel.batch_sharding(mesh))
+    scale = jax.ShapeDtypeStruct((), jnp.float32, sharding=parallel.replicated(mesh))
+    gradients = jax.grad(lambda x, y, scale: losses.clip(x, y, scale, pairs), argnums=(0, 1, 2))
+    shards = (given.sharding, given.sharding, scale.sharding)
+    program = jax.jit(gradients, out_shardings=shards).lower(given, given, scale).compile()
+    return program.memory_analysis().temp_size_in_bytes, program.as_text()
+
+
+def test_the_ring_of_clip_takes_less_memory_of_all_devices_together_the_more_there_are():
+    """Of N x N similarities all devices together hold one matrix or two where columns are gathered, in the ring 1/P."""
+    rows, counts = 1024, (1, 2, 4, 8)
+    matrix = 4 * rows**2
+    together = {}
+    for name, form in (("gathered", lambda _: losses.DENSE), ("ring", Ring)):
+        for count in counts:
+            size, text = clip_temporaries(form(mesh_of(count)), mesh_of(count), rows)
+            together[name, count] = count * size
+            assert ("all-gather(" in text) == (name == "gathered" and count > 1)
+    gathered, ring_of = ([together[name, count] for count in counts] for name in ("gathered", "ring"))
+    assert matrix < min(gathered)
+    assert max(gathered) < 1.5 * min(gathered)  # so a device holds 1/P
+    for fewer, more in itertools.pairwise(ring_of[1:]):
+        assert more < fewer / 1.5  # a device nearly 1/P^2
+    assert ring_of[-1] < gathered[-1] / 3
 
 
 def test_auto_chooses_by_size():

@@ -13,41 +13,30 @@ import jax.numpy as jnp
 from jssl import losses, models, rng, settings
 from jssl.errors import UserError
 from jssl.methods.base import Context, Output
-from jssl.methods.multimodal.two_towers import TwoTowers
+from jssl.methods.multimodal.two_towers import WithText
 from jssl.methods.networks import InBatchContrastive
 from jssl.types import Array, Batch, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageText(TwoTowers, InBatchContrastive):
+class ImageText(WithText, InBatchContrastive):
     """What methods of images and their captions share: two towers, and a projection without bias after each.
 
-    The image tower is any encoder, the text tower a causal transformer that reads the end token.
+    The image tower is any encoder, the text tower a transformer, causal by default, that reads the end token.
 
     params  {'encoder', 'projector', 'text', 'text_projector', 'scale': float32[], the log of what cosines are
              multiplied by}
 
     Attributes:
       proj_dim: width of the embedding that both towers share.
-      text_features: width of the text tower.
-      text_layers: its blocks.
-      text_heads: its attention heads; 0 for one to every 64 features.
       frozen_images: the image tower stays as it begins, in evaluation mode (LiT); it wants `init_from`.
 
     References:
       Zhai et al., LiT: Zero-Shot Transfer with Locked-image text Tuning, 2022. https://arxiv.org/abs/2111.07991
     """
 
-    modality = "text"
-    how_to_get_it = "captions: set data.text.context to the tokens of one, 32 say"
-
     proj_dim: int = settings.size(512)
-    text_features: int = settings.size(512)
-    text_layers: int = settings.size(12)
-    text_heads: int = settings.count(0)
     frozen_images: bool = False
-    text_vocabulary: int = 0
-    text_end: int = 0
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -64,16 +53,7 @@ class ImageText(TwoTowers, InBatchContrastive):
 
     @functools.cached_property
     def towers(self) -> dict[str, models.Network]:
-        text = models.text_transformer(
-            max(1, self.text_vocabulary),
-            self.text_end,
-            features=self.text_features,
-            layers=self.text_layers,
-            heads=self.text_heads,
-            dtype=self.dtype,
-        )
-        text = dataclasses.replace(text, chunks=self.encoder.chunks)
-        return {"text": text, "text_projector": self._projector}
+        return {"text": self.text_tower, "text_projector": self._projector}
 
     @functools.cached_property
     def _projector(self) -> models.Network:

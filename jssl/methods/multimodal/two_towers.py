@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import ClassVar
 
-from jssl import models, rng
+from jssl import models, rng, settings
 from jssl.errors import UserError
 from jssl.methods.base import Method
 from jssl.methods.networks import EncoderWithHeads
@@ -67,3 +68,40 @@ class TwoTowers(EncoderWithHeads):
             x, stats[name] = network.apply(params[name], stats[name], x, train=train, key=own)
             found[name] = x
         return found, stats
+
+
+@dataclasses.dataclass(frozen=True)
+class WithText(TwoTowers):
+    """Images and their captions: the second tower begins with a transformer over tokens, 'text'.
+
+    Attributes:
+      text_features: width of the text tower.
+      text_layers: its blocks.
+      text_heads: its attention heads; 0 for one to every 64 features.
+      text_causal: whether a token sees those before it alone; else all of its caption.
+      text_vocabulary, text_end: see `RunInfo`.
+    """
+
+    modality = "text"
+    how_to_get_it = "captions: set data.text.context to the tokens of one, 32 say"
+
+    text_features: int = settings.size(512)
+    text_layers: int = settings.size(12)
+    text_heads: int = settings.count(0)
+    text_causal: bool = True
+    text_vocabulary: int = 0
+    text_end: int = 0
+
+    @functools.cached_property
+    def text_tower(self) -> models.Network:
+        """The transformer: tokens int32[B, N] to float32[B, text_features]."""
+        text = models.text_transformer(
+            max(1, self.text_vocabulary),
+            self.text_end,
+            features=self.text_features,
+            layers=self.text_layers,
+            heads=self.text_heads,
+            causal=self.text_causal,
+            dtype=self.dtype,
+        )
+        return dataclasses.replace(text, chunks=self.encoder.chunks)
