@@ -116,8 +116,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, tones, a folder,
-        tar shards, an .npz, an .npy, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, scattered_digits, tones,
+        a folder, tar shards, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.

@@ -46,6 +46,13 @@ def check_annotated(field: str, what: str, data: Data) -> None:
             raise UserError(f"{what}: the images of {source.name} ({split}) have no {WHERE[field]}")
 
 
+def check_same_classes(what: str, train: Source, query: Source) -> None:
+    """Raises UserError unless the boxes of two sources are of the same classes."""
+    names, others = (source.fields["boxes"].classes for source in (train, query))
+    if names != others:
+        raise UserError(f"{what}: the boxes of {train.name} and {query.name} are of different classes")
+
+
 def check_maps(names: Sequence[str], size: int, what: str, program: Program) -> None:
     """Raises UserError unless the encoder has maps of some layers (none: its feature map) for images of a size."""
     for name in names:

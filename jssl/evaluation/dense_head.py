@@ -117,7 +117,9 @@ class HeadTraining:
 
         self.predict = dense.of_squares(program, size, predict)
 
-    def train(self, encoder: Params, stats: State, source: Source, targets: np.ndarray) -> tuple[Params, State]:
+    def train(
+        self, encoder: Params, stats: State, source: Source, targets: np.ndarray
+    ) -> tuple[Params, State]:
         """Trains a new head, and perhaps the encoder.
 
         Args:

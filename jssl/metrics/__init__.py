@@ -1,4 +1,4 @@
-"""Pure measures of embeddings, assignments, classifications, segmentations and outliers: arrays in, numbers out.
+"""Pure measures of embeddings, assignments, classifications, segmentations, boxes and outliers: arrays in, numbers out.
 
 For methods (at every step), evaluators and users alike; imports losses and types.
 """
@@ -6,6 +6,7 @@ For methods (at every step), evaluators and users alike; imports losses and type
 from jssl.metrics.classification import accuracy, average_precision
 from jssl.metrics.clustering import nmi
 from jssl.metrics.color import color_auc
+from jssl.metrics.detection import box_precision
 from jssl.metrics.embedding import (
     alignment,
     entropy,
@@ -28,6 +29,7 @@ __all__ = [
     "alignment",
     "auroc",
     "average_precision",
+    "box_precision",
     "by_class",
     "color_auc",
     "confusion",
