@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WHERE = {
     "mask": "masks: a folder has them in masks/ beside images/, TFDS as segmentation_mask, a source by with_masks",
-    "boxes": "boxes: TFDS has them as a sequence of bbox and label, a source by with_boxes",
+    "boxes": "boxes: TFDS has them as bbox and label, a folder in annotations.json, a source by with_boxes",
 }
 
 

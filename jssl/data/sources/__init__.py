@@ -2,8 +2,8 @@
 
 base says what a source is and what can be made of one; arrays, folders, sounds, shards, digits, moving_digits,
 bouncing_digits, paired_digits, scattered_digits, video and tfds are kinds of it, images opens one image, clips makes
-one of a video, annotations masks and boxes, opener finds the kind by name. It may import jssl.storage, jssl.errors,
-jssl.settings and jssl.data.splits.
+one of a video, annotations masks and boxes, coco boxes beside a folder, opener finds the kind by name. It may import
+jssl.storage, jssl.errors, jssl.settings and jssl.data.splits.
 """
 
 from jssl.data.sources.annotations import Boxes, Masks, label_sets
