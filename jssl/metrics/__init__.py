@@ -9,8 +9,10 @@ from jssl.metrics.color import color_auc
 from jssl.metrics.detection import box_precision
 from jssl.metrics.embedding import (
     alignment,
+    alpha_req,
     entropy,
     kl_from_uniform,
+    lidar,
     mean_cosine,
     mean_norm,
     mutual_information,
@@ -27,6 +29,7 @@ from jssl.metrics.segmentation import confusion, overlaps
 __all__ = [
     "accuracy",
     "alignment",
+    "alpha_req",
     "auroc",
     "average_precision",
     "box_precision",
@@ -35,6 +38,7 @@ __all__ = [
     "confusion",
     "entropy",
     "kl_from_uniform",
+    "lidar",
     "mean_cosine",
     "mean_norm",
     "mutual_information",
