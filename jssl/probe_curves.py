@@ -25,7 +25,7 @@ TEST = flags.DEFINE_string("test", "", "Their split to be scored; default test o
 def main(_: list[str]) -> None:
     """Writes the picture and prints its numbers, a row a run."""
     folders = list({os.path.realpath(folder): folder for folder in RUNS.value or []}.values())
-    out = storage.located(OUT.value)
+    out = storage.located(OUT.value or "")
     if not folders or not EPOCHS.value > 0 or POINTS.value < 1 or out.suffix.lower() != ".png":
         raise UserError(
             "--runs takes folders of runs, --out a .png, --epochs a number above 0, --points one of at least 1"

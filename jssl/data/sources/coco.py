@@ -78,9 +78,9 @@ def folder_boxes(paths: Sequence[Path], root: Path) -> FolderBoxes | None:
     _check_names(files, places, name)
     boxes = [Boxes.of([], [])] * len(paths)
     for file, key in files.items():
-        if file in places:
-            corners, own, crowds = zip(*found[key]) if found[key] else ((), (), ())
-            boxes[places[file]] = Boxes.of(corners, own, crowds, f"{name}: {shown(file)}", len(classes))
+        if file in places and found[key]:
+            where, own, crowds = zip(*found[key])
+            boxes[places[file]] = Boxes.of(where, own, crowds, f"{name}: {shown(file)}", len(classes))
     return FolderBoxes(boxes, tuple(classes))
 
 
