@@ -27,11 +27,13 @@ from jssl.data.augment.view_spec import ViewSpec
 from jssl.data.sources import corrupted
 from jssl.data.sources.clips import ClipSpec
 from jssl.errors import UserError, located, unknown
+from jssl.evaluation.health import LABEL_FREE
 from jssl.train import durations, optim
 from jssl.train.durations import UNITS
 
 SCHEMA = 4  # goes up when keys change so that older runs cannot be opened
 STREAMS = ("unlabeled", "labeled")
+BEST_BY = ("", "classifier", "knn", "linear", "zero_shot", *LABEL_FREE)
 RULES = ("all", "threshold", "top_k_per_class", "confidence_weighted")
 T = TypeVar("T")
 
@@ -116,8 +118,8 @@ class Data(Section):
     """Where images come from.
 
     Attributes:
-      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, tones, a folder,
-        tar shards, an .npz, an .npy, or a TFDS name.
+      name: digits, colored_digits, moving_digits, digit_pairs, digit_tones, bouncing_digits, scattered_digits, tones,
+        a folder, tar shards, an .npz, an .npy, or a TFDS name.
       data_dir: folder of TFDS; '' takes TFDS_DATA_DIR.
       train: the split that trains; TFDS slicing works.
       test: the split of the final numbers; '' for none.
@@ -348,6 +350,8 @@ class Checkpoint(Section):
     Attributes:
       keep_last: how many of the newest stay.
       keep_best: whether the best on the holdout stays, too.
+      best_by: what the best is told by: the accuracy of an evaluator on the holdout; or, without labels, the largest
+        rank_me or lidar of the features, or their alpha_req nearest to 1. '' for the first accuracy that there is.
     """
 
     lengths = (
@@ -357,6 +361,7 @@ class Checkpoint(Section):
 
     keep_last: int = settings.size(2)
     keep_best: bool = True
+    best_by: str = settings.choice("", BEST_BY)
 
 
 @dataclasses.dataclass(frozen=True)

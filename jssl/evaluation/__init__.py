@@ -15,6 +15,7 @@ from jssl.evaluation.anomaly import Anomaly, coreset
 from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
 from jssl.evaluation.classifier import Classifier, classify
 from jssl.evaluation.correspondence import Correspondence
+from jssl.evaluation.detection import Detection
 from jssl.evaluation.duplicates import Duplicates
 from jssl.evaluation.extract import Features
 from jssl.evaluation.finetune import FineTune
@@ -53,6 +54,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
         OOD,
         Duplicates,
         Segmentation,
+        Detection,
         MultiLabel,
         Anomaly,
     )

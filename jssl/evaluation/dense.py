@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WHERE = {
     "mask": "masks: a folder has them in masks/ beside images/, TFDS as segmentation_mask, a source by with_masks",
-    "boxes": "boxes: TFDS has them as a sequence of bbox and label, a source by with_boxes",
+    "boxes": "boxes: TFDS has them as bbox and label, a folder in annotations.json, a source by with_boxes",
 }
 
 
@@ -44,6 +44,13 @@ def check_annotated(field: str, what: str, data: Data) -> None:
             raise UserError(f"{what}: there is nothing to be scored: set data.test or data.holdout")
         if field not in source.fields:
             raise UserError(f"{what}: the images of {source.name} ({split}) have no {WHERE[field]}")
+
+
+def check_same_classes(what: str, train: Source, query: Source) -> None:
+    """Raises UserError unless the boxes of two sources are of the same classes."""
+    names, others = (source.fields["boxes"].classes for source in (train, query))
+    if names != others:
+        raise UserError(f"{what}: the boxes of {train.name} and {query.name} are of different classes")
 
 
 def check_maps(names: Sequence[str], size: int, what: str, program: Program) -> None:

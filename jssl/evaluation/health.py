@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
     from jssl.train.state import TrainState
 
 MEASURED = ("features", "embedding", "assignments")
+LABEL_FREE = ("rank_me", "lidar", "alpha_req")  # measures that may choose among checkpoints and runs
 MIN_IMAGES = 2  # of which one can say that they differ
 
 
 @dataclasses.dataclass(frozen=True)
 class Health(Evaluator):
-    """Diagnostics of two views of a fixed batch, see `FixedBatch`; no labels needed.
+    """Diagnostics of views of a fixed batch, see `FixedBatch`; no labels needed.
 
     Attributes:
       images: size of the fixed batch that is looked at.
+      views: of every image, all of which LiDAR compares; the rest is of the first, or of the first two.
     """
 
     name = "health"
@@ -40,11 +43,12 @@ class Health(Evaluator):
 
     baselines: tuple[str, ...] = ("untrained",)
     images: int = settings.size(256, at_least=2)
+    views: int = settings.size(4, at_least=2)
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:
         assert ctx.state is not None
         if self.name not in ctx.cache:
-            ctx.cache[self.name] = FixedBatch(ctx.program, data.unlabeled, self.images)
+            ctx.cache[self.name] = FixedBatch(ctx.program, data.unlabeled, self.images, self.views)
         return Evaluation(ctx.cache[self.name](ctx.state))
 
 
@@ -53,17 +57,18 @@ class FixedBatch:
 
     Results are flat: `features/*` is what evaluators see and `embedding/*` what the loss compares, see
     `of_embeddings`; `teacher/*` are entropy, kl_from_uniform and mutual_information of the method's assignments,
-    where it has any. All but the alignment are of the first of two views.
+    where it has any. All but the alignment and LiDAR are of the first of the views.
 
     Args:
       program: whose method, and whose first views.
       source: labels are not read.
       count: images of it at most, evenly spaced.
+      views: of every image.
     """
 
-    def __init__(self, program: Program, source: Source, count: int = 256):
+    def __init__(self, program: Program, source: Source, count: int = 256, views: int = 4):
         self.program, self.source, self.count = program, source, count
-        self.specs = two_views(program.main.views)
+        self.specs = some_views(program.main.views, views)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The numbers of a state, equal in all processes; none if fewer than two images are readable."""
@@ -101,11 +106,12 @@ class FixedBatch:
                 return {name: found[name] for name in MEASURED if name in found}
 
             views = main.make_views(key, images, self.specs)
-            found = jax.lax.map(outputs, jnp.stack([view for copies in views.values() for view in copies]))
+            in_turn = itertools.chain.from_iterable(itertools.zip_longest(*views.values()))
+            found = jax.lax.map(outputs, jnp.stack([view for view in in_turn if view is not None]))
             values: Metrics = {}
             for name in ("features", "embedding"):
-                pair = found.get(name, found["features"])
-                values |= {f"{name}/{key}": value for key, value in of_embeddings(*pair).items()}
+                each = found.get(name, found["features"])
+                values |= {f"{name}/{key}": value for key, value in of_embeddings(each).items()}
             if "assignments" in found:
                 teacher = of_assignments(found["assignments"][0])
                 values |= {f"teacher/{name}": value for name, value in teacher.items()}
@@ -114,11 +120,14 @@ class FixedBatch:
         return jax.jit(measure, out_shardings=parallel.replicated(self.program.mesh))
 
 
-def of_embeddings(z1: Array, z2: Array) -> Metrics:
-    """Diagnostics of the embeddings of two views, float[N, D] each."""
+def of_embeddings(z: Array) -> Metrics:
+    """Diagnostics of the embeddings of views, float[q, N, D]."""
+    z1, z2 = z[:2]
     return {
         "std": embedding.relative_std(z1),
         "rank_me": embedding.rank_me(z1),
+        "lidar": embedding.lidar(z),
+        "alpha_req": embedding.alpha_req(z1),
         "alignment": metrics.alignment(z1, z2),
         "uniformity": metrics.uniformity(z1),
         "cosine": embedding.mean_cosine(z1),
@@ -135,11 +144,15 @@ def of_assignments(p: Array) -> Metrics:
     }
 
 
-def two_views(specs: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:
-    """Two of the largest views: copies of one if it has them, else two of the same size, else one drawn twice."""
+def some_views(specs: Mapping[str, ViewSpec], count: int) -> dict[str, ViewSpec]:
+    """Some of the largest views: copies of one if it has them, else of two of the same size, else of the only one."""
     largest = max(spec.size for spec in specs.values())
     same = {name: spec for name, spec in specs.items() if spec.size == largest}
     twice = [name for name, spec in same.items() if spec.copies > 1 or len(same) == 1]
     if twice:
-        return {twice[0]: dataclasses.replace(same[twice[0]], copies=2)}
-    return {name: same[name] for name in list(same)[:2]}
+        return {twice[0]: dataclasses.replace(same[twice[0]], copies=count)}
+    first, second = list(same)[:2]
+    return {
+        first: dataclasses.replace(same[first], copies=-(-count // 2)),
+        second: dataclasses.replace(same[second], copies=count // 2),
+    }

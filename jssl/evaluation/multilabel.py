@@ -64,11 +64,7 @@ class MultiLabel(Evaluator):
         dense.check_annotated("boxes", "evals.multilabel.enabled", data)
         train, query = data.train, data.test or data.val
         assert query is not None
-        names, others = (source.fields["boxes"].classes for source in (train, query))
-        if names != others:
-            raise UserError(
-                f"evals.multilabel: the boxes of {train.name} and {query.name} are of different classes"
-            )
+        dense.check_same_classes("evals.multilabel", train, query)
         scored_classes(train, query)
 
     def run(self, encode: Encode, data: EvalData, ctx: EvalContext) -> Evaluation:

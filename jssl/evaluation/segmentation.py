@@ -6,55 +6,40 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
 from etils import epath
 
-from jssl import models, parallel, rng, settings
+from jssl import models, settings
 from jssl.data.sources import Source
 from jssl.data.squares import check_masks, stacked
 from jssl.errors import UserError
 from jssl.evaluation import dense
-from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation, Evaluator
+from jssl.evaluation.base import Encode, EvalContext, EvalData, Evaluation
+from jssl.evaluation.dense_head import DenseHead, HeadTraining
 from jssl.metrics.segmentation import confusion, overlaps
-from jssl.train.progress import counting
-from jssl.types import Array, Batch, Params, State
+from jssl.types import Array
 
 if TYPE_CHECKING:
     from jssl.data.datasets import Data
     from jssl.evaluation.base import Drawing
-    from jssl.models import Network
     from jssl.train.program import Program
 
-WARMUP = 0.05  # of the steps
 IGNORED = (0.0, 0.0, 0.0)  # colour of pixels that are not scored
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation(Evaluator):
+class Segmentation(DenseHead):
     """Mean intersection over union of a linear head, batch norm and a 1 x 1 convolution, on maps of the encoder.
 
-    The head's logits are interpolated to the masks; it learns by cross entropy with AdamW and a cosine. Images are
-    whole, as squares of the size of the run, and so are masks. 'miou' and 'iou/CLASS' follow from the confusion of all
-    pixels of the set together; 'pixel_accuracy' and 'mean_accuracy' stand beside, and 'commonest_class', the accuracy
-    of always naming that. Images without a mask are left out.
+    The head's logits are interpolated to the masks; it learns by cross entropy. 'miou' and 'iou/CLASS' follow from the
+    confusion of all pixels of the set together; 'pixel_accuracy' and 'mean_accuracy' stand beside, and
+    'commonest_class', the accuracy of always naming that. Images without a mask are left out.
 
     Attributes:
-      layers: whose maps the head sees side by side, such as ('block3', 'block4'); () for the feature map, of a
-        transformer the patches.
-      size: side of the images; 0 for that which evaluators see.
       ignore: number in the masks of pixels without a class; -1 for none.
-      steps: of the head's training.
-      batch_size: over all devices.
-      lr: learning rate at its peak.
-      weight_decay: decay of kernels.
-      flip_prob: probability of a horizontal flip in training.
-      finetune: whether the encoder learns, too, but for the statistics of its batch norm.
-      encoder_lr: its learning rate then.
-      images: at the top of the picture.
 
     References:
       Oquab et al., DINOv2, 2023, section 7.4. https://arxiv.org/abs/2304.07193
@@ -62,30 +47,12 @@ class Segmentation(Evaluator):
 
     name = "segmentation"
     needs = frozenset({"masks"})
-    during = False
-    possible_baselines = ("untrained",)
+    annotated = "mask"
 
-    enabled: bool = False
-    baselines: tuple[str, ...] = ("untrained",)
-    layers: tuple[str, ...] = ()
-    size: int = settings.count(0)
     ignore: int = settings.within(255, -1, 255)
-    steps: int = settings.size(1000)
-    batch_size: int = settings.size(16)
-    lr: float = settings.positive(1e-3)
-    weight_decay: float = settings.weight(1e-3)
-    flip_prob: float = settings.fraction(0.5)
-    finetune: bool = False
-    encoder_lr: float = settings.positive(1e-4)
-    images: int = settings.count(6)
 
     def check_run(self, program: Program, data: Data) -> None:
-        size = self.size or program.size
-        dense.check_annotated("mask", "evals.segmentation.enabled", data)
-        dense.check_maps(self.layers, size, "evals.segmentation", program)
-        parallel.check_batch_size(self.batch_size, program.mesh, "evals.segmentation.batch_size")
-        shape = (self.batch_size, size, size, data.info.channels)
-        parallel.check_fits(jax.ShapeDtypeStruct(shape, np.float32), "evals.segmentation.batch_size")
+        super().check_run(program, data)
         for source in (data.train, data.test or data.val):
             if source is not None:
                 check_masks(source)
@@ -99,7 +66,7 @@ class Segmentation(Evaluator):
         classes = 1 + max(highest(masks, self.ignore) for _, masks in (train, query))
         key = f"segmentation/{classes}"
         if key not in ctx.cache:
-            ctx.cache[key] = HeadTraining(self, ctx.program, classes, size)
+            ctx.cache[key] = head_training(self, ctx.program, classes, size)
         training: HeadTraining = ctx.cache[key]
         encoder = ctx.program.method.eval_encoder(ctx.state.params, ctx.state.method_state)
         params, stats = training.train(*encoder, *train)
@@ -159,116 +126,21 @@ def highest(masks: np.ndarray, ignore: int) -> int:
     return int(there.max())
 
 
-class HeadTraining:
-    """Training of a head on an encoder's maps; compiled once for a model and its baselines."""
+def head_training(recipe: Segmentation, program: Program, classes: int, size: int) -> HeadTraining:
+    """The training of a linear head, whose targets are masks uint8[B, size, size]."""
 
-    def __init__(self, recipe: Segmentation, program: Program, classes: int, size: int):
-        self.recipe, self.program, self.size = recipe, program, size
-        self.head = models.normalized_linear(classes)
-        self.optimizer = optimizer(recipe)
-        replicated, rows = (kind(program.mesh) for kind in (parallel.replicated, parallel.batch_sharding))
-        self._step = jax.jit(
-            self._update,
-            in_shardings=(replicated, replicated, rows, rows, replicated),
-            out_shardings=replicated,
-            donate_argnums=1,
+    def loss(outputs: Array, masks: Array) -> Array:
+        scored = masks != recipe.ignore
+        each = optax.losses.softmax_cross_entropy_with_integer_labels(
+            dense.resized(outputs, size, size), jnp.where(scored, masks, 0).astype(jnp.int32)
         )
-        self.predict = dense.of_squares(program, size, self._classes)
+        return jnp.sum(each * scored) / jnp.maximum(jnp.sum(scored), 1)
 
-    def train(self, encoder: Params, stats: State, source: Source, masks: np.ndarray) -> tuple[Params, State]:
-        """Trains a new head, and perhaps the encoder.
+    def likeliest(outputs: Array) -> Array:
+        return jnp.argmax(dense.resized(outputs, size, size), axis=-1).astype(jnp.uint8)
 
-        Args:
-          encoder, stats: of the encoder; they stay as they are.
-          source: squares.
-          masks: uint8[N, size, size].
-
-        Returns:
-          Parameters and statistics {'encoder', 'head'}.
-        """
-        from jssl.data.pipeline import TrainBatches
-        from jssl.train.loop import device_iterator
-
-        program, recipe = self.program, self.recipe
-        seed, steps = program.config.seed, recipe.steps
-        root = rng.derive(rng.root(seed), "segmentation")
-        head, head_stats = head_of(self.head, program, recipe.layers, self.size, root)
-        learnt = {"head": head, **({"encoder": jax.tree.map(jnp.copy, encoder)} if recipe.finetune else {})}
-        fixed = {"encoder": encoder, "stats": stats}
-        carry = parallel.put_replicated((learnt, head_stats, self.optimizer.init(learnt)), program.mesh)
-        read = TrainBatches(source, recipe.batch_size, seed, steps, more={"segmentation": masks})
-        with counting(f"training a head on {source.name}", steps * recipe.batch_size) as done:
-            for number, batch in enumerate(device_iterator(program, read)):
-                key = jax.random.fold_in(root, number)
-                carry, loss = self._step(fixed, carry, batch["image"], batch["segmentation"], key)
-                jax.block_until_ready(loss)
-                done((number + 1) * recipe.batch_size)
-        learnt, head_stats, _ = carry
-        return {"encoder": encoder, **learnt}, {"encoder": stats, "head": head_stats}
-
-    def _update(self, fixed: Batch, carry: Any, images: Array, masks: Array, key: Array) -> tuple[Any, Array]:
-        learnt, head_stats, opt_state = carry
-        flipped = jax.random.bernoulli(key, self.recipe.flip_prob, (len(images),))
-        images, masks = (
-            jnp.where(flipped.reshape(-1, *(1,) * (x.ndim - 1)), jnp.flip(x, axis=2), x)
-            for x in (images, masks)
-        )
-        x = self.program.main.to_float(self.program.main.seen(images))
-
-        def loss(learnt: Params) -> tuple[Array, State]:
-            encoder = learnt.get("encoder", fixed["encoder"])
-            logits, stats = self._logits(learnt["head"], head_stats, encoder, fixed["stats"], x, train=True)
-            scored = masks != self.recipe.ignore
-            each = optax.losses.softmax_cross_entropy_with_integer_labels(
-                logits, jnp.where(scored, masks, 0).astype(jnp.int32)
-            )
-            return jnp.sum(each * scored) / jnp.maximum(jnp.sum(scored), 1), stats
-
-        (value, head_stats), grads = jax.value_and_grad(loss, has_aux=True)(learnt)
-        updates, opt_state = self.optimizer.update(grads, opt_state, learnt)
-        return (optax.apply_updates(learnt, updates), head_stats, opt_state), value
-
-    def _logits(
-        self, head: Params, head_stats: State, encoder: Params, stats: State, x: Array, train: bool
-    ) -> tuple[Array, State]:
-        """Logits of every pixel, float32[B, S, S, classes]."""
-        maps = dense.maps(self.program, self.recipe.layers, encoder, stats, x)
-        logits, head_stats = self.head.apply(head, head_stats, maps, train=train)
-        return dense.resized(logits, self.size, self.size), head_stats
-
-    def _classes(self, params: Params, stats: State, x: Array) -> Array:
-        """The likeliest class of every pixel, uint8[B, S, S]."""
-        logits, _ = self._logits(
-            params["head"], stats["head"], params["encoder"], stats["encoder"], x, train=False
-        )
-        return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
-
-
-def head_of(
-    head: Network, program: Program, layers: tuple[str, ...], size: int, key: Array
-) -> tuple[Params, State]:
-    """A fresh head for the maps of a program's encoder."""
-    images = jax.ShapeDtypeStruct((1, size, size, program.info.channels), np.float32)
-    encoder = jax.eval_shape(lambda: program.method.eval_encoder(*program.init_method()))
-    shape = jax.eval_shape(functools.partial(dense.maps, program, layers), *encoder, images)
-    return head.init(key, shape)
-
-
-def optimizer(recipe: Segmentation) -> optax.GradientTransformation:
-    """AdamW with a warm-up and a cosine; another rate for the encoder."""
-    from jssl.train.optim import is_matrix
-
-    def adamw(peak: float) -> optax.GradientTransformation:
-        warmup = max(1, round(WARMUP * recipe.steps))
-        schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(recipe.steps, warmup + 1))
-        return optax.adamw(schedule, weight_decay=recipe.weight_decay, mask=is_matrix)
-
-    parts = {"head": adamw(recipe.lr), "encoder": adamw(recipe.encoder_lr)}
-
-    def part_of(params: Params) -> Params:
-        return {name: jax.tree.map(lambda _, name=name: name, tree) for name, tree in params.items()}
-
-    return optax.multi_transform(parts, part_of)
+    head, flipped = models.normalized_linear(classes), functools.partial(jnp.flip, axis=2)
+    return HeadTraining(recipe, program, head, size, loss, flipped, likeliest)
 
 
 def draw(path: epath.Path, columns: tuple[np.ndarray, np.ndarray, np.ndarray], ignore: int) -> None:

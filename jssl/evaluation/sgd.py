@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -50,6 +51,8 @@ class SGD(Evaluator):
       step_at: parts of the training.
       trust_coefficient: of LARS, which adapts the rate of the kernel; 0 for plain SGD.
       view: the augmentation, as a section of a view.
+      points: measurements of the accuracy on the way, evenly spaced, the last included: 'curve/EPOCHS'. They choose
+        nothing.
 
     References:
       Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, appendix B.6.
@@ -72,6 +75,7 @@ class SGD(Evaluator):
     step_at: tuple[float, ...] = (0.6, 0.8)
     trust_coefficient: float = settings.weight(0.0)
     view: ViewSpec = VIEW
+    points: int = settings.count(0)
 
     def check_run(self, program: Program, data: Data) -> None:
         parallel.check_batch_size(self.batch_size, program.mesh, "evals.sgd.batch_size")
@@ -83,10 +87,24 @@ class SGD(Evaluator):
             return Evaluation()
         assert data.labeled is not None
         assert ctx.state is not None
-        probe, state = train_probe(self, ctx.program, ctx.state, data.labeled, data.classes)
-        apply = functools.partial(probe.logits, state.params, state.method_state)
-        scores = extract_source(ctx.program, apply, data.query)
-        return Evaluation(accuracy(np.argsort(-scores.x, axis=1, kind="stable"), scores.labels))
+        query, examples = data.query, len(data.labeled)
+
+        def measured(probe: Program, state: TrainState) -> dict[str, float]:
+            apply = functools.partial(probe.logits, state.params, state.method_state)
+            scores = extract_source(ctx.program, apply, query)
+            return accuracy(np.argsort(-scores.x, axis=1, kind="stable"), scores.labels)
+
+        steps = probe_clock(self, examples).total_steps
+        points = set(np.linspace(0, steps, self.points + 1).astype(int)[1:-1].tolist())
+        curve: dict[str, float] = {}
+
+        def watch(probe: Program, step: int, state: TrainState) -> None:
+            if step in points:
+                epochs = step * self.batch_size / examples
+                curve[f"curve/{epochs:.2f}"] = measured(probe, state)["top1"]
+
+        probe, state = train_probe(self, ctx.program, ctx.state, data.labeled, data.classes, watch)
+        return Evaluation(curve | measured(probe, state))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +126,12 @@ class FrozenEncoder(Method):
 
 
 def train_probe(
-    recipe: SGD, program: Program, state: TrainState, source: Source, classes: int
+    recipe: SGD,
+    program: Program,
+    state: TrainState,
+    source: Source,
+    classes: int,
+    watch: Callable[[Program, int, TrainState], None] = lambda probe, step, state: None,
 ) -> tuple[Program, TrainState]:
     """Trains a linear classifier on a run's encoder, which stays as it is.
 
@@ -118,6 +141,7 @@ def train_probe(
       state: of the run; the encoder is the one that evaluators see.
       source: images with labels.
       classes: of the labels.
+      watch: called after every step with the probe, the number of the step and the state.
 
     Returns:
       A program whose `logits` are the classifier's, and its trained state.
@@ -125,7 +149,7 @@ def train_probe(
     probe = probe_program(recipe, program, len(source), classes)
     frozen = jax.tree.map(jnp.copy, program.method.eval_encoder(state.params, state.method_state))
     begun = dataclasses.replace(probe.init(), method_state={"frozen": frozen})
-    return probe, train_on(probe, begun, source)
+    return probe, train_on(probe, begun, source, functools.partial(watch, probe))
 
 
 def probe_program(recipe: SGD, program: Program, num_examples: int, classes: int) -> Program:

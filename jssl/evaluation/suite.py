@@ -26,6 +26,7 @@ from jssl.evaluation.extract import (
     never,
     outputs_of_sounds,
 )
+from jssl.evaluation.health import LABEL_FREE
 from jssl.methods import OnlineProbe
 from jssl.train import progress
 from jssl.train.program import Program, output_shapes
@@ -87,6 +88,7 @@ class Suite:
             evaluator.check_run(program, data)
         self.hears = hears
         self._check_per_class()
+        self._check_best_by()
         self._cache: dict[str, Any] = {}
 
     def during(self, state: TrainState, stop: Callable[[], bool] = never) -> dict[str, float]:
@@ -98,7 +100,7 @@ class Suite:
         """
         evaluators = (e for e in self.evaluators if e.during)
         found = self._evaluate(evaluators, state, "holdout", stop=stop).values
-        score = next((found[name] for name in SCORES if name in found), None)
+        score = score_of(found, self.program.config.checkpoint.best_by)
         return found if score is None else {**found, "score": score}
 
     def final(self, state: TrainState) -> Evaluation:
@@ -226,6 +228,15 @@ class Suite:
             return self.data.train
         return self.data.train.take(self.data.labeled_indices)
 
+    def _check_best_by(self) -> None:
+        best_by = self.program.config.checkpoint.best_by
+        needed = "health" if best_by in LABEL_FREE else best_by
+        if best_by and needed not in {evaluator.name for evaluator in self.evaluators if evaluator.during}:
+            raise UserError(
+                f"checkpoint.best_by={best_by!r}: evals.{needed} does not run during training; enable it, or see what "
+                "it needs"
+            )
+
     def _check_per_class(self) -> None:
         if not (self.has_labels and self.config.per_class and self.data.train.labels_are_cheap):
             return
@@ -237,6 +248,27 @@ class Suite:
                 f"evals.per_class={self.config.per_class}: the smallest class has only {fewest} labels to "
                 "train on; set smaller numbers, or () for none"
             )
+
+
+def score_of(found: Mapping[str, float], best_by: str = "") -> float | None:
+    """What the checkpoint with the best is the largest of; None if it was not measured.
+
+    Args:
+      found: values by name.
+      best_by: see `checkpoint.best_by`.
+
+    Example:
+      >>> from jssl.evaluation.suite import score_of
+      >>> found = {"val/knn/top1": 0.5, "health/features/alpha_req": 1.25}
+      >>> score_of(found), score_of(found, "alpha_req")
+      (0.5, -0.25)
+    """
+    if not best_by:
+        return next((found[name] for name in SCORES if name in found), None)
+    if best_by not in LABEL_FREE:
+        return found.get(f"val/{best_by}/top1")
+    value = found.get(f"health/features/{best_by}")
+    return -abs(value - 1) if best_by == "alpha_req" and value is not None else value
 
 
 def has_classifier(program: Program) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
     from jssl.train.state import TrainState
 
 
-def train_on(program: Program, state: TrainState, source: Source) -> TrainState:
+def train_on(
+    program: Program,
+    state: TrainState,
+    source: Source,
+    watch: Callable[[int, TrainState], None] = lambda step, state: None,
+) -> TrainState:
     """Trains a program of a single stream on the images and labels of a source, to its end.
 
     Args:
       program: whose stream is as long as the source.
       state: to begin with; it is used up.
       source: images with labels.
+      watch: called after every step with its number, from 1, and the state.
     """
     from jssl.data.pipeline import TrainBatches
     from jssl.train.loop import device_iterator
@@ -39,4 +46,5 @@ def train_on(program: Program, state: TrainState, source: Source) -> TrainState:
             state, metrics = program.step(state, {stream.name: batch})
             jax.block_until_ready(metrics["loss"])
             done(number * stream.batch_size)
+            watch(number, state)
     return state

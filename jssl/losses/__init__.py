@@ -16,6 +16,7 @@ from jssl.losses.contrastive import (
     normalize,
     nt_xent,
 )
+from jssl.losses.detection import center_targets, generalized_iou, heat_map_focal
 from jssl.losses.distillation import dino_cross_entropy, normalized_mse, sharpened
 from jssl.losses.multimodal import clip, siglip
 from jssl.losses.predictive import predictive_info_nce, predictive_top1
@@ -58,6 +59,7 @@ __all__ = [
     "annealed_mean",
     "barlow_twins",
     "batch_hard_triplet",
+    "center_targets",
     "clip",
     "contrastive_accuracy",
     "cross_entropy",
@@ -67,6 +69,8 @@ __all__ = [
     "entropy",
     "flexible_thresholds",
     "free_thresholds",
+    "generalized_iou",
+    "heat_map_focal",
     "info_nce",
     "instance_discrimination",
     "kl_divergence",

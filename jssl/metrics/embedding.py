@@ -12,6 +12,8 @@ from jssl.losses.checks import check_pair
 from jssl.losses.similarity import PRECISION
 from jssl.types import Array
 
+TINY = 1e-6  # singular values below that part of the largest are rounding
+
 
 def relative_std(z: Array) -> Array:
     """Mean over dimensions of the standard deviation of l2-normalised rows, times sqrt(D).
@@ -79,6 +81,88 @@ def rank_me(z: Array, epsilon: float = 1e-7) -> Array:
     sigma = jnp.linalg.svd(z.astype(jnp.float32), compute_uv=False)
     p = sigma / jnp.maximum(jnp.sum(sigma), 1e-30) + epsilon
     return jnp.exp(-jnp.sum(p * jnp.log(p)))
+
+
+def lidar(z: Array, delta: float = 1e-4, epsilon: float = 1e-8) -> Array:
+    """LiDAR: the exponential of the entropy of the normalised eigenvalues of a linear discriminant analysis.
+
+    The views of an image are a class; S_w^(-1/2) S_b S_w^(-1/2), of the covariances within and between them, has a
+    large eigenvalue for every direction that tells images but not their views.
+
+    Args:
+      z: embeddings of q views of N images, float[q, N, D], q and N at least 2.
+      delta: added to the variances within an image, in the units of z.
+      epsilon: added to every normalised eigenvalue.
+
+    Returns:
+      float[] in [1, min(N - 1, D)] up to epsilon.
+
+    Raises:
+      ValueError: for fewer views or images.
+
+    References:
+      Thilak et al., LiDAR: Sensing Linear Probing Performance in Joint Embedding SSL Architectures, 2023, eqs. 1 to 3.
+      https://arxiv.org/abs/2312.04000
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> images = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+      >>> round(float(metrics.lidar(jnp.stack([images, images]))), 3)  # two directions, and views that agree
+      2.0
+    """
+    if z.ndim != 3 or min(z.shape[:2]) < 2:
+        raise ValueError(f"lidar takes float[q, N, D] with q and N at least 2, not {z.shape}")
+    views, images, dim = z.shape
+    z = z.astype(jnp.float32) - jnp.mean(z, axis=(0, 1))
+    if dim > views * images:  # the rows in coordinates of the space that they span
+        z = jnp.linalg.qr(z.reshape(-1, dim).T, mode="r").T.reshape(views, images, -1)
+    means = jnp.mean(z, axis=0)
+    within = (z - means).reshape(-1, z.shape[-1])
+    covariance = jnp.matmul(within.T, within, precision=PRECISION) / len(within)
+    factor = jnp.linalg.cholesky(covariance + delta * jnp.eye(len(covariance)))
+    white = jax.scipy.linalg.solve_triangular(factor, means.T, lower=True)
+    eigenvalues = jnp.square(jnp.linalg.svd(white, compute_uv=False))
+    p = eigenvalues / jnp.maximum(jnp.sum(eigenvalues), 1e-30) + epsilon
+    return jnp.exp(-jnp.sum(p * jnp.log(p)))
+
+
+def alpha_req(z: Array, first: int = 11, last: int = 50) -> Array:
+    """Alpha-ReQ: how fast the eigenvalues of the covariance of z decay, lambda_j ~ j^-alpha.
+
+    The slope of log lambda over log j by least squares, with weights 1 / j, so that every octave counts alike.
+
+    Args:
+      z: embeddings, float[N, D].
+      first, last: the ranks that are fitted; of fewer than three directions in that range, all that there are.
+
+    Returns:
+      float[], 0 at least: near 1 for representations that generalise, by the reference; 0 too where fewer than two
+      directions are used.
+
+    References:
+      Agrawal et al., alpha-ReQ: Assessing Representation Quality in Self-Supervised Learning by measuring
+      eigenspectrum decay, 2022. https://openreview.net/forum?id=ii9X4vtZGTZ
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jssl import metrics
+      >>> scale = jnp.arange(1.0, 9.0) ** -0.75  # of the directions; variances are its square
+      >>> z = jnp.concatenate([jnp.diag(scale), -jnp.diag(scale)])
+      >>> round(float(metrics.alpha_req(z)), 3)
+      1.5
+    """
+    sigma = jnp.linalg.svd(z.astype(jnp.float32) - jnp.mean(z, axis=0), compute_uv=False)
+    ranks = jnp.arange(1, len(sigma) + 1)
+    used = sigma > TINY * jnp.maximum(sigma[0], 1e-30)
+    middle = used & (ranks >= first) & (ranks <= last)
+    weight = jnp.where(jnp.sum(middle) > 2, middle, used) / ranks
+    total = jnp.maximum(jnp.sum(weight), 1e-30)
+    x, y = jnp.log(ranks), jnp.where(used, 2 * jnp.log(jnp.where(used, sigma, 1.0)), 0.0)
+    x, y = (each - jnp.sum(weight * each) / total for each in (x, y))
+    spread = jnp.sum(weight * x * x)
+    slope = jnp.sum(weight * x * y) / jnp.where(spread > 0, spread, 1.0)
+    return jnp.where(jnp.sum(used) > 1, -slope, 0.0)
 
 
 def mean_cosine(z: Array) -> Array:

@@ -24,7 +24,7 @@ from jssl.models.decoders import Code, DenseDecoder, Discriminator, MapDecoder, 
 from jssl.models.filters import Channels, Sobel, SplitBrain
 from jssl.models.flat import FlatMLP
 from jssl.models.frames import Frames, OverTime, Window
-from jssl.models.heads import MLP, Linear, NormalizedLinear, Prototypes, Topped
+from jssl.models.heads import MLP, CenterHead, Linear, NormalizedLinear, Prototypes, Topped
 from jssl.models.network import Network, record
 from jssl.models.recurrent import ConvGRU
 from jssl.models.resnet import ResNet
@@ -35,6 +35,7 @@ from jssl.models.wide_resnet import WideResNet
 __all__ = [
     "ENCODERS",
     "Network",
+    "center_head",
     "code",
     "conv_gru",
     "convnet",
@@ -287,6 +288,22 @@ def normalized_linear(features: int) -> Network:
       (2, 6, 6, 5)
     """
     return Network(settings.make(NormalizedLinear, {"features": features}, "normalized_linear"))
+
+
+def center_head(features: int, width: int = 64) -> Network:
+    """Builds a detection head, maps [B, h, w, D] to float32 [B, h, w, features + 4]; see `heads.CenterHead`.
+
+    Raises:
+      UserError: for less than one feature.
+
+    Example:
+      >>> import jax
+      >>> from jssl import models
+      >>> head, maps = models.center_head(5), jax.numpy.ones((2, 6, 6, 32))
+      >>> head.apply(*head.init(jax.random.key(0), maps), maps, train=False)[0].shape
+      (2, 6, 6, 9)
+    """
+    return Network(settings.make(CenterHead, {"features": features, "width": width}, "center_head"))
 
 
 def text_transformer(

@@ -9,10 +9,12 @@ from flax.typing import Dtype
 
 from jssl import settings
 from jssl.losses import normalize
+from jssl.models.conv import Conv
 from jssl.models.layers import BatchNorm
 from jssl.types import Array
 
 INITS = ("lecun", "normal")
+RARE = -2.2  # logit of a probability of .1
 
 
 class MLP(nn.Module):
@@ -140,6 +142,33 @@ class NormalizedLinear(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         x = BatchNorm(name="norm")(x, train)
         return Linear(self.features, kernel_init="normal", name="linear")(x, train)
+
+
+class CenterHead(nn.Module):
+    """Centres of objects and their boxes: maps [B, h, w, D] to float32 [B, h, w, features + 4].
+
+    Batch norm, a 3 x 3 convolution with batch norm and ReLU, and two linear maps of every place: logits of the classes
+    whose objects have their centre there, each of probability .1 at first, and four numbers of the box.
+
+    Args:
+      features: number of classes.
+      width: channels of the convolution.
+
+    References:
+      Zhou et al., Objects as Points, 2019. https://arxiv.org/abs/1904.07850
+    """
+
+    features: int = settings.size()
+    width: int = settings.size(64)
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = BatchNorm(name="norm")(x, train)
+        x = Conv(self.width, kernel_size=3, name="conv")(x)
+        x = nn.relu(BatchNorm(name="conv_norm")(x, train))
+        init, rare = nn.initializers.normal(0.01), nn.initializers.constant(RARE)
+        logits = nn.Dense(self.features, kernel_init=init, bias_init=rare, name="centres")(x)
+        return jnp.concatenate([logits, nn.Dense(4, kernel_init=init, name="boxes")(x)], axis=-1)
 
 
 class Prototypes(nn.Module):

@@ -69,3 +69,38 @@ def curves(runs: Mapping[str, Result], names: Sequence[str]) -> Figure:
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
+
+
+def probe_curves(curves: Mapping[str, Mapping[float, float]]) -> Figure:
+    """The accuracy of one probe on several encoders over its epochs, in one panel.
+
+    Args:
+      curves: name in the legend -> {epochs: top-1}.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        style = ":" if name == "untrained" else "-"
+        axes.plot(*zip(*points.items()), style, marker="o", markersize=3, label=name)
+    axes.set(xlabel="epochs of the probe", title="Accuracy of a linear classifier on a frozen encoder")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def probe_table(curves: Mapping[str, Mapping[float, float]]) -> str:
+    """The same as text: a row a name, top-1 in % by epochs.
+
+    Example:
+      >>> from jssl.report.compare import probe_table
+      >>> print(probe_table({"ours": {0.5: 0.25, 1.0: 0.5}}))
+      epochs    0.5      1
+      ours     25.0   50.0
+    """
+    epochs = sorted({epoch for points in curves.values() for epoch in points})
+    width = max(map(len, ["epochs", *curves]))
+    lines = [f"{'epochs':<{width}}" + "".join(f"{epoch:>7g}" for epoch in epochs)]
+    for name, points in curves.items():
+        cells = (f"{100 * points[epoch]:.1f}" if epoch in points else "-" for epoch in epochs)
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>7}" for cell in cells))
+    return "\n".join(lines)

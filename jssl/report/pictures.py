@@ -79,6 +79,16 @@ class Grid:
         extent = self._extent(row, column, mask)
         self.axes.contour(mask, [0.5], colors=colour, linewidths=0.8, extent=extent, origin="upper")
 
+    def box(
+        self, row: int, column: int, image: np.ndarray, where: Sequence[float], name: str, colour: str
+    ) -> None:
+        """Draws a box over a cell with an image [H, W, C], y0, x0, y1, x1 as parts of its sides, with a name in it."""
+        left, right, bottom, top = self._extent(row, column, image)
+        y0, x0, y1, x1 = (float(side) for side in where)
+        corner = left + x0 * (right - left), top + y0 * (bottom - top)
+        self._frame(corner, (x1 - x0) * (right - left), (y1 - y0) * (bottom - top), colour, 1)
+        self.axes.text(*corner, name, fontsize=5, color=colour, va="top")
+
     def _extent(self, row: int, column: int, image: np.ndarray) -> tuple[float, float, float, float]:
         """Where an image lies in a cell: left, right, bottom, top."""
         height, width = (side / max(image.shape[:2]) * (1 - GAP) for side in image.shape[:2])

@@ -22,6 +22,8 @@ UNEQUAL = 0.02  # between the accuracy and its mean over classes, which is shown
 MEASURES = {
     "segmentation/miou": "segmentation, mean IoU",
     "segmentation/pixel_accuracy": "segmentation, pixels",
+    "detection/ap50": "detection, AP50",
+    "detection/ap": "detection, AP",
     "multilabel/map": "several classes, mAP",
     "anomaly/knn/auroc": "anomalies, AUROC by kNN",
     "anomaly/mahalanobis/auroc": "by Mahalanobis",

@@ -1,4 +1,4 @@
-"""Segmentation, several classes an image, anomalies: on drawn shapes, beside definitions, and mistakes by name."""
+"""Segmentation, detection, several classes an image, anomalies: on drawn shapes, beside definitions, and mistakes."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from jssl.data import sources
 from jssl.data.datasets import open_data
 from jssl.data.sources import Boxes
 from jssl.errors import UserError
-from jssl.evaluation import anomaly, coreset, dense, svm_scores
+from jssl.evaluation import anomaly, coreset, dense, detection, svm_scores
 from jssl.evaluation.base import EvalContext
 from jssl.evaluation.segmentation import values_of
 from jssl.evaluation.suite import Suite
@@ -35,6 +35,14 @@ SEGMENT = {
     "evals__segmentation__steps": 60,
     "evals__segmentation__lr": 0.03,
     "evals__segmentation__images": 3,
+}
+DETECT = {
+    "evals__detection__enabled": True,
+    "evals__detection__layers": ("block1", "block2"),
+    "evals__detection__size": 16,
+    "evals__detection__steps": 60,
+    "evals__detection__lr": 0.03,
+    "evals__detection__images": 3,
 }
 MULTI = {"evals__multilabel__enabled": True, "evals__multilabel__costs": (1.0, 10.0)}
 ANOMALY = {
@@ -90,12 +98,12 @@ def measured(data, folder=None, baselines=True, **changes):
 
 @pytest.fixture(scope="module")
 def found(both, tmp_path_factory):
-    """All three evaluators at once, and the folder with their pictures."""
+    """All four evaluators at once, and the folder with their pictures."""
     folder = tmp_path_factory.mktemp("dense")
     stains = [None if not label else stain() for label in both["test"].labels()]
     train = shapes(48, 0, stained=False, names=("good",), often=0)[0]  # lacks a class of the test set
     data = {"train": train, "test": shapes(48, 1, often=0)[0].with_masks(stains)}
-    return measured(both, folder, **SEGMENT, **MULTI) | measured(data, folder, **ANOMALY), folder
+    return measured(both, folder, **SEGMENT, **DETECT, **MULTI) | measured(data, folder, **ANOMALY), folder
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +129,16 @@ def test_rectangles_are_segmented(found):
     assert values["segmentation/miou"] == pytest.approx(np.mean(parts))
     assert 0 < values["untrained/segmentation/miou"] <= 1
     assert (folder / "segmentation_predictions.png").exists()
+
+
+def test_rectangles_are_found_with_their_boxes(found):
+    values, folder = found
+    assert 0.3 < values["detection/ap"] < values["detection/ap50"] <= 1
+    assert values["detection/ap75"] <= values["detection/ap50"]
+    parts = [values[f"detection/ap/{name}"] for name in CLASSES]
+    assert values["detection/ap"] == pytest.approx(np.mean(parts))
+    assert 0 <= values["untrained/detection/ap50"] <= 1
+    assert (folder / "detection_predictions.png").exists()
 
 
 def test_dark_and_light_rectangles_are_told_from_images_without(found):
@@ -265,6 +283,21 @@ def plain(data):
             r"^evals\.multilabel\.enabled: the images of shapes \(train\) have no boxes: TFDS",
         ),
         (
+            plain,
+            DETECT,
+            r"^evals\.detection\.enabled: the images of shapes \(train\) have no boxes: TFDS",
+        ),
+        (
+            lambda data: {**data, "train": shapes(48, 0)[0].with_boxes(flat(), CLASSES)},
+            DETECT,
+            r"^evals\.detection: none of \d+ images of shapes has a box with an area$",
+        ),
+        (
+            lambda data: {**data, "test": data["test"].with_boxes(data["test"].boxes(), ("a", "b"))},
+            DETECT,
+            r"^evals\.detection: the boxes of shapes and shapes are of different classes$",
+        ),
+        (
             lambda data: data,
             {**SEGMENT, "evals__segmentation__layers": ("blok1",)},
             r"^unknown layer in evals\.segmentation\.layers 'blok1': did you mean 'block1'",
@@ -301,6 +334,34 @@ def test_mistakes_are_told_before_a_folder_is_made(tmp_path, both, change, setti
     with pytest.raises(UserError, match=message):
         jssl.run(tiny_config(**TINY, **settings, data__labels="all"), tmp_path / "run", data=change(both))
     assert not (tmp_path / "run").exists()
+
+
+def flat():
+    """Boxes without an area, of 48 images."""
+    return [Boxes.of([[0.1, 0.2, 0.1, 0.5]], [0])] * 48
+
+
+def test_boxes_without_an_area_are_left_out(caplog):
+    rows = np.array([[0.1, 0.2, 0.1, 0.5], [0, 0, 1, 1]])
+    source = shapes(2, 0)[0].with_boxes([Boxes.of(rows, [0, 1]), Boxes.of([], [])], CLASSES)
+    detection.check_boxes(source)
+    assert "1 boxes have no area and are left out" in caplog.text
+    assert detection.padded(detection.boxes_of(source)).tolist() == [
+        [[0, 0, 1, 1, 1, 1]],
+        [[0, 0, 0, 0, -1, 0]],
+    ]
+
+
+def test_the_surest_boxes_are_peaks_of_their_class():
+    outputs = np.full((1, 6, 4, 2 + 4), -5.0, np.float32)
+    outputs[0, 1, 1, 0], outputs[0, 1, 2, 0], outputs[0, 1, 2, 1], outputs[0, 5, 3, 0] = 3, 2, 1, 0
+    outputs[..., 2:] = 0  # an eighth of the image to every side
+    rows = np.asarray(detection.surest(outputs))[0]
+    np.testing.assert_allclose(rows[:3, 4:], [[0, 0.9526], [1, 0.7311], [0, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(rows[0, :4], [0.125, 0.25, 0.375, 0.5])
+    np.testing.assert_allclose(rows[2, :4], [1 - 1 / 12 - 0.125, 0.75, 1, 1], rtol=1e-6)  # cut off
+    flipped = np.asarray(detection.flipped(jnp.array([[[0.1, 0.2, 0.3, 0.6, 1, 1]]])))
+    np.testing.assert_allclose(flipped[0, 0], [0.1, 0.4, 0.3, 0.8, 1, 1], rtol=1e-6)
 
 
 class Wrong(list):

@@ -56,6 +56,55 @@ def test_rank_me_of_extremes():
     np.testing.assert_allclose(embedding.rank_me(np.zeros((9, 16), np.float32)), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("dim", [6, 60])  # 60 is more than there are rows
+def test_lidar_against_its_definition(dim):
+    images = RNG.normal(size=(9, dim)) * np.geomspace(1, 0.1, dim)
+    z = np.stack([images + RNG.normal(size=images.shape) * 0.05 + 0.4 for _ in range(5)])
+    means = z.mean(axis=0)
+    within = sum(np.outer(row, row) for row in (z - means).reshape(-1, dim)) / 45 + 1e-4 * np.eye(dim)
+    between = sum(np.outer(row, row) for row in means - means.mean(axis=0)) / 9
+    values, vectors = np.linalg.eigh(within)
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(root @ between @ root).clip(0)
+    p = eigenvalues / eigenvalues.sum() + 1e-8
+    found = embedding.lidar(z.astype(np.float32))
+    np.testing.assert_allclose(found, np.exp(-(p * np.log(p)).sum()), rtol=1e-3)
+    np.testing.assert_allclose(embedding.lidar(z[::-1, ::-1].astype(np.float32)), found, rtol=1e-3)
+
+
+def test_lidar_counts_directions_that_tell_images_and_not_views():
+    images = np.concatenate([np.eye(4), -np.eye(4)]).astype(np.float32)
+    assert float(embedding.lidar(np.stack([images, images]))) == pytest.approx(4, rel=1e-3)
+    assert float(embedding.lidar(np.ones((2, 8, 4), np.float32))) == pytest.approx(1, abs=1e-3)
+    noise = np.zeros((3, 8, 5), np.float32)
+    noise[..., 4] = 100 * RNG.normal(size=(3, 8))  # the largest variance, within images alone
+    wide = np.pad(np.stack([images] * 3), ((0, 0), (0, 0), (0, 1)))
+    assert float(embedding.lidar(wide + noise)) == pytest.approx(4, rel=0.02)
+    for shape in ((1, 8, 4), (2, 1, 4), (8, 4)):
+        with pytest.raises(ValueError, match=r"^lidar takes float\[q, N, D\]"):
+            embedding.lidar(np.ones(shape))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_alpha_req_is_the_exponent_of_a_power_law(alpha):
+    scale = np.arange(1, 101) ** (-alpha / 2)
+    z = np.concatenate([np.diag(scale), -np.diag(scale)]) @ orthogonal(100) * 7 + 3
+    assert float(embedding.alpha_req(z.astype(np.float32))) == pytest.approx(alpha, rel=1e-3)
+    bent = np.where(np.arange(1, 101) < 11, 5.0, scale)  # what lies outside of the range does not count
+    z = np.concatenate([np.diag(bent), -np.diag(bent)])
+    assert float(embedding.alpha_req(z.astype(np.float32))) == pytest.approx(alpha, rel=1e-3)
+    few = np.arange(1, 7) ** (-alpha / 2)
+    z = np.concatenate([np.diag(few), -np.diag(few)]).astype(np.float32)
+    assert float(embedding.alpha_req(z)) == pytest.approx(alpha, rel=1e-3)
+
+
+def test_alpha_req_of_extremes():
+    assert float(embedding.alpha_req(np.ones((9, 16), np.float32))) == 0
+    assert float(embedding.alpha_req(np.outer(np.arange(9.0), np.ones(16)).astype(np.float32))) == 0
+    white = np.concatenate([np.eye(40), -np.eye(40)]).astype(np.float32)
+    assert float(embedding.alpha_req(white)) == pytest.approx(0, abs=1e-4)
+
+
 def test_mean_cosine_against_all_pairs():
     z = (RNG.normal(size=(30, 8)) + 0.3).astype(np.float32)
     unit = z.astype(np.float64) / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)

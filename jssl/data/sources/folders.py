@@ -16,8 +16,9 @@ from absl import logging
 from PIL import Image
 
 from jssl import storage
-from jssl.data.sources.annotations import Masks, read_mask
+from jssl.data.sources.annotations import Boxes, Masks, read_mask
 from jssl.data.sources.base import Field, Source, fields_of
+from jssl.data.sources.coco import folder_boxes
 from jssl.data.sources.images import (
     DECODER_ERRORS,
     Path,
@@ -96,6 +97,10 @@ class FolderSource(Source):
         self._masks = mask_files(self.paths, root) if kind is IMAGES else None
         if self._masks is not None:
             self.fields["mask"] = Field("mask", (None, None), "uint8")
+        found_boxes = folder_boxes(self.paths, root) if kind is IMAGES else None
+        self._boxes = None if found_boxes is None else found_boxes.boxes
+        if found_boxes is not None:
+            self.fields["boxes"] = Field("boxes", (None, 4), "float32", found_boxes.classes)
         names = {name: number for number, name in enumerate(classes or ())}
         self._labels = (
             np.array([names[self._parent(path)] for path in self.paths], np.int32) if classes else None
@@ -170,6 +175,9 @@ class FolderSource(Source):
     def _mask(self, index: int) -> np.ndarray | None:
         path = None if self._masks is None else self._masks[index]
         return None if path is None else read_mask(path, shown(path))
+
+    def boxes(self) -> Sequence[Boxes] | None:
+        return self._boxes
 
     def filename(self, index: int) -> str:
         return shown(self.paths[index].relative_to(self.root))

@@ -4,6 +4,7 @@
   colored_digits       the same, coloured by a rule, for methods that learn from colours
   digit_pairs          two of them side by side with captions, some pairs of which only the test set has
   digit_tones          digits, each with the tone of its key on a telephone
+  scattered_digits     one to four digits on an image, with their boxes
   tones                the tones of a telephone's keys, sounds alone
   bouncing_digits      clips of 16 frames (channels) in which a digit bounces and clicks, with their sound
   moving_digits        clips of 8 frames (channels) in which one of them moves; moving_digits/2 for two
@@ -40,6 +41,7 @@ from jssl.data.sources.moving_digits import NAME as MOVING_DIGITS
 from jssl.data.sources.moving_digits import moving_digits
 from jssl.data.sources.paired import captioned_folder
 from jssl.data.sources.paired_digits import digit_pairs, digit_tones
+from jssl.data.sources.scattered_digits import scattered_digits
 from jssl.data.sources.sounds import SoundFolder, SoundFormat, tones
 from jssl.errors import UserError, unknown
 
@@ -50,6 +52,7 @@ EMBEDDED: dict[str, Callable[[], dict[str, Source]]] = {
     "digit_pairs": digit_pairs,
     "digit_tones": digit_tones,
     "bouncing_digits": bouncing_digits,
+    "scattered_digits": scattered_digits,
 }
 
 TESTS = ("test", "validation", "val")

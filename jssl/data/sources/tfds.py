@@ -374,6 +374,7 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
                 "digits",
                 "moving_digits",
                 "bouncing_digits",
+                "scattered_digits",
                 *tfds.list_builders(with_community_datasets=False),
             ],
         )
