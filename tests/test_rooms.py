@@ -18,7 +18,19 @@ ORDER = (
     ("evaluation", "report"),
     ("config", "config_help", "configs", "search_space"),
     ("runs",),
-    ("cli", "main", "evaluate", "embed", "select", "probe_curves", "sweep", "plan", "convert", "export"),
+    (
+        "cli",
+        "main",
+        "evaluate",
+        "embed",
+        "select",
+        "probe_curves",
+        "page",
+        "sweep",
+        "plan",
+        "convert",
+        "export",
+    ),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 

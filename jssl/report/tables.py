@@ -51,7 +51,7 @@ def table(values: Mapping[str, Any]) -> str:
         measures(values),
         layers(values),
     ]
-    parts += [_pseudo_labels(values), _health(values), _alarm(values), hurt(values), worse(values)]
+    parts += [_pseudo_labels(values), _health(values), *alarms(values), hurt(values), worse(values)]
     return "\n".join(part for part in parts if part)
 
 
@@ -86,12 +86,30 @@ def _title(top1: str) -> str:
 
 def _accuracies(values: Mapping[str, Any]) -> str:
     """Baselines and result side by side, one column an evaluation, in per cent."""
+    rows = accuracies(values)
+    if not rows and any(name.startswith("retrieval/") or name in MEASURES for name in values):
+        return ""
+    if not rows:
+        return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells) for label, *cells in rows]
+    return "\n".join(
+        [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
+    )
+
+
+def accuracies(values: Mapping[str, Any]) -> list[list[str]]:
+    """Baselines and result in rows, one column an evaluation, in per cent, under a row of titles; [] without labels.
+
+    Example:
+      >>> from jssl.report import tables
+      >>> tables.accuracies({"knn/top1": 0.9, "untrained/knn/top1": 0.8})
+      [['', 'knn'], ['untrained encoder', '80.0'], ['this run', '90.0']]
+    """
     names = [name for name in values if re.fullmatch(r"(finetune/)?\w+/top1", name)]
     names = [name for name in names if not name.startswith("pseudo_label/")]  # which are of other images
-    if not names and any(name.startswith("retrieval/") or name in MEASURES for name in values):
-        return ""
     if not names:
-        return "no labels: no accuracy to report. Look at views.png, features.png and neighbours.png"
+        return []
     rows = {
         label: [_cell(values, prefix + name) for name in names]
         for label, prefix in (*BASELINES, RUN)
@@ -102,14 +120,8 @@ def _accuracies(values: Mapping[str, Any]) -> str:
         abs(values[name] - values.get(_beside(name, "balanced"), values[name])) > UNEQUAL for name in names
     ):
         rows["mean over classes"] = [_cell(values, _beside(name, "balanced")) for name in names]
-    width = max(map(len, rows))
-    lines = [" " * width + "".join(f"  {title:>15}" for title in map(_title, names))]
-    for label, cells in rows.items():
-        if set(cells) != {"-"}:
-            lines.append(f"{label:<{width}}" + "".join(f"  {cell:>15}" for cell in cells))
-    return "\n".join(
-        [f"top-1 accuracy in % on the {values['evaluated_on']}, all labels or n per class", *lines]
-    )
+    told = [[label, *cells] for label, cells in rows.items() if set(cells) != {"-"}]
+    return [["", *map(_title, names)], *told]
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -227,16 +239,15 @@ def _health(values: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _alarm(values: Mapping[str, Any]) -> str:
-    own = {
-        name: value for name, value in values.items() if name.count("/") == 1
-    }  # of this run, not its baselines
+def alarms(values: Mapping[str, Any]) -> list[str]:
+    """A line for each symptom of a collapse that the run itself, not a baseline, has."""
+    own = {name: value for name, value in values.items() if name.count("/") == 1}
     lines = [f"WARNING: {text}" for text in collapse_symptoms(own)]
     if values.get("collapsed"):
         lines.append(
             "COLLAPSED: the embeddings collapsed during training; metrics.jsonl has `collapsed` in the line where"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def closing(values: Mapping[str, Any], workdir: str | os.PathLike[str]) -> str:

@@ -19,7 +19,7 @@ from jssl.data.pseudo_labels import Rows
 from jssl.evaluation import classifier, suite
 from jssl.report.header import header
 from jssl.report.result import Result
-from jssl.runs import init_from, public_weights, supervised_baseline, workdir
+from jssl.runs import init_from, pages, public_weights, supervised_baseline, workdir
 from jssl.runs.extract import UnlabeledExtract
 from jssl.runs.objects import NONE, Objects
 from jssl.runs.pictures import (
@@ -32,6 +32,7 @@ from jssl.runs.pictures import (
     draw_reconstruction,
     draw_sound,
     draw_views,
+    drawing,
 )
 from jssl.runs.restore import make_program
 from jssl.train import loop
@@ -186,6 +187,9 @@ def _finish(
     draw_curves(folder, values, config.log.pictures)
     if parallel.is_main_process():
         workdir.write_json(folder / workdir.RESULT_FILE, values)
+        if config.log.pictures:
+            with drawing(pages.PAGE_FILE):
+                pages.write([str(folder)], folder / pages.PAGE_FILE)
     parallel.barrier("result")
     return Result(folder, values)
 

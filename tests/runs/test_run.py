@@ -69,6 +69,7 @@ def test_what_a_run_leaves(finished):
     for name in ("views", "curves", "features", "neighbours"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "result.json").read_text()) == result.values
+    assert "of the test set right" in (folder / "report.html").read_text()
     assert result["knn/k"] in (1, 5, 20)
     for name in ("knn/top1", "linear/top1", "linear/top5", "linear_2_per_class/top1_std", "pixels/linear/top1",
                  "untrained/knn/top1", "images_per_second", "seconds", "waiting_for_data"):  # fmt: skip
