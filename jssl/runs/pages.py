@@ -44,7 +44,7 @@ def shown(folder: epath.Path) -> Shown:
         name=folder.name,
         values=values,
         lines=read_lines(folder / METRICS_FILE),
-        pictures={path.stem: path.read_bytes() for path in folder.glob("*.png") if path.stem != "curves"},
+        pictures={path.stem: path.read_bytes() for path in folder.iterdir() if _is_picture(path)},
         unread=record.read_text().splitlines()[:UNREAD] if record.exists() else (),
         command=command(config, folder.name),
         made=_made(config, values, folder),
@@ -80,3 +80,7 @@ def _made(config: Any, values: dict[str, Any], folder: epath.Path) -> str:
         waited = values.get("waiting_for_data", 0.0)
         said.append(f"{values['images_per_second']:,.0f} images/s, {waited:.1%} of the time waiting for data")
     return ", ".join([*said, f"jssl {written.get(workdir.VERSION_KEY, 'of an earlier version')}"]) + "."
+
+
+def _is_picture(path: epath.Path) -> bool:
+    return path.suffix == ".png" and path.stem != "curves"  # which the page draws by itself

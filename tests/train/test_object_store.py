@@ -105,7 +105,7 @@ def test_a_run_on_an_object_store_is_stopped_and_goes_on(store, monkeypatch):
     assert str(result.workdir) == "gs://bucket/run"
     assert {path.name for path in bucket.iterdir()} == {
         "config.json", "splits.json", "metrics.jsonl", "result.json", "tensorboard", "profile",
-        "views.png", "features.png", "neighbours.png", "curves.png",
+        "views.png", "features.png", "neighbours.png", "curves.png", "report.html",
     }  # fmt: skip
     lines = read_lines(epath.Path("gs://bucket/run/metrics.jsonl"))
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
