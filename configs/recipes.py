@@ -259,7 +259,7 @@ def multicrop(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def shrink(config: ml_collections.ConfigDict) -> None:
     """Leaves out what takes long to compile, so that a run takes seconds: to see that it runs, not how well."""
-    config.encoder.convnet.strides = (2,)
+    config.encoder.convnet.strides = (2, 2)
     for stream in (config.data.unlabeled, config.data.labeled):
         for each in stream.views.values():
             each.update({"affine_prob": 0.0, "brightness": 0.0, "contrast": 0.0, "randaug_num_ops": 0})

@@ -49,7 +49,7 @@ def test_quickstart(tmp_path):
         "01", tmp_path, 'result["knn/top1"]', 'result["untrained/knn/top1"]', "features.shape"
     )
     assert min(knn, untrained) > 0.8
-    assert shape == [5, 16]
+    assert shape == [5, 32]
     assert re.search(r"raw pixels +9\d\.\d", text)
     assert "No GPU or TPU here" in text
     assert pictures == 3
