@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import jssl
+from jssl import models
 from jssl.config import defaults, view
 from jssl.configs import dino, moco, recipes, simclr, vicreg
 from jssl.data.streams import DataInfo
@@ -140,8 +141,9 @@ def built(config, info, mesh):
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8):
+def test_every_preset_of_every_method_is_built_and_may_be_shortened(name, mesh8, monkeypatch):
     """One key makes a run short; warm-up and waiting groups shrink along."""
+    monkeypatch.setitem(models.ENCODERS, "vit_mini", ("vit", {"features": 64, "layers": 1}))
     module = importlib.import_module(f"jssl.configs.{name}")
     presets = ("digits", "small", "cifar10", "imagenet", "imagenet_vit", "folder", "large")
     for preset in [preset for preset in presets if hasattr(module, preset)]:
@@ -168,7 +170,7 @@ def test_the_digits_run_of_another_method_goes_to_its_result(tmp_path):
     """Multi-crop with crops of two sizes, a teacher, waiting prototypes, the online probe, and a picture of each."""
     config = tiny(dino.get_config("digits"))
     config.method.local_views = ("local",)
-    config.data.unlabeled.views["local"] = view(6, copies=2, brightness=0.4)
+    config.data.unlabeled.views["local"] = view(6, copies=2)
     config.total_steps, config.evals.online, config.log.pictures = 3, True, True
     config.evals.health.enabled, config.evals.baselines = True, False
     result = jssl.run(config, tmp_path / "run")

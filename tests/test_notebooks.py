@@ -67,9 +67,9 @@ def test_your_own_images(tmp_path):
 
 def test_methods_side_by_side(tmp_path):
     text, pictures, (knn,) = executed("03", tmp_path, '[run["knn/top1"] for run in runs.values()]')
-    assert len(knn) == 5
+    assert len(knn) == 2
     assert min(knn) > 0.7
-    for row in ("raw pixels", "untrained encoder", "SimCLR", "MoCo", "BYOL", "Barlow Twins", "DINO"):
+    for row in ("raw pixels", "untrained encoder", "SimCLR", "DINO"):
         assert re.search(rf"^\| {row} \| \d\d\.\d \|", text, re.MULTILINE), row
     assert pictures == 2
 
@@ -105,7 +105,7 @@ def test_semi_supervised(tmp_path):
     assert max(moons["VAT"]) > max(moons["supervised"])
     assert baseline[0] is None
     assert len(set(baseline[1:])) == 1
-    for row in ("supervised baseline", "pseudo-label", "FixMatch", "S4L-Rotation"):
+    for row in ("supervised baseline", "FixMatch", "S4L-Rotation"):
         assert re.search(rf"^\| {row} \| \d+\.\d \|", text, re.MULTILINE), row
     assert "No GPU or TPU here" in text
     assert pictures == 2

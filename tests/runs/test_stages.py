@@ -62,7 +62,7 @@ def test_every_semi_supervised_config_is_built_at_every_scale(name, mesh8):
     for scale in ("digits", "tiny", "cifar10"):
         config = module.get_config(f"rotation,{scale}" if name == "s4l" else scale)
         assert scale in config.name
-        config.encoder.name = "convnet"
+        config.encoder.name, config.encoder.convnet.strides = "convnet", (2,)
         for stream in (config.data.labeled, config.data.unlabeled):
             stream.batch_size = 16 if stream.batch_size else 0
         shape = (8, 8, 1) if scale == "digits" else (32, 32, 3)
