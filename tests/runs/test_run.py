@@ -468,7 +468,9 @@ def test_a_checkpoint_of_other_parameters_is_refused_and_left_alone(half_done):
     folder, config = half_done
     wider = tiny_config(total_steps=8, encoder__convnet__width=8)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(UserError, match=r"holds other parameters .*bn0/bias: float32\[4\] there, float32\[8\] now"):
+    with pytest.raises(
+        UserError, match=r"holds other parameters .*bn0/bias: float32\[4\] there, float32\[8\] now"
+    ):
         open_run(folder, wider)
     assert sorted(folder.rglob("*")) == before
     assert int(open_run(folder, config, step=4)[2].step) == 4
