@@ -23,6 +23,7 @@ ELSEWHERE = {"train": "train", "test": "", "data_dir": ""}  # flags of --data, w
 def main(_: list[str]) -> None:
     """Prints the table and the numbers as one line of JSON; the run's own files stay as they are."""
     from jssl import config as schema
+    from jssl.data.pipeline import noting_unreadable
     from jssl.evaluation import EVALUATORS
     from jssl.evaluation.suite import Suite
     from jssl.report import tables
@@ -55,7 +56,8 @@ def main(_: list[str]) -> None:
             )
             raise UserError(f"--evals={name} needs {needs}: the data, or the method, have none")
     baseline = {} if given.data else supervised_baseline.read(program.config.evals.supervised_baseline)
-    found = suite.final(state)
+    with noting_unreadable() as unreadable:
+        found = suite.final(state)
     if given.pictures:
         pictures = storage.folder(given.pictures, "--pictures")
         pictures.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,7 @@ def main(_: list[str]) -> None:
         **found.values,
         **baseline,
         "evaluated_on": suite.evaluated_on,
+        **({"unreadable": len(unreadable)} if unreadable else {}),
     }
     print(tables.table(results))
     print(json.dumps(results))

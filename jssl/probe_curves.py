@@ -30,6 +30,8 @@ def main(_: list[str]) -> None:
         raise UserError(
             "--runs takes folders of runs, --out a .png, --epochs a number above 0, --points one of at least 1"
         )
+    if not storage.is_remote(out) and not out.parent.is_dir():
+        raise UserError(f"--out={out}: there is no folder {out.parent}")
     from jssl.report import compare, pictures
     from jssl.runs import probe_curves
 

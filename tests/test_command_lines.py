@@ -241,6 +241,18 @@ def test_evaluating_changes_the_numbers_asked_for_and_no_file(run, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
+def test_unreadable_images_of_other_data_are_counted(run, tmp_path):
+    for number in range(12):
+        path = tmp_path / "pixels" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(path)
+    (tmp_path / "pixels/a/0.png").write_bytes(b"no image")
+    arguments = (f"--workdir={run.folder}", f"--data={tmp_path / 'pixels'}", "--evals=knn")
+    status, out, err = called(*arguments, module="jssl.evaluate")
+    assert status == 0, err
+    assert json.loads(out.splitlines()[-1])["unreadable"] == 1
+
+
 def test_embedding_writes_features_labels_and_names(run, tmp_path):
     out_file = tmp_path / "digits.npz"
     status, out, err = called(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
+import contextvars
 import functools
 import itertools
 import multiprocessing
@@ -241,6 +243,28 @@ def read_ahead(
     return iter(iterable)
 
 
+_noting: contextvars.ContextVar[set[tuple[str, str]] | None] = contextvars.ContextVar("noting", default=None)
+
+
+@contextlib.contextmanager
+def noting_unreadable() -> Iterator[set[tuple[str, str]]]:
+    """The unreadable images that are met within, each once: names of a source and of an image, of this process's rows.
+
+    Example:
+      >>> from jssl.data.pipeline import noting_unreadable
+      >>> with noting_unreadable() as unreadable:
+      ...     pass  # evaluate
+      >>> len(unreadable)
+      0
+    """
+    found: set[tuple[str, str]] = set()
+    token = _noting.set(found)
+    try:
+        yield found
+    finally:
+        _noting.reset(token)
+
+
 class BadImages:
     """Counts unreadable images, names each once, and gives up when there are too many.
 
@@ -268,6 +292,9 @@ class BadImages:
         """
         for index in sorted(set(indices[indices >= 0].tolist()) - self.seen):
             self.seen.add(index)
+            noting = _noting.get()
+            if noting is not None:
+                noting.add((self.source.name, self.source.filename(index)))
             reason = self.reason(index)
             if len(self.seen) <= NAMED or self.record is None:
                 logging.warning("unreadable image: %s", reason)

@@ -6,7 +6,7 @@ import io
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -16,21 +16,20 @@ from jssl.data.sources import Source
 from jssl.errors import UserError, of_system
 from jssl.evaluation.extract import Features
 
-if TYPE_CHECKING:
-    pass
-
 KINDS = (".npz", ".parquet")
-ROWS = 1000  # of a group: what is in memory at a time
+ROWS, BYTES = 1000, 1 << 28  # of a group, at most: what is in memory at a time
 
 
 def check(out: pathlib.Path) -> None:
-    """Refuses a file of another kind, or what has no package here.
+    """Refuses a file of another kind, a folder, or what has no package here.
 
     Raises:
       UserError: says which kinds there are, or what to install.
     """
     if out.suffix not in KINDS:
         raise UserError(f"--out={out} must end in {' or '.join(KINDS)}")
+    if out.is_dir():
+        raise UserError(f"--out={out} is a folder: name a file")
     if out.suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -95,25 +94,33 @@ def _parquet(
     if images:
         schema = schema.append(pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
         schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": about}})})
+    rows = _rows(features, names, classes, captions, source if images else None)
     with pq.ParquetWriter(file, schema) as writer:
-        for first in range(0, len(names), ROWS):
-            rows = range(first, min(first + ROWS, len(names)))
-            writer.write_batch(
-                pa.RecordBatch.from_pylist(
-                    list(_rows(rows, features, names, classes, captions, source if images else None)), schema
-                )
-            )
+        for group in _groups(rows):
+            writer.write_batch(pa.RecordBatch.from_pylist(group, schema))
+
+
+def _groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in lists that memory holds, however large the images are."""
+    group, size = list[dict[str, Any]](), 0
+    for row in rows:
+        group.append(row)
+        size += len(row["image"]["bytes"]) if "image" in row else 0
+        if len(group) == ROWS or size >= BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _rows(
-    rows: range,
     features: Features,
     names: Sequence[str],
     classes: Sequence[str],
     captions: Sequence[str],
     source: Source | None,
 ) -> Iterator[dict[str, Any]]:
-    for n in rows:
+    for n in range(len(names)):
         label = int(features.labels[n])
         row = {"features": features.x[n], "name": names[n]}
         row |= {

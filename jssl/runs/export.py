@@ -67,7 +67,7 @@ def export(
     result = workdirs.read_result(path) or {}
     content |= {
         "config.json": json.dumps(about, indent=2).encode(),
-        "README.md": _card(about, result, folder).encode(),
+        "README.md": card(about, result, folder).encode(),
     }
     out.mkdir(parents=True)
     for name, value in content.items():
@@ -112,6 +112,8 @@ def _about(prog: Program, step: int) -> dict[str, Any]:
             "size": [prog.info.channels, prog.size, prog.size],
             "mean": list(np.broadcast_to(prog.main.mean, prog.info.channels).tolist()),
             "std": list(np.broadcast_to(prog.main.std, prog.info.channels).tolist()),
+            "color_space": prog.main.color_space,
+            "value_range": list(prog.info.value_range or ()),
             "crop_fraction": config.evals.crop_fraction,
         },
         "method": config.method.name,
@@ -121,10 +123,14 @@ def _about(prog: Program, step: int) -> dict[str, Any]:
     }
 
 
-def _card(about: dict[str, Any], result: dict[str, Any], folder: str) -> str:
+def card(about: dict[str, Any], result: dict[str, Any], folder: str) -> str:
     """A model card, with numbers of result.json."""
     rows = [f"| {name} | {100 * result[name]:.1f} % |" for name in SHOWN if name in result]
     sees = about["input"]
+    ends = sees["value_range"]
+    pixels = "pixels in [0, 1]" + (f" (black is {ends[0]:g}, white {ends[1]:g})" if ends else "")
+    if sees["color_space"] == "lab":
+        pixels += ", as CIE Lab (L - 50, a, b) / 50"
     lines = [
         "---",
         "library_name: jssl",
@@ -132,7 +138,7 @@ def _card(about: dict[str, Any], result: dict[str, Any], folder: str) -> str:
         "---",
         f"# {about['architecture']}, trained by {about['method']} on {about['data']}",
         "",
-        f"{about['step']} steps, jssl {about['jssl']}. Images: {sees['size'][1]} x {sees['size'][2]} pixels in [0, 1], "
+        f"{about['step']} steps, jssl {about['jssl']}. Images: {sees['size'][1]} x {sees['size'][2]} {pixels}, "
         f"less {sees['mean']}, divided by {sees['std']}.",
         "",
         *(["| measured | |", "|---|---|", *rows, ""] if rows else ["Not evaluated with labels.", ""]),

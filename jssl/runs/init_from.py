@@ -20,6 +20,7 @@ from jssl.types import Params, State
 # Keys of the config that say what an encoder sees of an image.
 SEEN = {"data": ("color_space",), "encoder": ("channels", "split_brain", "sobel", "per_frame", "window")}
 PARTS = ("encoder", "classifier", "text")
+READ = ("text_causal", "text_heads")  # of a method: how its text tower reads, which no shape tells
 SHAPED_BY = {"text": "tokens, data.text.context, method.text_features and text_layers"}
 
 
@@ -52,6 +53,8 @@ def check(folder: str, parts: Sequence[str], prog: Program) -> None:
     other = _open(folder)
     if "encoder" in parts:
         check_input(folder, other, prog)
+    if "text" in parts:
+        check_reading(folder, other, prog)
     given, params = _given(other, other.abstract_state(), prog), prog.abstract_state().params
     for part in parts:
         if part not in PARTS:
@@ -83,6 +86,17 @@ def check_input(folder: str, other: Program, prog: Program) -> None:
                 raise UserError(
                     f"init_from={folder}: its encoder sees {section}.{key}={theirs!r}, this run's {ours!r}: set it so"
                 )
+
+
+def check_reading(folder: str, other: Program, prog: Program) -> None:
+    """Raises UserError if the text towers of two runs read a caption in other ways."""
+    for key in READ:
+        theirs, ours = (getattr(each.method, key, None) for each in (other, prog))
+        if theirs != ours and None not in (theirs, ours):
+            raise UserError(
+                f"init_from={folder}: its text tower reads with method.{key}={theirs!r}, this run's with {ours!r}: "
+                "set it so"
+            )
 
 
 def _open(folder: str) -> Program:

@@ -6,6 +6,7 @@ checksums of both, because orbax does not notice a flipped bit.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from jssl.types import Array, PyTree
 
 FOLDER = "checkpoints"
 CORRUPT_FOLDER = "corrupt_checkpoints"
+NAMED = 3  # parameters in a message
+OPTIMIZER = "opt_state"
 CHECKSUM = "checksum"  # of all else in the JSON
 SMALL = 1 << 16  # elements; larger leaves are not copied to be checked together
 NO_ROOM_WORDS = ("No space left", "quota", "File too large")
@@ -210,10 +213,7 @@ class Checkpointer:
         if given != checksum(extra) or extra["step"] != step:
             raise ValueError("what stands beside the state is not what was saved")
         if extra["structure"] != structure(abstract_state):
-            raise UserError(
-                f"the checkpoint of step {step} in {self._workdir} holds other parameters than this config and "
-                "data make (another number of classes or another version of jssl?); nothing was touched"
-            )
+            return self._read_without_optimizer(step, abstract_state), extra
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         )
@@ -226,6 +226,39 @@ class Checkpointer:
         if not finite:
             raise ValueError("the state holds numbers that are not finite")
         return state, extra
+
+    def _read_without_optimizer(self, step: int, abstract_state: PyTree) -> PyTree:
+        """The state of an earlier version whose optimiser kept other things, for those who do not go on training.
+
+        Raises:
+          UserError: if something else differs, or training shall go on.
+        """
+        folder = self._workdir / FOLDER / str(step) / "state"
+        saved = _described(ocp.StandardCheckpointer().metadata(folder).item_metadata.tree)
+        ours = _described(abstract_state)
+        differing = sorted(path for path in saved.keys() | ours.keys() if saved.get(path) != ours.get(path))
+        others = [path for path in differing if not path.startswith(f"{OPTIMIZER}/")]
+        if others or not self._read_only:
+            changes = "; ".join(
+                f"{path}: {saved.get(path, 'nothing')} there, {ours.get(path, 'nothing')} now"
+                for path in (others or differing)[:NAMED]
+            )
+            raise UserError(
+                f"the checkpoint of step {step} in {self._workdir} holds other parameters than this config and data "
+                f"make ({changes}). Nothing was touched: open it with the data and the version of jssl that made it"
+            )
+        parts = {key: value for key, value in vars(abstract_state).items() if key != OPTIMIZER}
+        with ocp.PyTreeCheckpointer() as reader:
+            arguments = ocp.checkpoint_utils.construct_restore_args(parts)
+            found = reader.restore(
+                folder, args=ocp.args.PyTreeRestore(parts, restore_args=arguments, partial_restore=True)
+            )
+        if not is_finite(found):
+            raise ValueError("the state holds numbers that are not finite")
+        logging.warning(
+            "%s: the optimiser of step %d is another version's, and is not read", self._workdir, step
+        )
+        return dataclasses.replace(abstract_state, **found, **{OPTIMIZER: None})
 
     def _set_aside(self, step: int) -> None:
         """Moves a broken checkpoint out of the way, so that its step can be saved anew."""
@@ -290,6 +323,15 @@ def verified(state: PyTree) -> tuple[Array, Array]:
 
 def _copied(state: PyTree) -> PyTree:
     return jax.tree.map(jnp.copy, state)
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    """Shapes and dtypes by path."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}"
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+        if x is not None
+    }
 
 
 def structure(tree: PyTree) -> int:

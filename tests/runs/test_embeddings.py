@@ -54,6 +54,16 @@ def test_captions_and_images_that_no_png_holds(source, tmp_path):
         assert stored["names"].tolist() == [row["name"] for row in rows]
 
 
+def test_large_images_are_written_a_few_at_a_time(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "BYTES", 1)
+    embeddings.write(tmp_path / "f.parquet", features(source), source)
+    file = pyarrow.parquet.ParquetFile(tmp_path / "f.parquet")
+    assert (file.num_row_groups, file.metadata.num_rows) == (3, 3)
+
+
 def test_another_kind_is_refused(tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(UserError, match=r"folder\.npz is a folder: name a file"):
+        embeddings.check(tmp_path / "folder.npz")
     with pytest.raises(UserError, match=r"^--out=.*f\.csv must end in \.npz or \.parquet$"):
         embeddings.check(tmp_path / "f.csv")

@@ -48,6 +48,8 @@ def test_mistakes_are_told(run, tmp_path):
     status, _, err = called(f"--runs={run}", f"--out={tmp_path}/x.jpg", module="jssl.probe_curves")
     assert (status, err.count("\n")) == (2, 1)
     assert "--out a .png" in err
+    status, _, err = called(f"--runs={run}", f"--out={tmp_path}/no/x.png", module="jssl.probe_curves")
+    assert (status, "there is no folder" in err) == (2, True)
     with pytest.raises(UserError, match="no run"):
         probe_curves([str(tmp_path)], 1, 1)
     np.save(tmp_path / "plain.npy", np.zeros((40, 8, 8, 1), np.uint8))

@@ -71,9 +71,26 @@ def test_what_a_run_exports_is_what_it_began_with(run, file, kind, tmp_path):
     about = json.loads((tmp_path / "out" / "config.json").read_text())
     assert about["options"]["registers"] == 1
     assert about["input"]["size"] == [1, 8, 8]
+    assert (about["input"]["color_space"], about["input"]["value_range"]) == ("rgb", [])
     assert "simclr" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(UserError, match="is there already"):
         export.export(str(run[1]), tmp_path / "out", kind)
+
+
+def test_what_an_encoder_sees_is_told_whole():
+    sees = {"size": [3, 8, 8], "mean": [0.0], "std": [1.0], "color_space": "lab", "value_range": [0, 4095]}
+    about = {
+        "architecture": "vit",
+        "method": "simclr",
+        "data": "cells",
+        "step": 1,
+        "jssl": "0",
+        "input": sees,
+    }
+    card = export.card(about, {}, "run")
+    assert (
+        "8 x 8 pixels in [0, 1] (black is 0, white 4095), as CIE Lab (L - 50, a, b) / 50, less [0.0]" in card
+    )
 
 
 def test_a_stablehlo_program_gives_the_features_of_any_number_of_images(run, tmp_path):

@@ -467,12 +467,22 @@ def test_a_checkpoint_of_other_parameters_is_refused_and_left_alone(half_done):
     folder, config = half_done
     wider = tiny_config(total_steps=8, encoder__convnet__width=8)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(UserError, match="holds other parameters"):
+    with pytest.raises(
+        UserError, match=r"holds other parameters .*bn0/bias: float32\[4\] there, float32\[8\] now"
+    ):
         open_run(folder, wider)
     assert sorted(folder.rglob("*")) == before
     assert int(open_run(folder, config, step=4)[2].step) == 4
     with pytest.raises(UserError, match="no checkpoint of step 5, only of 2, 4, 6"):
         open_run(folder, config, step=5)
+
+
+def test_a_run_whose_optimiser_kept_other_things_can_be_looked_at(half_done):
+    folder, config = half_done
+    found = open_run(folder, tiny_config(total_steps=8, optim__name="lars"))[2]
+    expected = open_run(folder, config)[2]
+    assert found.opt_state is None
+    jax.tree.map(np.testing.assert_array_equal, (found.step, found.params), (expected.step, expected.params))
 
 
 def test_too_many_unreadable_photos_stop_the_run(tmp_path, photos):

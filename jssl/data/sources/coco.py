@@ -10,14 +10,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from jssl.data.sources.annotations import Boxes
-from jssl.data.sources.images import Path
+from jssl.data.sources.images import DECODER_ERRORS, Path, open_image, upright_size
 from jssl.errors import UserError, shown
 
 FILES = ("annotations.json", "_annotations.coco.json")  # in the folder
 NAMED = 3  # files in a message
+LARGEST = 1e9  # pixels
+LOOKED_AT, TOLERANCE = 50, 0.05  # images whose shapes are compared; a part of the ratio of sides
 PARTS = ("images", "annotations", "categories")
 
 
@@ -70,12 +73,20 @@ def folder_boxes(paths: Sequence[Path], root: Path) -> FolderBoxes | None:
         )
         size = [_value(images[image], side, int, f"{name}: image {image}") for side in ("height", "width")]
         corners = _corners(_value(each, "bbox", list, what), size, what)
-        found[image].append((corners, labels[label], bool(each.get("iscrowd", 0))))
-    files = {
-        _normal(_value(image, "file_name", str, f"{name}: image {key}")): key for key, image in images.items()
-    }
+        crowd = each.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise UserError(f"{what}: 'iscrowd' must be 0 or 1, not {crowd!r}")
+        found[image].append((corners, labels[label], bool(crowd)))
+    files = dict[str, Any]()
+    for key, image in images.items():
+        file = _normal(_value(image, "file_name", str, f"{name}: image {key}"))
+        if file in files:
+            raise UserError(f"{name}: images {files[file]} and {key} are both {shown(file)}: make them one")
+        files[file] = key
     places = {str(path.relative_to(root)): place for place, path in enumerate(paths)}
     _check_names(files, places, name)
+    there_too = {file: images[key] for file, key in files.items() if file in places and found[key]}
+    _compare_shapes({paths[places[file]]: image for file, image in there_too.items()}, name)
     boxes = [Boxes.of([], [])] * len(paths)
     for file, key in files.items():
         if file in places and found[key]:
@@ -88,7 +99,7 @@ def _content(path: Path) -> dict[str, list[Any]] | None:
     """What a file says; None if it is of another kind."""
     try:
         found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{shown(path)} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(found.get(part), list) for part in PARTS):
         logging.warning("%s is not read: it lacks COCO's lists %s, %s and %s", *(shown(path), *PARTS))
@@ -125,11 +136,36 @@ def _known(row: Any, key: str, ids: Mapping[Any, Any], what: str) -> Any:
 
 def _corners(box: Sequence[Any], size: Sequence[int], what: str) -> list[float]:
     """Corners y0, x0, y1, x1 as parts of the sides, of a box x, y, width, height in pixels."""
-    numbers = [x for x in box if isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)]
-    if len(box) != 4 or len(numbers) != 4 or min(size) < 1:
+    numbers = [x for x in box if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= LARGEST]
+    if not 1 <= min(size) <= max(size) <= LARGEST:
+        raise UserError(f"{what}: its image is said to be {size[1]} x {size[0]} pixels large")
+    if len(box) != 4 or len(numbers) != 4:
         raise UserError(f"{what}: 'bbox' must be x, y, width and height in pixels, not {box!r}")
     x, y, width, height = numbers
     return [y / size[0], x / size[1], (y + height) / size[0], (x + width) / size[1]]
+
+
+def _compare_shapes(sizes: Mapping[Path, Mapping[str, Any]], name: str) -> None:
+    """Warns of images, some are looked at, whose sides have another ratio than the file says."""
+    files = list(sizes)
+    some = [files[i] for i in np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))).astype(int)]
+    wrong = []
+    for file in some:
+        try:
+            width, height = upright_size(open_image(file))
+        except DECODER_ERRORS:
+            continue  # it is told when it is read
+        said = sizes[file]["width"], sizes[file]["height"]
+        if abs(math.log(said[0] / said[1] * height / width)) > TOLERANCE:
+            wrong.append(
+                f"{shown(file.name)} is of {width} x {height} pixels and not of {said[0]} x {said[1]}"
+            )
+    if wrong:
+        logging.warning(
+            "%s: %d of %d images that were looked at have another shape than it says, so that boxes may lie elsewhere: "
+            "%s. Photographs are turned as their camera noted",
+            *(name, len(wrong), len(some), wrong[0]),
+        )
 
 
 def _normal(name: str) -> str:
@@ -140,6 +176,8 @@ def _check_names(files: Mapping[str, Any], places: Mapping[str, int], name: str)
     """Tells images that the file or the folder lacks; raises UserError if the file names none, or most are missing."""
     missing = [file for file in files if file not in places]
     named = len(files) - len(missing)
+    if not files:
+        raise UserError(f"{name} names no image: its list 'images' is empty")
     if not named or len(missing) > named:
         example = (
             f", {shown(missing[0])} for one, and there is {shown(next(iter(places)))}" if missing else ""

@@ -43,6 +43,7 @@ DECODER_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+ORIENTATION, ON_ITS_SIDE = 0x0112, range(5, 9)  # of EXIF
 _GREY = ("1", "L", "LA", "La")
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -139,6 +140,13 @@ def describe(image: Opened) -> tuple[int, np.dtype]:
 def size_of(image: Opened) -> tuple[int, int]:
     """The width and height of an opened image."""
     return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
+
+
+def upright_size(image: Opened) -> tuple[int, int]:
+    """The width and height of an image as `upright` would turn it, from its header."""
+    width, height = size_of(image)
+    turned = not isinstance(image, np.ndarray) and image.getexif().get(ORIENTATION, 1) in ON_ITS_SIDE
+    return (height, width) if turned else (width, height)
 
 
 def upright(image: Opened) -> Opened:

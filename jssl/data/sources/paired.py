@@ -207,6 +207,8 @@ def captioned_folder(source: Source, root: Path) -> Source:
         return source
     names = {str(image.relative_to(path.parent)): place for place, image in enumerate(source.paths)}
     places = {names[name]: own for name, own in captions.items() if name in names}
+    if empty and not captions:
+        raise UserError(f"{shown(path)}: all of its {empty} captions are empty")
     if not places:
         example = next(iter(captions), "nothing")
         raise UserError(

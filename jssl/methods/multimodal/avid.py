@@ -54,8 +54,8 @@ class AVID(AudioVisual):
     def check(self, batch: Batch) -> None:
         if self.fusion != "distance" or self.negative_sounds != "another":
             raise UserError(
-                f"AVID compares embeddings of whole examples: method.fusion={self.fusion!r} must be 'distance', and "
-                f"method.negative_sounds={self.negative_sounds!r} 'another'"
+                "AVID compares embeddings of whole examples: set method.fusion='distance' and "
+                f"method.negative_sounds='another', not {self.fusion!r} and {self.negative_sounds!r}"
             )
         super().check(batch)
 

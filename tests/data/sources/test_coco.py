@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jssl.data import sources
 from jssl.errors import UserError
@@ -72,6 +73,18 @@ def test_a_folder_without_such_a_file_has_no_boxes(folder, caplog):
     assert "is not read: it lacks COCO's lists images, annotations and categories" in caplog.text
 
 
+def test_images_of_another_shape_than_the_file_says_are_told(folder, caplog):
+    write(folder)
+    sources.load(str(folder), "train")
+    assert "another shape" not in caplog.text
+    turned = Image.Exif()
+    turned[0x0112] = 6  # by a quarter, as phones note it
+    Image.new("RGB", (4, 5)).save(folder / "a.png", exif=turned)
+    sources.load(str(folder), "train")
+    assert "1 of 1 images that were looked at have another shape than it says" in caplog.text
+    assert "a.png is of 5 x 4 pixels and not of 4 x 5" in caplog.text
+
+
 def changed(part, number, **values):
     content = copy.deepcopy(GOOD)
     content[part][number] |= values
@@ -105,11 +118,16 @@ def without(part, number, key):
             r"a\.png: the box \(0, 0\.75, 1, 1\.25\) leaves its image",
         ),
         (changed("annotations", 0, bbox=[3, 0, -2, 5]), r"a\.png: the box .* is turned around"),
-        ({**GOOD, "images": [], "annotations": []}, r"0 of 0 images that it names are not there$"),
+        ({**GOOD, "images": [], "annotations": []}, r"names no image"),
         (
             {**GOOD, "images": [{**image, "file_name": f"x{image['id']}.png"} for image in GOOD["images"]]},
             r"2 of 2 images that it names are not there, x7\.png for one, and there is a\.png$",
         ),
+        ("[" * 100_000, r"annotations\.json cannot be read as JSON: "),
+        (changed("annotations", 0, bbox=[10**400, 0, 1, 1]), r"annotation 1: 'bbox' must be x, y"),
+        (changed("images", 0, width=0), r"annotation 1: its image is said to be 0 x 5 pixels large$"),
+        (changed("annotations", 0, iscrowd="0"), r"annotation 1: 'iscrowd' must be 0 or 1, not '0'$"),
+        (changed("images", 1, file_name="./a.png"), r"images 7 and 3 are both a\.png: make them one$"),
         ({**GOOD, "annotations": ["x"]}, r"annotation 0 must have 'image_id', a whole number$"),
         ({**GOOD, "images": [None]}, r"image 0 of its list must have 'id', a whole number$"),
     ],

@@ -86,6 +86,11 @@ def test_metadata_of_another_kind_are_none_of_ours(folder):
     assert write(folder, {"file_name": "a.png", "objects": 3}, name="metadata.jsonl").captions() is None
 
 
+def test_a_file_of_empty_captions_only_is_told(folder):
+    with pytest.raises(UserError, match=r"captions\.jsonl: all of its 2 captions are empty$"):
+        write(folder, {"file": "a.png", "caption": " "}, {"file": "b.png", "caption": ""})
+
+
 def test_captions_of_train_and_test_may_lie_beside_them(folder):
     for split, name in (("train", "a.png"), ("test", "b.png")):
         (folder / split).mkdir()

@@ -186,6 +186,9 @@ def test_a_run_of_clip_begins_with_its_text_tower(finished):
     config = tiny(clip.get_config())
     config.data.test = ""
     data = open_data(config)
+    with pytest.raises(UserError, match=r"with method\.text_causal=False, this run's with True: set it so$"):
+        init_from.check(folder, ("text",), make_program(config, data.info))
+    config.method.text_causal = False
     prog = make_program(config, data.info)
     init_from.check(folder, ("text",), prog)
     init_from.check_tokens(folder, ("text",), data.tokenizer)
