@@ -15,6 +15,7 @@ from jssl.errors import UserError
 
 OPSET = 17  # read by onnxruntime since 1.12, of 2022
 IR_VERSION = 8
+LARGEST = 2**31 - 2**24  # bytes of weights in a file of protobuf
 Shape: TypeAlias = tuple[Any, ...]  # of integers, and of the symbol for the number of images
 Known: TypeAlias = np.ndarray  # what does not depend on the images
 
@@ -67,7 +68,8 @@ def to_onnx(function: Callable[[jax.Array], jax.Array], shape: Sequence[int], na
       The model: 'images', float32[b, C, H, W] for any b, to 'features'.
 
     Raises:
-      UserError: if the package onnx is missing, or for an operation that there is no translation of.
+      UserError: if the package onnx is missing, the weights are too large for a file, or for an operation that there is
+        no translation of.
 
     References:
       https://onnx.ai/onnx/operators
@@ -94,6 +96,11 @@ def to_onnx(function: Callable[[jax.Array], jax.Array], shape: Sequence[int], na
         sizes = [size if isinstance(size, int) else str(size) for size in shape]
         return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
+    size = sum(len(weight.raw_data) for weight in graph.weights)
+    if size > LARGEST:
+        raise UserError(
+            f"onnx: {size:,} bytes of weights are more than a file holds, {LARGEST:,}; take --format=stablehlo"
+        )
     height, width, channels = shape
     made = onnx.helper.make_graph(
         graph.nodes,

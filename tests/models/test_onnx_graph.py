@@ -8,6 +8,7 @@ import pytest
 
 from jssl import models
 from jssl.errors import UserError
+from jssl.models import onnx_graph
 from jssl.models.onnx_graph import to_onnx
 
 SIDE = 16
@@ -80,3 +81,10 @@ def test_operations(name):
 def test_what_has_no_translation_is_named(function, message):
     with pytest.raises(UserError, match=rf"^onnx: {message}"):
         to_onnx(function, (4, 4, 2))
+
+
+def test_weights_that_no_file_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(onnx_graph, "LARGEST", 1000)
+    large = np.arange(300, dtype=np.float32)
+    with pytest.raises(UserError, match=r"1,2\d\d bytes of weights are more than a file holds, 1,000"):
+        to_onnx(lambda x: x * large, (4, 4, 300))
