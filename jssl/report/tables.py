@@ -296,7 +296,7 @@ def worse(values: Mapping[str, Any]) -> str:
     """
     names = [name for name in ("knn/top1", "linear/top1") if {name, f"untrained/{name}"} <= values.keys()]
     pairs = [(name.partition("/")[0], values[f"untrained/{name}"], values[name]) for name in names]
-    if not pairs or any(now > before - 0.01 for _, before, now in pairs):
+    if not pairs or not all(now <= before - 0.01 for _, before, now in pairs):
         return ""
     changes = ", ".join(f"{name} {100 * before:.1f} -> {100 * now:.1f} %" for name, before, now in pairs)
     return f"WORSE THAN AT THE START: {changes}. Is optim.lr too large, or are the images too few to go on from there?"

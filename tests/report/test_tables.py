@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 import jssl
@@ -81,7 +83,8 @@ def test_pairs_that_are_told_stand_beside_those_of_the_untrained_encoder():
 
 
 @pytest.mark.parametrize(
-    ("knn", "linear", "told"), [(0.8, 0.9, False), (0.1, 0.3, True), (0.1, 0.9, False), (0.495, 0.595, False)]
+    ("knn", "linear", "told"),
+    [(0.8, 0.9, False), (0.1, 0.3, True), (0.1, 0.9, False), (0.495, 0.595, False), (math.nan, 0.1, False)],
 )
 def test_features_worse_than_those_a_run_began_with_are_told(knn, linear, told):
     start = {"untrained/knn/top1": 0.5, "untrained/linear/top1": 0.6}
