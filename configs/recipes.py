@@ -262,5 +262,5 @@ def shrink(config: ml_collections.ConfigDict) -> None:
     config.encoder.convnet.strides = (2, 2)
     for stream in (config.data.unlabeled, config.data.labeled):
         for each in stream.views.values():
-            each.update({"affine_prob": 0.0, "brightness": 0.0, "contrast": 0.0, "randaug_num_ops": 0})
+            each.update({"affine_prob": 0.0, "contrast": 0.0, "randaug_num_ops": 0})
     config.evals.linear.enabled = False
