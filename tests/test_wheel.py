@@ -52,7 +52,7 @@ def test_the_wheel_has_every_file_of_the_library(wheel):
         os.path.relpath(os.path.join(folder, name), ROOT)
         for folder, _, files in os.walk(ROOT / "jssl", followlinks=True)
         for name in files
-        if name.endswith((".py", "py.typed"))
+        if name.endswith((".py", "py.typed", ".jinja"))
     }
     assert names == there
     assert "jssl/configs/simclr.py" in names
