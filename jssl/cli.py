@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import logging as python_logging
 import os
+import pathlib
 import sys
 import traceback
 import warnings
@@ -62,6 +63,22 @@ class Plain(python_logging.Formatter):
 
     def format(self, record: python_logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {super().format(record)}"
+
+
+def check_out(out: pathlib.Path, overwrite: bool) -> None:
+    """Refuses a file that cannot, or shall not, be written, before the work for it.
+
+    Raises:
+      UserError: if it is a folder, is there already, or its folder is missing or may not be written to.
+    """
+    if out.is_dir():
+        raise UserError(f"--out={out} is a folder: name a file")
+    if out.exists() and not overwrite:
+        raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
+    if not out.parent.is_dir():
+        raise UserError(f"--out={out}: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
 
 
 def warn_once_a_kind() -> None:

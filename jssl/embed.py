@@ -5,7 +5,6 @@ With --weights=FILE in the place of --workdir the encoder is one that others tra
 
 from __future__ import annotations
 
-import os
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -33,12 +32,7 @@ def main(_: list[str]) -> None:
 
     out = pathlib.Path(flags.FLAGS.out)
     embeddings.check(out)
-    if out.exists() and not flags.FLAGS.overwrite:
-        raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
-    if not out.parent.is_dir():
-        raise UserError(f"--out={out}: there is no folder {out.parent}")
-    if not os.access(out.parent, os.W_OK):
-        raise UserError(f"--out={out}: the folder {out.parent} may not be written to")
+    cli.check_out(out, flags.FLAGS.overwrite)
     given, kind = flags.FLAGS, flags.FLAGS.modality
     if bool(given.workdir) == bool(given.weights):
         raise UserError("give one of --workdir=RUN and --weights=FILE, of an encoder that others trained")

@@ -17,10 +17,9 @@ def main(_: list[str]) -> None:
 
     given = flags.FLAGS
     out = pathlib.Path(given.out)
-    if out.exists() and not given.overwrite:
-        raise UserError(f"--out={out} is there already: choose another name or give --overwrite")
-    if not out.parent.is_dir():
-        raise UserError(f"--out={out}: there is no folder {out.parent}")
+    cli.check_out(out, given.overwrite)
+    if not any(given.runs):
+        raise UserError("--runs is empty: name folders of finished runs, --runs=runs/a,runs/b")
     pages.write(given.runs, epath.Path(out))
     print(f"{len(given.runs)} run{'s' * (len(given.runs) > 1)} in {out}")
 

@@ -21,15 +21,13 @@ ROWS, BYTES = 1000, 1 << 28  # of a group, at most: what is in memory at a time
 
 
 def check(out: pathlib.Path) -> None:
-    """Refuses a file of another kind, a folder, or what has no package here.
+    """Refuses a file of another kind, or what has no package here.
 
     Raises:
       UserError: says which kinds there are, or what to install.
     """
     if out.suffix not in KINDS:
         raise UserError(f"--out={out} must end in {' or '.join(KINDS)}")
-    if out.is_dir():
-        raise UserError(f"--out={out} is a folder: name a file")
     if out.suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,10 @@ def write(folders: Sequence[str], out: epath.Path) -> None:
     Raises:
       UserError: if one of them is none, or not finished.
     """
-    storage.write_whole(out, page([shown(storage.folder(folder)) for folder in folders]).encode())
+    runs = [shown(storage.folder(folder)) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):
+        runs = [dataclasses.replace(run, name=folder) for run, folder in zip(runs, folders)]
+    storage.write_whole(out, page(runs).encode())
 
 
 def shown(folder: epath.Path) -> Shown:

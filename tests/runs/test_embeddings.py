@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from jssl import cli
 from jssl.data import sources
 from jssl.errors import UserError
 from jssl.evaluation.extract import Features
@@ -64,6 +65,6 @@ def test_large_images_are_written_a_few_at_a_time(source, tmp_path, monkeypatch)
 def test_another_kind_is_refused(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(UserError, match=r"folder\.npz is a folder: name a file"):
-        embeddings.check(tmp_path / "folder.npz")
+        cli.check_out(tmp_path / "folder.npz", overwrite=True)
     with pytest.raises(UserError, match=r"^--out=.*f\.csv must end in \.npz or \.parquet$"):
         embeddings.check(tmp_path / "f.csv")

@@ -1,12 +1,14 @@
 """Pages of runs: what is read of their folders."""
 
 import json
+import shutil
 
 import pytest
 
 from jssl.configs import simclr
 from jssl.errors import UserError
 from jssl.runs import pages, workdir
+from tests.commands import called
 
 
 @pytest.fixture
@@ -45,3 +47,22 @@ def test_what_is_read_of_a_folder(folder, tmp_path):
     }
     pages.write([str(folder)], workdir.epath.Path(tmp_path / "page.html"))
     assert "50.0 % of the test set right" in (tmp_path / "page.html").read_text()
+    shutil.copytree(folder, tmp_path / "other" / "run")
+    folders = [str(folder), str(tmp_path / "other" / "run")]
+    pages.write(folders, workdir.epath.Path(tmp_path / "both.html"))
+    assert all(f"<td>{name}</td>" in (tmp_path / "both.html").read_text() for name in folders)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runs=", "--out={tmp}/p.html"], "--runs is empty"),
+        (["--runs={tmp}", "--out={tmp}"], "is a folder: name a file"),
+        (["--runs={tmp}", "--out={tmp}/no/p.html"], "there is no folder"),
+        (["--runs={tmp}", "--out={tmp}/p.html"], "holds no run"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, tmp_path):
+    status, _, err = called(*(text.format(tmp=tmp_path) for text in arguments), module="jssl.page")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert message in err
